@@ -1,0 +1,128 @@
+"""Finds out what a folder of IDX files holds, from headers and digests alone, before anything is run.
+
+A data set is four files named as MNIST names them, gzipped or plain, and optionally `classes.txt` with one class name
+a line.
+
+Synopsis:
+
+    dataset = inspect_dataset(Path("data"))
+    dataset.image_shape, dataset.class_names, dataset.digest
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from components.errors import InputError
+from components.idx import read_idx, read_shape
+from models.features import FASHION_MNIST_CLASSES
+
+STEMS = {
+    "train_images": "train-images-idx3-ubyte",
+    "train_labels": "train-labels-idx1-ubyte",
+    "test_images": "t10k-images-idx3-ubyte",
+    "test_labels": "t10k-labels-idx1-ubyte",
+}
+_READ_BYTES = 1 << 20
+# SHA-256 of the 60,000 training labels without the IDX header.
+_FASHION_MNIST_TRAIN_LABELS = "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """What a folder of IDX files holds.
+
+    Attributes:
+      files: the path of each of the four files, by role (the keys of `STEMS`).
+      image_shape: (height, width) or (height, width, channels).
+      class_names: the name of each class, by label.
+      digest: SHA-256 over the bytes of the four files, hexadecimal.
+    """
+
+    files: dict[str, Path]
+    image_shape: tuple[int, ...]
+    class_names: tuple[str, ...]
+    digest: str
+
+
+def find_files(folder: Path) -> dict[str, Path] | None:
+    """Returns the four files in `folder` by role, gzipped or plain, or None where one is missing."""
+    files = {}
+    for role, stem in STEMS.items():
+        for name in (f"{stem}.gz", stem):
+            if (folder / name).exists():
+                files[role] = folder / name
+                break
+        else:
+            return None
+    return files
+
+
+def inspect_dataset(folder: Path) -> Dataset:
+    """Reads headers, labels and digests of the data set in `folder`.
+
+    Raises:
+      InputError: a file is missing or no IDX file, or images and labels or train and test do not fit together.
+    """
+    files = find_files(folder)
+    if files is None:
+        names = ", ".join(f"{stem}[.gz]" for stem in STEMS.values())
+        raise InputError(f"{folder}: expected {names}, found not all of them. Run 'make data', or set --data-dir.")
+    shapes = {}
+    for part in ("train", "test"):
+        images, labels = files[f"{part}_images"], files[f"{part}_labels"]
+        shapes[part], label_shape = read_shape(images), read_shape(labels)
+        if len(shapes[part]) not in (3, 4):
+            raise InputError(f"{images}: expected images [N, H, W] or [N, H, W, C], found {list(shapes[part])}.")
+        if label_shape != shapes[part][:1]:
+            raise InputError(
+                f"{labels}: expected one label for each of the {shapes[part][0]:,} images of {images.name}, "
+                f"found labels of shape {list(label_shape)}. The two files are not of one data set."
+            )
+    if shapes["train"][1:] != shapes["test"][1:]:
+        raise InputError(
+            f"{files['test_images']}: expected images of shape {list(shapes['train'][1:])} as in training, "
+            f"found {list(shapes['test'][1:])}."
+        )
+    labels_by_role = {role: read_idx(files[role]) for role in ("train_labels", "test_labels")}
+    class_names = _class_names(folder, labels_by_role["train_labels"])
+    for role, labels in labels_by_role.items():
+        if labels.max() >= len(class_names):
+            raise InputError(
+                f"{files[role]}: expected labels below {len(class_names)}, the number of classes, "
+                f"found {labels.max()} at position {int(labels.argmax())}."
+            )
+    return Dataset(
+        files=files,
+        image_shape=shapes["train"][1:],
+        class_names=class_names,
+        digest=_digest(files.values()),
+    )
+
+
+def _class_names(folder: Path, train_labels: np.ndarray) -> tuple[str, ...]:
+    """Names the classes: from `classes.txt`, else Fashion-MNIST's by its content, else the numbers."""
+    listed = folder / "classes.txt"
+    if listed.exists():
+        names = tuple(line.strip() for line in listed.read_text().splitlines() if line.strip())
+        if len(set(names)) != len(names) or len(names) < 2:
+            raise InputError(f"{listed}: expected two or more different class names, one a line, found {list(names)}.")
+        return names
+    if hashlib.sha256(train_labels).hexdigest() == _FASHION_MNIST_TRAIN_LABELS:
+        return FASHION_MNIST_CLASSES
+    return tuple(str(label) for label in range(int(train_labels.max()) + 1))
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    """Returns the SHA-256 over the SHA-256 of each file in turn."""
+    whole = hashlib.sha256()
+    for path in paths:
+        part = hashlib.sha256()
+        with path.open("rb") as stream:
+            while block := stream.read(_READ_BYTES):
+                part.update(block)
+        whole.update(part.digest())
+    return whole.hexdigest()

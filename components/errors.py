@@ -1,0 +1,19 @@
+"""Failures that are the user's to mend, each with the exit status that `local_runner.py` ends with."""
+
+
+class PipelineError(Exception):
+    """A failure told in one line: what, where, expected against found, what to do."""
+
+    exit_status = 1
+
+
+class InputError(PipelineError):
+    """The data or the settings cannot be used."""
+
+    exit_status = 2
+
+
+class DataRefused(PipelineError):
+    """The data gate found anomalies."""
+
+    exit_status = 3

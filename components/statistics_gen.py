@@ -1,0 +1,124 @@
+"""StatisticsGen that looks inside the images.
+
+The component writes the standard ExampleStatistics artifact. It differs from TFX's in where the Arrow tables come from:
+TFX parses the records only, this one adds the features of `components.image_statistics`. That hook, a Beam collection of
+record batches into `tfdv.GenerateStatistics`, is TFDV's documented way for data of one's own; custom statistics
+generators would not do, because the schema cannot validate what they produce.
+"""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+
+from components.image_statistics import read_feature_tables
+from models.features import IMAGE, LABEL
+
+FILE_NAME = "FeatureStats.pb"
+
+progress = logging.getLogger("progress")
+
+
+def statistics_options(class_count: int) -> tfdv.StatsOptions:
+    """Returns options under which `image` is counted as bytes and `label` as a category.
+
+    Without them TFDV would look for frequent values among the images and take the mean of the labels.
+    """
+    schema = schema_pb2.Schema()
+    schema.feature.add(name=IMAGE, type=schema_pb2.BYTES).image_domain.SetInParent()
+    label = schema.feature.add(name=LABEL, type=schema_pb2.INT)
+    label.int_domain.is_categorical = True
+    return tfdv.StatsOptions(schema=schema, num_top_values=class_count + 1, num_rank_histogram_buckets=class_count + 1)
+
+
+def write_statistics(
+    shards: dict[str, list[Path]],
+    targets: dict[str, Path],
+    image_shape: tuple[int, ...],
+    class_count: int,
+    pipeline: beam.Pipeline,
+) -> None:
+    """Computes the statistics of each split and writes them as TFDV's binary protocol buffers.
+
+    Args:
+      shards: the TFRecord files of each split.
+      targets: the file to write for each split.
+      image_shape: the shape that the images are expected to have.
+      class_count: number of classes, so that the histogram of the labels holds all of them.
+      pipeline: a Beam pipeline, which this function runs.
+
+    Raises:
+      DataRefused: a record is damaged.
+    """
+    with pipeline as root:
+        for split, paths in shards.items():
+            _ = (
+                root
+                | f"Shards[{split}]" >> beam.Create(paths, reshuffle=len(paths) > 1)
+                | f"Tables[{split}]" >> beam.FlatMap(_tables, image_shape)
+                | f"Statistics[{split}]" >> tfdv.GenerateStatistics(statistics_options(class_count))
+                | f"Write[{split}]" >> tfdv.WriteStatisticsToBinaryFile(str(targets[split]))
+            )
+
+
+def _tables(path: Path, image_shape: tuple[int, ...]):
+    return read_feature_tables(path, "GZIP" if path.suffix == ".gz" else "", image_shape)
+
+
+class _Executor(base_beam_executor.BaseBeamExecutor):
+    """Unpacks the examples and calls `write_statistics`."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        statistics = artifact_utils.get_single_instance(output_dict["statistics"])
+        splits = artifact_utils.decode_split_names(examples.split_names)
+        statistics.split_names = artifact_utils.encode_split_names(splits)
+        shards, targets = {}, {}
+        for split in splits:
+            shards[split] = sorted(Path(artifact_utils.get_split_uri([examples], split)).glob("data_tfrecord-*"))
+            folder = artifact_utils.get_split_uri([statistics], split)
+            os.makedirs(folder, exist_ok=True)
+            targets[split] = Path(folder, FILE_NAME)
+        write_statistics(
+            shards,
+            targets,
+            tuple(json.loads(examples.get_string_custom_property("image_shape"))),
+            len(json.loads(examples.get_string_custom_property("class_names"))),
+            self._make_beam_pipeline(),
+        )
+
+
+class ImageStatisticsGenSpec(component_spec.ComponentSpec):
+    """Interface of `ImageStatisticsGen`."""
+
+    PARAMETERS = {}
+    INPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
+    OUTPUTS = {"statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics)}
+
+
+class ImageStatisticsGen(base_beam_component.BaseBeamComponent):
+    """Computes statistics of records and images; see the module's docstring."""
+
+    SPEC_CLASS = ImageStatisticsGenSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(_Executor)
+
+    def __init__(self, *, examples: types.BaseChannel) -> None:
+        super().__init__(
+            ImageStatisticsGenSpec(
+                examples=examples,
+                statistics=types.Channel(type=standard_artifacts.ExampleStatistics),
+            )
+        )

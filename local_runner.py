@@ -1,0 +1,49 @@
+"""Runs the Fashion-MNIST pipeline on this machine: python local_runner.py [--preset smoke|fast|best]."""
+
+import argparse
+import sys
+from pathlib import Path
+
+_EPILOG = """\
+exit status: 0 blessed and pushed; 2 bad input or usage; 3 the data gate refused the data;
+4 the model was not blessed; 1 anything else."""
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """Parses the command line; imports nothing that takes time."""
+    parser = argparse.ArgumentParser(
+        prog="local_runner.py",
+        description="From the IDX files of Fashion-MNIST to a blessed, pushed model.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--preset", choices=("smoke", "fast", "best"), default="fast", help="how long to train")
+    parser.add_argument("--output-root", type=Path, default=Path("output"), help="where everything goes (output/)")
+    parser.add_argument("--data-dir", type=Path, help="folder with the four IDX files; default: the usual places")
+    parser.add_argument("--seed", type=int, default=42, help="of splits, weights, order and augmentation (42)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    """Returns the exit status that the epilog of --help lists."""
+    arguments = parse_arguments(argv)
+    from components.errors import PipelineError
+    from pipeline.config import preset
+    from pipeline.run import run_pipeline
+
+    try:
+        config = preset(
+            arguments.preset,
+            seed=arguments.seed,
+            data_dir=arguments.data_dir,
+            output_root=arguments.output_root.resolve(),
+        )
+        return run_pipeline(config, Path(__file__).resolve().parent)
+    except PipelineError as error:
+        print(f"local_runner.py: {error}", file=sys.stderr)
+        return error.exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""What happens to a tensor: decoding, standardization, augmentation, the network, training and its serving signatures."""

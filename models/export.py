@@ -1,0 +1,59 @@
+"""The served model: from raw bytes to class id, class name and probabilities.
+
+Synopsis:
+
+    tf.saved_model.save(serving := ServingModule(model, (28, 28), names), folder, signatures=serving.signatures())
+"""
+
+import keras
+import tensorflow as tf
+
+from models.features import IMAGE
+from models.images import decode_images, with_channels
+
+
+class ServingModule(tf.Module):
+    """A trained model with the signatures that it is served by.
+
+    Signatures:
+      serving_default: `examples`, string [batch], serialized `tf.train.Example`s with an `image` in any encoding that
+        ExampleGen writes.
+      predict_images: `images`, uint8 [batch, height, width] or [batch, height, width, channels], as the records are.
+
+    Both give `class_id` int64 [batch], `class_name` string [batch] and `probabilities` float32 [batch, classes].
+    """
+
+    def __init__(self, model: keras.Model, image_shape: tuple[int, ...], class_names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.class_names = tf.constant(class_names)
+        self._image_shape = tuple(image_shape)
+
+    def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
+        """Returns the concrete functions to save."""
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+        def serving_default(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+            parsed = tf.io.parse_example(examples, {IMAGE: tf.io.FixedLenFeature([], tf.string)})
+            return self._predict(decode_images(parsed[IMAGE], self._image_shape))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, *self._image_shape], tf.uint8, name="images")])
+        def predict_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self._predict(tf.reshape(images, [-1, *with_channels(self._image_shape)]))
+
+        return {"serving_default": serving_default, "predict_images": predict_images}
+
+    def _predict(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = tf.nn.softmax(self.model(images, training=False))
+        class_id = tf.argmax(probabilities, axis=-1)
+        return {
+            "class_id": class_id,
+            "class_name": tf.gather(self.class_names, class_id),
+            "probabilities": probabilities,
+        }
+
+
+def export_model(model: keras.Model, folder: str, image_shape: tuple[int, ...], class_names: tuple[str, ...]) -> None:
+    """Writes `model` as a SavedModel with the signatures of `ServingModule`."""
+    module = ServingModule(model, image_shape, class_names)
+    tf.saved_model.save(module, folder, signatures=module.signatures())

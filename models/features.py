@@ -1,0 +1,26 @@
+"""Names that every stage shares: the two features of a record, how they are stored, and the classes of Fashion-MNIST.
+
+A record is a `tf.train.Example` of exactly two features, `image` (one bytes value) and `label` (one int64 value).
+"""
+
+IMAGE = "image"
+LABEL = "label"
+
+TRAIN, VAL, TEST = "train", "val", "test"
+SPLITS = (TRAIN, VAL, TEST)
+
+ENCODINGS = ("tensor", "jpeg", "png")
+COMPRESSIONS = ("", "GZIP")
+
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)

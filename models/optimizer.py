@@ -1,0 +1,78 @@
+"""Muon for convolution kernels, SGD with Nesterov momentum for everything else, in one Keras optimizer.
+
+Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) replaces the momentum of a matrix by its nearest semi-orthogonal matrix, found
+with a few Newton-Schulz steps. A kernel [h, w, in, out] counts as the matrix [h*w*in, out] and is kept at Frobenius norm sqrt(out): a batch
+norm follows it, so only its direction matters. On this network the iteration costs a few percent of a step at batch 250 and up.
+"""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("fashion")
+class Muon(keras.optimizers.Optimizer):
+    """`learning_rate` is that of the kernels; biases and the head learn at `bias_ratio` and `head_ratio` times it."""
+
+    def __init__(
+        self,
+        learning_rate=0.1,
+        momentum=0.6,
+        sgd_momentum=0.85,
+        bias_ratio=0.25,
+        head_ratio=3.0,
+        newton_schulz_steps=3,
+        head_decay=0.0,
+        name="muon",
+        **kwargs,
+    ):
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.momentum, self.sgd_momentum = momentum, sgd_momentum
+        self.bias_ratio, self.head_ratio = bias_ratio, head_ratio
+        self.newton_schulz_steps, self.head_decay = newton_schulz_steps, head_decay
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self.velocities = [self.add_variable_from_reference(variable, name="velocity") for variable in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        velocity = self.velocities[self._get_variable_index(variable)]
+        rate = ops.cast(learning_rate, variable.dtype)
+        is_kernel = len(variable.shape) == 4
+        momentum = self.momentum if is_kernel else self.sgd_momentum
+        velocity.assign(momentum * velocity + gradient)
+        step = gradient + momentum * velocity
+        if is_kernel:
+            outputs = variable.shape[-1]
+            update = ops.reshape(
+                orthogonalize(ops.reshape(step, (-1, outputs)), self.newton_schulz_steps),
+                variable.shape,
+            )
+            normed = variable * (outputs**0.5 / ops.norm(ops.reshape(variable, (-1,))))
+            variable.assign(normed - rate * update)
+        else:
+            rate = rate * (self.head_ratio if len(variable.shape) == 2 else self.bias_ratio)
+            variable.assign(variable - rate * step)
+
+    def get_config(self):
+        names = (
+            "momentum",
+            "sgd_momentum",
+            "bias_ratio",
+            "head_ratio",
+            "newton_schulz_steps",
+            "head_decay",
+        )
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def orthogonalize(matrix, steps):
+    """Gives about U V^T of the SVD U S V^T of `matrix` [rows, columns] by quintic Newton-Schulz steps."""
+    transpose = matrix.shape[0] > matrix.shape[1]
+    x = ops.transpose(matrix) if transpose else matrix
+    x = x / (ops.norm(x) + 1e-7)
+    for _ in range(steps):
+        gram = ops.matmul(x, ops.transpose(x))
+        x = 3.4445 * x + ops.matmul(-4.7750 * gram + 2.0315 * ops.matmul(gram, gram), x)
+    return ops.transpose(x) if transpose else x

@@ -1,0 +1,79 @@
+"""What Transform computes: the statistics that standardize each pixel, over the training split.
+
+They leave the transform graph as whole numbers (count, sum and sum of squares of each pixel), which TensorFlow Transform
+adds up exactly, in any order and any number of workers; mean and variance follow from them in float64. They exist once,
+in this graph: training reads them from there into the model, which evaluation and serving then use.
+"""
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from models.features import IMAGE, LABEL
+from models.images import decode_images, tensor_header, with_channels
+
+COUNT = "pixel_count"
+SUM = "pixel_sum"
+SUM_OF_SQUARES = "pixel_sum_of_squares"
+
+
+def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict) -> dict[str, tf.Tensor]:
+    """TFX's hook for Transform.
+
+    Args:
+      inputs: `image`, string [batch, 1], and `label`, int64 [batch, 1], dense or sparse.
+      custom_config: `image_shape`, (height, width) or (height, width, channels).
+
+    Returns:
+      `pixel_count`: int64 [batch]; `pixel_sum`, `pixel_sum_of_squares`: int64 [batch, height, width, channels]. Each
+      row is the same.
+    """
+    image_shape = tuple(custom_config["image_shape"])
+    images = decode_images(_flat(inputs[IMAGE]), image_shape)
+    values = tf.cast(images, tf.int64)
+    rows = tf.shape(images)[0]
+
+    def repeat(statistic: tf.Tensor) -> tf.Tensor:
+        return tf.tile(tf.reshape(statistic, [1, *with_channels(image_shape)]), [rows, 1, 1, 1])
+
+    return {
+        COUNT: tf.fill([rows], tft.sum(tf.ones_like(_flat(inputs[LABEL])))),
+        SUM: repeat(tft.sum(values, reduce_instance_dims=False)),
+        SUM_OF_SQUARES: repeat(tft.sum(values * values, reduce_instance_dims=False)),
+    }
+
+
+def read_statistics(transform_output: str, image_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the mean and the variance of each pixel from Transform's graph.
+
+    Args:
+      transform_output: the folder that Transform wrote.
+      image_shape: (height, width) or (height, width, channels), as it was given to Transform.
+
+    Returns:
+      mean and (population) variance, float64 [height, width, channels].
+    """
+    output = tft.TFTransformOutput(transform_output)
+    blank = tensor_header(image_shape) + bytes(int(np.prod(image_shape)))
+    raw = {IMAGE: tf.constant([[blank]]), LABEL: tf.constant([[0]], tf.int64)}
+    for name, spec in output.raw_feature_spec().items():
+        if isinstance(spec, tf.io.VarLenFeature):
+            raw[name] = tf.sparse.from_dense(raw[name])
+        elif name in raw:
+            raw[name] = tf.reshape(raw[name], [1, *spec.shape])
+    row = {name: value[0].numpy() for name, value in output.transform_raw_features(raw).items()}
+    return moments(int(row[COUNT]), row[SUM], row[SUM_OF_SQUARES])
+
+
+def moments(count: int, total: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and population variance (float64) of `count` values from their sum and sum of squares (int64)."""
+    mean = total / count
+    # Below 2**63 for 10**7 images, so the numerator is exact: no cancellation, and a constant pixel has variance 0.
+    variance = (count * squares - total * total) / float(count) ** 2
+    return mean, variance
+
+
+def _flat(feature: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
+    """Returns one value for each record, [batch]."""
+    values = feature.values if isinstance(feature, tf.SparseTensor) else feature
+    return tf.reshape(values, [-1])

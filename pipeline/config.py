@@ -1,0 +1,120 @@
+"""Every setting of a run, with its default: the one place to change one.
+
+A preset is nothing but other values; smoke, test and full runs take the same code path.
+
+Synopsis:
+
+    config = preset("fast", seed=7, output_root=Path("output"))
+"""
+
+import dataclasses
+from pathlib import Path
+
+from components.errors import InputError
+from models.config import TrainingConfig
+from models.features import COMPRESSIONS, ENCODINGS
+
+PIPELINE_NAME = "fashion-mnist"
+MODEL_NAME = "fashion_mnist"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PipelineConfig:
+    """Settings of a run.
+
+    Attributes:
+      preset: the name under which these values are known.
+      seed: of the splits, the initial weights, the shuffling and the augmentation.
+      data_dir: folder with the IDX files; None looks in the usual places.
+      output_root: everything that a run makes lies below it.
+      split_sizes: of train, val and test: a number of examples, a fraction, or None for the rest.
+      shards: of train, val and test.
+      stratified: whether the splits keep the proportions of the classes.
+      image_encoding: how a record stores its image: "tensor", "jpeg" or "png".
+      compression: of the TFRecord files: "" or "GZIP".
+      schema: the curated schema that the data must fit; None takes the one inferred from the training split.
+      accuracy_floor: test accuracy below which a model is refused.
+      class_accuracy_floor: the same for each class.
+      accuracy_tolerance: how much worse than the latest other blessed model a candidate may be.
+      training: network and recipe.
+      enable_cache: whether a node whose inputs, settings and code are unchanged is served from the cache.
+    """
+
+    preset: str = "fast"
+    seed: int = 42
+    data_dir: Path | None = None
+    output_root: Path = Path("output")
+    split_sizes: tuple[float | None, float | None, float | None] = (None, 5_000, None)
+    shards: tuple[int, int, int] = (4, 1, 2)
+    stratified: bool = True
+    image_encoding: str = "tensor"
+    compression: str = ""
+    schema: Path | None = None
+    accuracy_floor: float = 0.9092
+    class_accuracy_floor: float = 0.5
+    accuracy_tolerance: float = 0.005
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    enable_cache: bool = True
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.seed < 2**31, "seed", "0 to 2147483647", self.seed)
+        _require(
+            self.image_encoding in ENCODINGS,
+            "image_encoding",
+            " or ".join(ENCODINGS),
+            self.image_encoding,
+        )
+        _require(self.compression in COMPRESSIONS, "compression", "'' or GZIP", self.compression)
+        for name in ("accuracy_floor", "class_accuracy_floor", "accuracy_tolerance"):
+            _require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
+        _require(min(self.shards) >= 1, "shards", "one or more for each split", self.shards)
+        sizes = [size for size in self.split_sizes if size is not None]
+        _require(all(size > 0 for size in sizes), "split_sizes", "positive sizes", self.split_sizes)
+
+    @property
+    def metadata_path(self) -> Path:
+        """The sqlite database of ML Metadata."""
+        return self.output_root / "metadata.db"
+
+    @property
+    def artifacts_root(self) -> Path:
+        """Where TFX keeps the outputs of each node."""
+        return self.output_root / "artifacts"
+
+    @property
+    def serving_dir(self) -> Path:
+        """Where pushed models lie, one numbered folder a version."""
+        return self.output_root / "serving" / MODEL_NAME
+
+    @property
+    def runs_dir(self) -> Path:
+        """Where each run leaves its summary and log."""
+        return self.output_root / "runs"
+
+
+PRESETS = {
+    "smoke": {
+        "split_sizes": (4_000, 500, 1_000),
+        "accuracy_floor": 0.6,
+        "class_accuracy_floor": 0.0,
+        "training": TrainingConfig(widths=(8, 16, 32), epochs=3),
+    },
+    "fast": {},
+    "best": {"accuracy_floor": 0.94, "training": TrainingConfig(epochs=30)},
+}
+
+
+def preset(name: str, **changes: object) -> PipelineConfig:
+    """Returns the configuration of a preset with `changes` to its values.
+
+    Raises:
+      InputError: there is no such preset, or a value is out of range.
+    """
+    if name not in PRESETS:
+        raise InputError(f"--preset {name}: expected {', '.join(PRESETS)}.")
+    return PipelineConfig(**{"preset": name, **PRESETS[name], **changes})
+
+
+def _require(condition: bool, name: str, expected: str, found: object) -> None:
+    if not condition:
+        raise InputError(f"{name}: expected {expected}, found {found}.")

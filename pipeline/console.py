@@ -1,0 +1,106 @@
+"""What a person sees while a run goes on; everything else goes to the run's log file.
+
+TensorFlow, Beam and their C++ parts write to the file descriptors 1 and 2 directly, so those are redirected to the log
+and the console keeps a copy of the terminal for itself.
+
+Synopsis:
+
+    with Console(log_path) as console:
+        console.line("Trainer", "ran", 81.2, "validation accuracy 0.9381")
+"""
+
+import contextlib
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+_WIDTH = 20
+
+
+class Console:
+    """Prints one line a node; within `with`, all other output goes to a file."""
+
+    def __init__(self, log_path: Path) -> None:
+        self._log_path = log_path
+
+    def __enter__(self) -> "Console":
+        self._terminal: TextIO = os.fdopen(os.dup(1), "w", buffering=1)
+        self._live = self._terminal.isatty()
+        self._stack = contextlib.ExitStack()
+        log = self._stack.enter_context(self._log_path.open("a", buffering=1))
+        for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+            stream.flush()
+            saved = os.dup(descriptor)
+            os.dup2(log.fileno(), descriptor)
+            self._stack.callback(_restore, stream, saved, descriptor)
+        self._handlers(log)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._clear()
+        self._stack.close()
+        self._terminal.close()
+
+    def line(self, text: str) -> None:
+        """Prints a line that stays."""
+        self._clear()
+        self._terminal.write(text + "\n")
+
+    def start(self, node: str) -> None:
+        """Tells that a node starts, on a terminal only: elsewhere its last line is enough."""
+        self._node = node
+        self._transient(f"{node:<{_WIDTH}} ...")
+
+    def end(self, node: str, state: str, seconds: float, detail: str = "") -> None:
+        """Tells how a node ended."""
+        self.line(f"{node:<{_WIDTH}} {state:<7} {seconds:7.1f} s  {detail}".rstrip())
+
+    def _transient(self, text: str) -> None:
+        if self._live:
+            width = os.get_terminal_size(self._terminal.fileno()).columns
+            self._terminal.write("\r\x1b[K" + text[: max(1, width - 1)])
+            self._terminal.flush()
+
+    def _clear(self) -> None:
+        if self._live:
+            self._terminal.write("\r\x1b[K")
+
+    def _handlers(self, log: TextIO) -> None:
+        """Sends every logger to the file and the logger "progress" to the terminal as well."""
+        to_file = logging.StreamHandler(log)
+        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root = logging.getLogger()
+        previous, level = root.handlers[:], root.level
+        root.handlers = [to_file]
+        root.setLevel(logging.INFO)
+        # One line for every annotation that Beam does not know, 40 at each start.
+        logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)
+        logging.captureWarnings(True)
+        to_terminal = _Progress(self)
+        logger = logging.getLogger("progress")
+        logger.addHandler(to_terminal)
+        self._stack.callback(logger.removeHandler, to_terminal)
+        self._stack.callback(logging.captureWarnings, False)
+        self._stack.callback(setattr, root, "handlers", previous)
+        self._stack.callback(root.setLevel, level)
+
+    def progress(self, message: str) -> None:
+        """Shows how far the running node is."""
+        self._transient(f"{getattr(self, '_node', ''):<{_WIDTH}} {message}")
+
+
+class _Progress(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.progress(record.getMessage())
+
+
+def _restore(stream: TextIO, saved: int, descriptor: int) -> None:
+    stream.flush()
+    os.dup2(saved, descriptor)
+    os.close(saved)

@@ -1,0 +1,138 @@
+"""The DAG, in the order in which it runs.
+
+ExampleGen -> StatisticsGen -> SchemaGen -> ExampleValidator -> DataGate
+    |                              |                               |
+    +--------> Transform <---------+<------------------------------+
+    |              |
+    +--------> Trainer ----> Baseline (a Resolver: the latest other blessed model)
+    |              |             |
+    +--------> Evaluator <-------+
+                   |
+                Pusher
+"""
+
+import dataclasses
+
+import tensorflow_model_analysis  # noqa: F401  (TFX sets Evaluator to None where this import fails)
+from tfx import v1 as tfx
+from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.types import standard_artifacts
+
+from components.baseline import LatestOtherBlessedModel
+from components.data_gate import DataGate
+from components.dataset import Dataset
+from components.example_gen import IdxExampleGen, SplitSettings
+from components.schema_gen import ImageSchemaGen
+from components.statistics_gen import ImageStatisticsGen
+from models.features import TEST, TRAIN, VAL
+from pipeline.code_digest import code_digest
+from pipeline.config import PIPELINE_NAME, PipelineConfig
+from pipeline.evaluation import eval_config
+
+# FnApiRunner is the in-process direct runner. `--runner=DirectRunner` would try a Prism binary from the network first.
+# Naming a container image keeps TFX from building an sdist of itself for every Beam executor.
+BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
+
+
+def create_pipeline(config: PipelineConfig, dataset: Dataset, curated_schema: str = "") -> tfx.dsl.Pipeline:
+    """Returns the TFX pipeline for a configuration and the data set it reads."""
+    example_gen = IdxExampleGen(
+        dataset=dataset,
+        split=SplitSettings(
+            sizes=config.split_sizes,
+            shards=config.shards,
+            seed=config.seed,
+            stratified=config.stratified,
+            encoding=config.image_encoding,
+            compression=config.compression,
+        ),
+    ).with_id("ExampleGen")
+    examples = example_gen.outputs["examples"]
+    statistics_gen = ImageStatisticsGen(examples=examples).with_id("StatisticsGen")
+    schema_gen = ImageSchemaGen(
+        statistics=statistics_gen.outputs["statistics"],
+        class_count=len(dataset.class_names),
+        curated=curated_schema,
+    ).with_id("SchemaGen")
+    example_validator = tfx.components.ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
+    )
+    data_gate = DataGate(anomalies=example_validator.outputs["anomalies"])
+    transform = tfx.components.Transform(
+        examples=examples,
+        schema=schema_gen.outputs["schema"],
+        preprocessing_fn="models.preprocessing.preprocessing_fn",
+        splits_config=tfx.proto.SplitsConfig(analyze=[TRAIN], transform=[]),
+        materialize=False,
+        disable_statistics=True,
+        custom_config={"image_shape": list(dataset.image_shape)},
+    )
+    transform.add_upstream_node(data_gate)
+    trainer = tfx.components.Trainer(
+        run_fn="models.trainer.run_fn",
+        examples=examples,
+        transform_graph=transform.outputs["transform_graph"],
+        train_args=tfx.proto.TrainArgs(splits=[TRAIN]),
+        eval_args=tfx.proto.EvalArgs(splits=[VAL]),
+        custom_config={
+            "seed": config.seed,
+            "image_shape": list(dataset.image_shape),
+            "class_names": list(dataset.class_names),
+            "training": dataclasses.asdict(config.training),
+        },
+    )
+    baseline = tfx.dsl.Resolver(
+        strategy_class=LatestOtherBlessedModel,
+        model=tfx.dsl.Channel(type=standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
+        candidate=trainer.outputs["model"],
+    ).with_id("Baseline")
+    evaluator = tfx.components.Evaluator(
+        examples=examples,
+        example_splits=[TEST],
+        model=trainer.outputs["model"],
+        baseline_model=baseline.outputs["model"],
+        eval_config=eval_config(config),
+    )
+    pusher = tfx.components.Pusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(config.serving_dir.resolve()))
+        ),
+    )
+    sources = {
+        example_gen: "components.example_gen",
+        statistics_gen: "components.statistics_gen",
+        schema_gen: "components.schema_gen",
+        data_gate: "components.data_gate",
+        transform: "models.preprocessing",
+        trainer: "models.trainer",
+    }
+    nodes = [
+        example_gen,
+        statistics_gen,
+        schema_gen,
+        example_validator,
+        data_gate,
+        transform,
+        trainer,
+        baseline,
+        evaluator,
+        pusher,
+    ]
+    for node in nodes:
+        if isinstance(node, BaseComponent):
+            # TFX's cache key lacks the code of a component; a property of the execution is part of the key.
+            module = sources.get(node)
+            node.exec_properties["code_digest"] = code_digest(*([module] if module else []))
+    return tfx.dsl.Pipeline(
+        pipeline_name=PIPELINE_NAME,
+        pipeline_root=str(config.artifacts_root.resolve()),
+        components=nodes,
+        enable_cache=config.enable_cache,
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(config.metadata_path.resolve())
+        ),
+        beam_pipeline_args=BEAM_ARGS,
+    )

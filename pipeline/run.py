@@ -1,0 +1,102 @@
+"""Runs the pipeline once: locks the output root, runs the DAG, writes the summary and tells the result.
+
+Synopsis:
+
+    status = run_pipeline(preset("fast"), root=Path("."))     # 0, 1, 2, 3 or 4, as README.md says
+"""
+
+import datetime
+import fcntl
+import time
+import traceback
+from pathlib import Path
+
+from components.dataset import inspect_dataset
+from components.errors import InputError, PipelineError
+from pipeline.config import PipelineConfig
+from pipeline.console import Console
+from pipeline.locate_data import candidates, locate_data
+
+NOT_BLESSED = 4
+
+
+def run_pipeline(config: PipelineConfig, root: Path) -> int:
+    """Runs the whole DAG and returns the exit status.
+
+    Args:
+      config: the settings.
+      root: the project's folder; `data/` is looked for there.
+
+    Raises:
+      InputError: data or output root cannot be used; nothing was run.
+    """
+    started = time.monotonic()
+    folder = locate_data(config.data_dir, candidates(root, Path.home()))
+    dataset = inspect_dataset(folder)
+    run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
+    try:
+        run_dir = config.runs_dir / run_id
+        run_dir.mkdir(parents=True)
+        lock = (config.output_root / ".lock").open("w")
+    except OSError as error:
+        raise InputError(
+            f"{config.output_root}: cannot be written ({error.strerror}). Choose another --output-root."
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            run_dir.rmdir()
+            raise InputError(
+                f"{config.output_root}: another run is using it. Wait for it, or choose another --output-root."
+            ) from None
+        with Console(run_dir / "log.txt") as console:
+            console.line(f"run {run_id}: preset {config.preset}, seed {config.seed}, data {folder}")
+            return _run(config, dataset, run_id, run_dir, console, started)
+
+
+def _run(config, dataset, run_id: str, run_dir: Path, console: Console, started: float) -> int:
+    console.start("imports")
+    # TensorFlow and TFX take seconds to import, and --help or a wrong path must not wait for them.
+    from pipeline.pipeline import create_pipeline
+    from pipeline.runner import ReportingRunner
+    from pipeline.summary import Outputs, summarize, write_summary
+
+    console.line(f"{'imports':<20} {'':<7} {time.monotonic() - started:7.1f} s")
+    runner = ReportingRunner(run_id, console.start, lambda result: console.end(result.id, result.state, result.seconds))
+    runner.run(create_pipeline(config, dataset))
+    outputs = Outputs(config.metadata_path, runner.results)
+    summary = summarize(config, run_id, time.monotonic() - started, runner.results, outputs)
+    write_summary(run_dir / "summary.json", summary)
+    failed = next((result for result in runner.results if result.state == "failed"), None)
+    if failed:
+        return _tell_failure(failed, run_dir, console)
+    return _tell_result(summary, run_dir, console)
+
+
+def _tell_failure(failed, run_dir: Path, console: Console) -> int:
+    traceback.print_exception(failed.error)
+    if isinstance(failed.error, PipelineError):
+        message, status = str(failed.error), failed.error.exit_status
+    else:
+        lines = [line.strip() for line in str(failed.error).splitlines() if line.strip()] or [""]
+        # What Keras and AutoGraph raise begins with a traceback of its own.
+        text = lines[-1] if lines[0] == "in user code:" else lines[0]
+        message, status = f"{type(failed.error).__name__}: {text}", 1
+    console.line(f"{failed.id} failed: {message}")
+    console.line(f"log: {run_dir / 'log.txt'}")
+    return status
+
+
+def _tell_result(summary: dict, run_dir: Path, console: Console) -> int:
+    metrics = summary["metrics"]
+    console.line("")
+    console.line(f"test accuracy  {metrics['test_accuracy']:.4f}   loss {metrics['test_loss']:.4f}")
+    if summary["blessed"]:
+        console.line(f"blessed        pushed to {summary['pushed_model']}")
+    else:
+        for reason in summary["blessing_reasons"]:
+            console.line(f"not blessed    {reason}")
+    console.line(f"TensorBoard    {summary['tensorboard']}")
+    console.line(f"summary        {run_dir / 'summary.json'} ({summary['wall_seconds']:.0f} s)")
+    return 0 if summary["blessed"] else NOT_BLESSED

