@@ -38,10 +38,20 @@ def read_shape(path: Path) -> tuple[int, ...]:
     """Reads only the header of an IDX file and returns its dimensions.
 
     Raises:
-      InputError: as `read_idx`, as far as the header shows it.
+      InputError: as `read_blocks`, as far as the header shows it.
     """
     with _open(path) as stream:
         return _read_header(path, stream)
+
+
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """Yields the values of an IDX file of uint8, without its header, in blocks of up to 1 MiB.
+
+    Raises:
+      InputError: the file is missing, no regular file, no IDX file of uint8, or its header and payload disagree.
+    """
+    with _open(path) as stream:
+        yield from _payload_blocks(path, stream, _read_header(path, stream))
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -51,25 +61,21 @@ def read_idx(path: Path) -> np.ndarray:
       uint8 [d0, d1, ...] with the dimensions that the header gives.
 
     Raises:
-      InputError: the file is missing, no regular file, no IDX file of uint8, or its header and payload disagree.
+      InputError: as `read_blocks`.
     """
-    with _open(path) as stream:
-        shape = _read_header(path, stream)
-        payload = b"".join(_payload_blocks(path, stream, shape))
-    return np.frombuffer(payload, np.uint8).reshape(shape)
+    return np.frombuffer(b"".join(read_blocks(path)), np.uint8).reshape(read_shape(path))
 
 
 def expand_idx(path: Path, plain: Path) -> tuple[int, ...]:
     """Writes the values of an IDX file, without header and uncompressed, to `plain`; returns the dimensions.
 
     Raises:
-      InputError: as `read_idx`; `plain` is then incomplete.
+      InputError: as `read_blocks`; `plain` is then incomplete.
     """
-    with _open(path) as stream, plain.open("wb") as target:
-        shape = _read_header(path, stream)
-        for block in _payload_blocks(path, stream, shape):
+    with plain.open("wb") as target:
+        for block in read_blocks(path):
             target.write(block)
-    return shape
+    return read_shape(path)
 
 
 class RowReader:

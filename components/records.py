@@ -11,7 +11,6 @@ Synopsis:
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -88,7 +87,7 @@ def write_shard(path: Path, blocks: Iterable[tuple[np.ndarray, np.ndarray]], sha
                     label_value[0] = label
                     writer.write(example.SerializeToString(deterministic=True))
         digest = _file_digest(partial)
-        os.replace(partial, path)
+        partial.replace(path)
     except (tf.errors.OpError, OSError) as error:
         partial.unlink(missing_ok=True)
         reason = str(getattr(error, "message", "") or getattr(error, "strerror", "") or error)

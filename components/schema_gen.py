@@ -5,7 +5,6 @@ proposal lies beside it, to be compared and reviewed. The curated schema travels
 TFX's ImportSchemaGen has only its path there, and would serve an edited file from the cache.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +68,8 @@ class _Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         statistics = artifact_utils.get_single_instance(input_dict["statistics"])
-        train = os.path.join(artifact_utils.get_split_uri([statistics], TRAIN), STATISTICS_FILE)
-        proposal = propose_schema(tfdv.load_stats_binary(train), exec_properties["class_count"])
+        train = Path(artifact_utils.get_split_uri([statistics], TRAIN), STATISTICS_FILE)
+        proposal = propose_schema(tfdv.load_stats_binary(str(train)), exec_properties["class_count"])
         curated = exec_properties["curated"]
         schema = text_format.Parse(curated, schema_pb2.Schema()) if curated else proposal
         for key, content in (("schema", schema), ("proposal", proposal)):

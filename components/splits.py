@@ -6,6 +6,8 @@ Synopsis:
     shards = shard_ranges(55_000, shards=4)                                          # ((0, 13750), ...)
 """
 
+import itertools
+
 import numpy as np
 
 from components.errors import InputError
@@ -64,4 +66,4 @@ def split_indices(labels: np.ndarray, *, sizes: tuple[int, ...], seed: int, stra
 def shard_ranges(examples: int, shards: int) -> tuple[tuple[int, int], ...]:
     """Cuts `examples` into `shards` contiguous ranges [start, stop) whose sizes differ by one at most."""
     bounds = [examples * shard // shards for shard in range(shards + 1)]
-    return tuple(zip(bounds[:-1], bounds[1:], strict=True))
+    return tuple(itertools.pairwise(bounds))

@@ -1,14 +1,13 @@
 """StatisticsGen that looks inside the images.
 
-The component writes the standard ExampleStatistics artifact. It differs from TFX's in where the Arrow tables come from:
-TFX parses the records only, this one adds the features of `components.image_statistics`. That hook, a Beam collection of
-record batches into `tfdv.GenerateStatistics`, is TFDV's documented way for data of one's own; custom statistics
-generators would not do, because the schema cannot validate what they produce.
+The component writes the standard ExampleStatistics artifact. It differs from TFX's in where the Arrow tables come
+from: TFX parses the records only, this one adds the features of `components.image_statistics`. That hook, a Beam
+collection of record batches into `tfdv.GenerateStatistics`, is TFDV's documented way for data of one's own; custom
+statistics generators would not do, because the schema cannot validate what they produce.
 """
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +88,9 @@ class _Executor(base_beam_executor.BaseBeamExecutor):
         shards, targets = {}, {}
         for split in splits:
             shards[split] = sorted(Path(artifact_utils.get_split_uri([examples], split)).glob("data_tfrecord-*"))
-            folder = artifact_utils.get_split_uri([statistics], split)
-            os.makedirs(folder, exist_ok=True)
-            targets[split] = Path(folder, FILE_NAME)
+            folder = Path(artifact_utils.get_split_uri([statistics], split))
+            folder.mkdir(parents=True, exist_ok=True)
+            targets[split] = folder / FILE_NAME
         write_statistics(
             shards,
             targets,

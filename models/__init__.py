@@ -1,1 +1,1 @@
-"""What happens to a tensor: decoding, standardization, augmentation, the network, training and its serving signatures."""
+"""What happens to a tensor: decoding, standardization, augmentation, the network, its training and serving."""

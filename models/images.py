@@ -1,8 +1,8 @@
 """Decodes the `image` feature of a batch of records: serialized tensor, JPEG or PNG to uint8.
 
-ExampleGen writes one encoding for a data set; serving meets all of them, so the graph looks at the bytes. A serialized uint8 tensor
-of one shape is a constant header followed by the pixels: a whole batch of those is decoded by one `decode_raw`, where
-`tf.io.parse_tensor` takes one scalar at a time and costs about 10 us a record.
+ExampleGen writes one encoding for a data set; serving meets all of them, so the graph looks at the bytes. A serialized
+uint8 tensor of one shape is a constant header followed by the pixels: a whole batch of those is decoded by one
+`decode_raw`, where `tf.io.parse_tensor` takes one scalar at a time and costs about 10 us a record.
 
 Synopsis:
 
