@@ -1,19 +1,23 @@
 """StatisticsGen that looks inside the images.
 
-The component writes the standard ExampleStatistics artifact. It differs from TFX's in where the Arrow tables come
-from: TFX parses the records only, this one adds the features of `components.image_statistics`. That hook, a Beam
-collection of record batches into `tfdv.GenerateStatistics`, is TFDV's documented way for data of one's own; custom
-statistics generators would not do, because the schema cannot validate what they produce.
+The component writes the standard ExampleStatistics artifact. It differs from TFX's in two ways. Its Arrow tables hold the
+features of `components.image_statistics` beside those of the records; custom statistics generators would not do, because
+a schema cannot validate what they produce. And TFDV's generators run in one Beam combiner for all splits: the transform
+`tfdv.GenerateStatistics` unfolds into some 250 Beam steps a split, whose construction alone takes longer than the
+statistics of 70,000 images.
 """
 
+import functools
 import json
-import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 import tensorflow_data_validation as tfdv
-from tensorflow_metadata.proto.v0 import schema_pb2
+from tensorflow_data_validation.statistics import stats_impl
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
@@ -22,8 +26,6 @@ from components.image_statistics import read_feature_tables
 from models.features import IMAGE, LABEL
 
 FILE_NAME = "FeatureStats.pb"
-
-progress = logging.getLogger("progress")
 
 
 def statistics_options(class_count: int) -> tfdv.StatsOptions:
@@ -57,19 +59,62 @@ def write_statistics(
     Raises:
       DataRefused: a record is damaged.
     """
+    sources = [(split, path) for split, paths in shards.items() for path in paths]
     with pipeline as root:
-        for split, paths in shards.items():
-            _ = (
-                root
-                | f"Shards[{split}]" >> beam.Create(paths, reshuffle=len(paths) > 1)
-                | f"Tables[{split}]" >> beam.FlatMap(_tables, image_shape)
-                | f"Statistics[{split}]" >> tfdv.GenerateStatistics(statistics_options(class_count))
-                | f"Write[{split}]" >> tfdv.WriteStatisticsToBinaryFile(str(targets[split]))
-            )
+        _ = (
+            root
+            | "Shards" >> beam.Create(sources)
+            | "Tables" >> beam.FlatMap(_tables, image_shape)
+            | "Statistics" >> beam.CombinePerKey(StatisticsCombiner(class_count))
+            | "Write" >> beam.MapTuple(lambda split, result: _write(targets[split], result))
+        )
 
 
-def _tables(path: Path, image_shape: tuple[int, ...]):
-    return read_feature_tables(path, "GZIP" if path.suffix == ".gz" else "", image_shape)
+class StatisticsCombiner(beam.CombineFn):
+    """Combines Arrow record batches into a `DatasetFeatureStatisticsList` with TFDV's own generators."""
+
+    def __init__(self, class_count: int) -> None:
+        self._class_count = class_count
+
+    @functools.cached_property
+    def _generators(self) -> list:
+        # Made where it runs: the generators cannot be pickled.
+        return stats_impl.get_generators(statistics_options(self._class_count), in_memory=True)
+
+    def __getstate__(self) -> dict:
+        return {"_class_count": self._class_count}
+
+    def create_accumulator(self) -> list:
+        return [generator.create_accumulator() for generator in self._generators]
+
+    def add_input(self, accumulator: list, table: pa.RecordBatch) -> list:
+        return [
+            generator.add_input(state, table) for generator, state in zip(self._generators, accumulator, strict=True)
+        ]
+
+    def merge_accumulators(self, accumulators: Iterable[list]) -> list:
+        return [
+            generator.merge_accumulators(states)
+            for generator, states in zip(self._generators, zip(*accumulators, strict=True), strict=True)
+        ]
+
+    def compact(self, accumulator: list) -> list:
+        return [generator.compact(state) for generator, state in zip(self._generators, accumulator, strict=True)]
+
+    def extract_output(self, accumulator: list) -> statistics_pb2.DatasetFeatureStatisticsList:
+        return stats_impl.extract_statistics_output(accumulator, self._generators)
+
+
+def _tables(source: tuple[str, Path], image_shape: tuple[int, ...]) -> Iterator[tuple[str, pa.RecordBatch]]:
+    split, path = source
+    for table in read_feature_tables(path, "GZIP" if path.suffix == ".gz" else "", image_shape):
+        yield split, table
+
+
+def _write(target: Path, statistics: statistics_pb2.DatasetFeatureStatisticsList) -> None:
+    partial = target.with_name(f".{target.name}.partial")
+    partial.write_bytes(statistics.SerializeToString(deterministic=True))
+    partial.replace(target)
 
 
 class _Executor(base_beam_executor.BaseBeamExecutor):

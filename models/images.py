@@ -36,12 +36,14 @@ def with_channels(image_shape: tuple[int, ...]) -> tuple[int, int, int]:
     return (height, width, rest[0] if rest else 1)
 
 
-def decode_images(serialized: tf.Tensor, image_shape: tuple[int, ...]) -> tf.Tensor:
-    """Decodes the bytes of a batch of images, whatever their encoding.
+def decode_images(serialized: tf.Tensor, image_shape: tuple[int, ...], *, encoding: str | None = None) -> tf.Tensor:
+    """Decodes the bytes of a batch of images.
 
     Args:
       serialized: string [batch].
       image_shape: (height, width) or (height, width, channels), as ExampleGen read it.
+      encoding: "tensor" if all are known to be serialized tensors of this shape, which keeps the graph small; None
+        looks at the bytes.
 
     Returns:
       uint8 [batch, height, width, channels].
@@ -64,6 +66,8 @@ def decode_images(serialized: tf.Tensor, image_shape: tuple[int, ...]) -> tf.Ten
             fn_output_signature=tf.TensorSpec([height, width, channels], tf.uint8),
         )
 
+    if encoding == "tensor":
+        return decode_raw()
     is_tensor = tf.logical_and(
         tf.equal(tf.strings.substr(serialized, 0, len(header)), header),
         tf.equal(tf.strings.length(serialized), len(header) + size),

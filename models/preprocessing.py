@@ -22,14 +22,14 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict) -> dict[
 
     Args:
       inputs: `image`, string [batch, 1], and `label`, int64 [batch, 1], dense or sparse.
-      custom_config: `image_shape`, (height, width) or (height, width, channels).
+      custom_config: `image_shape`, (height, width) or (height, width, channels), and `image_encoding`.
 
     Returns:
       `pixel_count`: int64 [batch]; `pixel_sum`, `pixel_sum_of_squares`: int64 [batch, height, width, channels]. Each
       row is the same.
     """
     image_shape = tuple(custom_config["image_shape"])
-    images = decode_images(_flat(inputs[IMAGE]), image_shape)
+    images = decode_images(_flat(inputs[IMAGE]), image_shape, encoding=custom_config["image_encoding"])
     values = tf.cast(images, tf.int64)
     rows = tf.shape(images)[0]
 

@@ -65,7 +65,8 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, curated_schema: st
         splits_config=tfx.proto.SplitsConfig(analyze=[TRAIN], transform=[]),
         materialize=False,
         disable_statistics=True,
-        custom_config={"image_shape": list(dataset.image_shape)},
+        disable_analyzer_cache=True,
+        custom_config={"image_shape": list(dataset.image_shape), "image_encoding": config.image_encoding},
     )
     transform.add_upstream_node(data_gate)
     trainer = tfx.components.Trainer(
