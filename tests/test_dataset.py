@@ -1,0 +1,178 @@
+"""What `inspect_dataset` finds out about a folder, and what it refuses."""
+
+import hashlib
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.dataset import STEMS, find_files, inspect_dataset
+from components.errors import InputError
+from models.features import FASHION_MNIST_CLASSES
+from tests.conftest import idx_bytes
+
+TRAIN_IMAGES = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
+TRAIN_LABELS = np.array([0, 1, 2, 0, 1, 2], np.uint8)
+TEST_IMAGES = TRAIN_IMAGES[:3] + 100
+TEST_LABELS = np.array([2, 1, 0], np.uint8)
+ALL = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
+
+
+@pytest.fixture
+def folder(idx_folder) -> Path:
+    return idx_folder(*ALL)
+
+
+@pytest.fixture(scope="module")
+def altered(tmp_path_factory) -> Path:
+    """Four files shaped as Fashion-MNIST's, all of them zeros (and without weight on the disk)."""
+    folder = tmp_path_factory.mktemp("altered")
+    for role, stem in STEMS.items():
+        count = 60_000 if role.startswith("train") else 10_000
+        shape = (count, 28, 28) if role.endswith("images") else (count,)
+        path = folder / stem
+        path.write_bytes(struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape))
+        os.truncate(path, path.stat().st_size + int(np.prod(shape)))
+    return folder
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(InputError) as raised:
+        inspect_dataset(folder)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"], ids=["plain", "gz"])
+def test_folder_of_four_files_is_described(idx_folder, ending):
+    dataset = inspect_dataset(idx_folder(*ALL, ending=ending))
+    assert {role: path.name for role, path in dataset.files.items()} == {
+        role: stem + ending for role, stem in STEMS.items()
+    }
+    assert dataset.image_shape == (4, 5)
+    assert dataset.class_names == ("0", "1", "2")
+    assert not dataset.is_fashion_mnist
+
+
+def test_channels_are_part_of_the_shape(idx_folder):
+    rgb = np.zeros((6, 4, 5, 3), np.uint8)
+    assert inspect_dataset(idx_folder(rgb, TRAIN_LABELS, rgb[:3], TEST_LABELS)).image_shape == (4, 5, 3)
+
+
+@pytest.mark.parametrize("role", STEMS)
+def test_any_missing_file_is_told_with_the_names_expected(folder, role):
+    (folder / STEMS[role]).unlink()
+    assert find_files(folder) is None
+    message = refusal(folder)
+    assert message.startswith(f"{folder}: expected ")
+    assert all(f"{stem}[.gz]" in message for stem in STEMS.values())
+    assert "make data" in message
+
+
+def test_labels_fewer_than_images_name_both_files_and_both_counts(idx_folder):
+    message = refusal(idx_folder(TRAIN_IMAGES, TRAIN_LABELS[:5], TEST_IMAGES, TEST_LABELS))
+    assert "train-labels-idx1-ubyte: expected one label for each of the 6 images of train-images-idx3-ubyte" in message
+    assert "found labels of shape [5]" in message
+
+
+def test_labels_of_two_dimensions_are_refused(idx_folder):
+    message = refusal(idx_folder(TRAIN_IMAGES, TRAIN_LABELS[:, None], TEST_IMAGES, TEST_LABELS))
+    assert "found labels of shape [6, 1]" in message
+
+
+def test_images_of_two_dimensions_are_refused(idx_folder):
+    message = refusal(idx_folder(TRAIN_IMAGES[:, 0], TRAIN_LABELS, TEST_IMAGES, TEST_LABELS))
+    assert "expected images [N, H, W] or [N, H, W, C], found [6, 5]" in message
+
+
+def test_test_images_of_another_shape_than_training_are_refused(idx_folder):
+    message = refusal(idx_folder(TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES[:, :, :4], TEST_LABELS))
+    assert "t10k-images-idx3-ubyte: expected images of shape [4, 5] as in training, found [4, 4]" in message
+
+
+def test_label_out_of_classes_names_file_label_and_position(idx_folder):
+    message = refusal(idx_folder(TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, np.array([0, 7, 1], np.uint8)))
+    assert "t10k-labels-idx1-ubyte: expected labels below 3" in message
+    assert "found 7 at position 1" in message
+
+
+def test_training_label_beyond_listed_classes_is_refused(folder):
+    (folder / "classes.txt").write_text("cat\ndog\n")
+    message = refusal(folder)
+    assert "train-labels-idx1-ubyte: expected labels below 2" in message
+    assert "found 2 at position 2" in message
+
+
+def test_classes_txt_names_the_classes_in_order_without_blank_lines(folder):
+    (folder / "classes.txt").write_text("zebra\n\n  ant \ncat\nunused\n")
+    assert inspect_dataset(folder).class_names == ("zebra", "ant", "cat", "unused")
+
+
+@pytest.mark.parametrize("text", ["cat\ncat\ndog\n", "cat\n", "\n \n"], ids=["twice", "one", "blank"])
+def test_classes_txt_with_too_few_different_names_is_refused(folder, text):
+    (folder / "classes.txt").write_text(text)
+    assert f"{folder / 'classes.txt'}: expected two or more different class names" in refusal(folder)
+
+
+def test_real_files_are_fashion_mnist(fashion_mnist):
+    dataset = inspect_dataset(fashion_mnist)
+    assert dataset.is_fashion_mnist
+    assert dataset.class_names == FASHION_MNIST_CLASSES
+    assert dataset.image_shape == (28, 28)
+
+
+@pytest.mark.parametrize("role", STEMS)
+def test_one_original_file_is_enough_to_recognize_fashion_mnist(altered, fashion_mnist, tmp_path, role):
+    for other, stem in STEMS.items():
+        if other != role:
+            (tmp_path / stem).symlink_to(altered / stem)
+    (tmp_path / f"{STEMS[role]}.gz").symlink_to(fashion_mnist / f"{STEMS[role]}.gz")
+    dataset = inspect_dataset(tmp_path)
+    assert dataset.is_fashion_mnist
+    assert dataset.class_names == FASHION_MNIST_CLASSES
+
+
+def test_files_shaped_as_fashion_mnist_are_not_taken_for_it(altered):
+    assert not inspect_dataset(altered).is_fashion_mnist
+
+
+def test_classes_txt_goes_before_the_names_of_fashion_mnist(altered, fashion_mnist, tmp_path):
+    for stem in STEMS.values():
+        (tmp_path / stem).symlink_to(altered / stem)
+    (tmp_path / STEMS["test_labels"]).unlink()
+    (tmp_path / f"{STEMS['test_labels']}.gz").symlink_to(fashion_mnist / f"{STEMS['test_labels']}.gz")
+    (tmp_path / "classes.txt").write_text("\n".join("abcdefghij"))
+    assert inspect_dataset(tmp_path).class_names == tuple("abcdefghij")
+
+
+def test_digest_is_sha256_over_the_sha256_of_each_file(folder):
+    parts = b"".join(hashlib.sha256((folder / stem).read_bytes()).digest() for stem in STEMS.values())
+    assert inspect_dataset(folder).digest == hashlib.sha256(parts).hexdigest()
+
+
+def test_digest_does_not_depend_on_the_folder(folder, tmp_path):
+    before = inspect_dataset(folder).digest
+    folder.rename(tmp_path / "elsewhere")
+    assert inspect_dataset(tmp_path / "elsewhere").digest == before
+
+
+@pytest.mark.parametrize("role", STEMS)
+def test_digest_changes_with_one_pixel_though_size_and_time_do_not(folder, role):
+    before = inspect_dataset(folder).digest
+    path = folder / STEMS[role]
+    stat, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_size == stat.st_size
+    assert path.stat().st_mtime_ns == stat.st_mtime_ns
+    assert inspect_dataset(folder).digest != before
+
+
+def test_damage_in_any_file_is_found(folder):
+    path = folder / STEMS["train_images"]
+    path.write_bytes(idx_bytes(TRAIN_IMAGES)[:-7])
+    message = refusal(folder)
+    assert "6x4x5 = 120 bytes, the file holds 113" in message

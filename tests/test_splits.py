@@ -1,0 +1,139 @@
+"""Splits and shards: sizes, disjointness, proportions and reproducibility."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from components.errors import InputError
+from components.idx import read_idx
+from components.splits import shard_ranges, split_indices, split_sizes
+
+GOLDEN = {
+    "plain train": [522, 409, 86, 441, 309, 514],
+    "plain val": [347, 445, 190, 517, 466, 506],
+    "stratified train": [288, 320, 425, 302, 542, 486],
+    "stratified val": [15, 535, 490, 518, 349, 484],
+}
+BALANCED = np.arange(600, dtype=np.uint8) % 10
+
+
+@st.composite
+def draws(draw):
+    """Labels and sizes of up to three splits that fit into them."""
+    labels = np.array(draw(st.lists(st.integers(0, 4), min_size=3, max_size=120)), np.uint8)
+    cuts = draw(st.lists(st.integers(0, len(labels)), min_size=1, max_size=3))
+    bounds = sorted({0, *cuts})
+    return labels, tuple(int(size) for size in np.diff(bounds)) or (len(labels),)
+
+
+@given(drawn=draws(), seed=st.integers(0, 2**31 - 1), stratified=st.booleans())
+def test_splits_have_the_sizes_asked_for_and_share_no_example(drawn, seed, stratified):
+    labels, sizes = drawn
+    parts = split_indices(labels, sizes=sizes, seed=seed, stratified=stratified)
+    assert tuple(map(len, parts)) == sizes
+    together = np.concatenate(parts)
+    assert len(set(together.tolist())) == sum(sizes)
+    assert set(together.tolist()) <= set(range(len(labels)))
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+def test_splits_that_take_everything_are_a_shuffled_permutation(stratified):
+    parts = split_indices(BALANCED, sizes=(500, 100), seed=1, stratified=stratified)
+    together = np.concatenate(parts)
+    assert sorted(together.tolist()) == list(range(600))
+    for part in parts:
+        # Of a random order about half of the neighbours rise; a sorted or a class-by-class one is far from it.
+        assert 0.4 < np.mean(np.diff(part) > 0) < 0.6
+        assert np.mean(np.diff(BALANCED[part].astype(int)) == 0) < 0.2
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+def test_same_seed_draws_the_same_and_another_seed_draws_another(stratified):
+    first, again, other = (
+        split_indices(BALANCED, sizes=(500, 100), seed=seed, stratified=stratified) for seed in (7, 7, 8)
+    )
+    for one, same, different in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(one, same)
+        assert np.mean(one == different) < 0.1
+        assert set(one.tolist()) != set(different.tolist())
+
+
+def test_seed_42_draws_on_any_machine_what_it_drew_when_this_was_written():
+    train, val = split_indices(BALANCED, sizes=(500, 100), seed=42, stratified=False)
+    assert train[:6].tolist() == GOLDEN["plain train"]
+    assert val[:6].tolist() == GOLDEN["plain val"]
+    train, val = split_indices(BALANCED, sizes=(500, 100), seed=42, stratified=True)
+    assert train[:6].tolist() == GOLDEN["stratified train"]
+    assert val[:6].tolist() == GOLDEN["stratified val"]
+
+
+@given(classes=st.integers(1, 12), each=st.integers(2, 40), share=st.floats(0, 1), seed=st.integers(0, 99))
+def test_train_and_val_of_even_classes_are_even_to_within_one_example(classes, each, share, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(classes, dtype=np.uint8), each))
+    train = round(share * len(labels))
+    for part in split_indices(labels, sizes=(train, len(labels) - train), seed=seed, stratified=True):
+        assert np.abs(np.bincount(labels[part], minlength=classes) - len(part) / classes).max() <= 1
+
+
+@pytest.mark.xfail(reason="bug in splits.split_indices: rare classes are all dealt at one point of the deal")
+@given(counts=st.lists(st.integers(1, 60), min_size=2, max_size=8), share=st.floats(0, 1))
+@example(counts=[50] + [1] * 50, share=0.4)
+def test_train_and_val_of_uneven_classes_are_in_proportion_to_within_one_example(counts, share):
+    labels = np.repeat(np.arange(len(counts), dtype=np.uint8), counts)
+    train = round(share * len(labels))
+    for part in split_indices(labels, sizes=(train, len(labels) - train), seed=0, stratified=True):
+        wanted = np.array(counts) * len(part) / len(labels)
+        assert np.abs(np.bincount(labels[part], minlength=len(counts)) - wanted).max() <= 1
+
+
+def test_stratified_splits_of_the_real_labels_have_500_of_each_class(fashion_mnist):
+    labels = read_idx(fashion_mnist / "train-labels-idx1-ubyte.gz")
+    train, val = split_indices(labels, sizes=(55_000, 5_000), seed=42, stratified=True)
+    assert np.bincount(labels[val]).tolist() == [500] * 10
+    assert np.bincount(labels[train]).tolist() == [5_500] * 10
+
+
+@pytest.mark.parametrize(
+    ("requested", "sizes"),
+    [
+        ((None, 5_000), (55_000, 5_000)),
+        ((0.9, 0.1), (54_000, 6_000)),
+        ((0.5, None), (30_000, 30_000)),
+        ((4_000, 500), (4_000, 500)),
+        ((60_000,), (60_000,)),
+        ((None,), (60_000,)),
+        ((0.000_02, 1), (1, 1)),
+    ],
+    ids=str,
+)
+def test_numbers_fractions_and_the_rest_make_sizes(requested, sizes):
+    assert split_sizes(60_000, requested) == sizes
+
+
+@pytest.mark.parametrize(
+    ("requested", "found"),
+    [
+        ((90, 11), r"90 \+ 11 = 101"),
+        ((None, 100), r"0 \+ 100 = 100"),
+        ((None, 101), r"-1 \+ 101 = 100"),
+        ((50, 0.001), r"50 \+ 0 = 50"),
+        ((None, None), r"only one split can take the rest"),
+        ((0, 5), r"0 \+ 5 = 5"),
+        ((-3, 5), r"-3 \+ 5 = 2"),
+    ],
+    ids=str,
+)
+def test_impossible_sizes_are_refused_with_their_sum(requested, found):
+    with pytest.raises(InputError, match=found):
+        split_sizes(100, requested)
+
+
+@given(examples=st.integers(0, 10**6), shards=st.integers(1, 100))
+def test_shards_cover_all_examples_evenly_and_in_order(examples, shards):
+    ranges = shard_ranges(examples, shards)
+    assert len(ranges) == shards
+    assert [start for start, _ in ranges] + [examples] == [0] + [stop for _, stop in ranges]
+    sizes = [stop - start for start, stop in ranges]
+    assert min(sizes) >= 0
+    assert max(sizes) - min(sizes) <= 1
