@@ -1,41 +1,44 @@
-"""Chooses the model that a candidate has to measure up to: the latest blessed one that is not the candidate itself.
+"""Chooses what a candidate has to measure up to: the latest blessed artifact of its kind that is not the candidate itself.
 
 TFX's own `LatestBlessedModelStrategy` would choose the candidate as soon as it has been blessed. A second run of the
 same pipeline would then compare the model with itself, and the Evaluator could never be served from the cache.
+
+Synopsis:
+
+    Resolver(
+        strategy_class=LatestOtherBlessed,
+        config={"id_property": "current_model_id"},
+        subject=Channel(type=Model), blessing=Channel(type=ModelBlessing), candidate=trainer.outputs["model"],
+    ).outputs["subject"]
 """
 
 from tfx import types
 from tfx.dsl.components.common import resolver
 
-MODEL = "model"
-BLESSING = "model_blessing"
-CANDIDATE = "candidate"
+SUBJECT, BLESSING, CANDIDATE = "subject", "blessing", "candidate"
 
 
-class LatestOtherBlessedModel(resolver.ResolverStrategy):
-    """Resolver strategy over the channels `model`, `model_blessing` and `candidate`."""
+class LatestOtherBlessed(resolver.ResolverStrategy):
+    """Resolver strategy over the channels `subject`, `blessing` and `candidate`.
+
+    Attributes:
+      id_property: the property of a blessing that holds the id of what it blesses.
+    """
+
+    def __init__(self, id_property: str) -> None:
+        self._id_property = id_property
 
     def resolve_artifacts(
         self, store: object, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]]:
-        """Returns the model and its blessing, or two empty lists where no other model is blessed."""
-        candidates = {artifact.id for artifact in input_dict.get(CANDIDATE, [])}
-        blessings = {
-            blessing.get_int_custom_property("current_model_id"): blessing
-            for blessing in sorted(input_dict.get(BLESSING, []), key=lambda artifact: artifact.id)
-            if blessing.get_int_custom_property("blessed") == 1
-        }
-        # Of several blessed models the one whose blessing is the newest is the one that is served.
-        blessed = [
-            (blessings[model.id].id, model)
-            for model in input_dict.get(MODEL, [])
-            if model.id in blessings and model.id not in candidates
-        ]
-        if not blessed:
-            return {MODEL: [], BLESSING: [], CANDIDATE: input_dict.get(CANDIDATE, [])}
-        blessing_id, latest = max(blessed, key=lambda pair: pair[0])
-        return {
-            MODEL: [latest],
-            BLESSING: [blessing for blessing in blessings.values() if blessing.id == blessing_id],
-            CANDIDATE: input_dict.get(CANDIDATE, []),
-        }
+        """Returns the channels, `subject` and `blessing` with one artifact each, or empty where no other is blessed."""
+        candidates = input_dict.get(CANDIDATE, [])
+        excluded = {artifact.id for artifact in candidates}
+        subjects = {artifact.id: artifact for artifact in input_dict.get(SUBJECT, [])}
+        # What was blessed last is what is in use, even if something older than the others was blessed again.
+        newest_first = sorted(input_dict.get(BLESSING, []), key=lambda artifact: artifact.id, reverse=True)
+        for blessing in newest_first:
+            subject = subjects.get(blessing.get_int_custom_property(self._id_property))
+            if blessing.get_int_custom_property("blessed") == 1 and subject and subject.id not in excluded:
+                return {SUBJECT: [subject], BLESSING: [blessing], CANDIDATE: candidates}
+        return {SUBJECT: [], BLESSING: [], CANDIDATE: candidates}

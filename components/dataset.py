@@ -48,6 +48,7 @@ class Dataset:
       class_names: the name of each class, by label.
       digest: SHA-256 over the bytes of the four files, hexadecimal.
       is_fashion_mnist: whether any of the files has the content of the original.
+      schema: the text of the curated schema beside the files, "" where there is none.
     """
 
     files: dict[str, Path]
@@ -55,6 +56,7 @@ class Dataset:
     class_names: tuple[str, ...]
     digest: str
     is_fashion_mnist: bool
+    schema: str
 
 
 def find_files(folder: Path) -> dict[str, Path] | None:
@@ -111,6 +113,7 @@ def inspect_dataset(folder: Path) -> Dataset:
         class_names=class_names,
         digest=_digest(files.values()),
         is_fashion_mnist=is_fashion_mnist,
+        schema=schema.read_text() if (schema := folder / "schema.pbtxt").is_file() else "",
     )
 
 

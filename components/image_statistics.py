@@ -6,7 +6,7 @@ record batch. Everything after that, from the quantiles to the schema's comparat
 
 Synopsis:
 
-    for table in read_feature_tables(shard, compression=""):    # pa.RecordBatch of up to 4096 records
+    for table in read_feature_tables(shard, image_shape):    # pa.RecordBatch of up to 4096 records
         table.schema.names                                      # ["image", "label", "image_height", ...]
 """
 
@@ -73,27 +73,31 @@ def image_table(images: list[bytes], labels: np.ndarray, image_shape: tuple[int,
     return pa.RecordBatch.from_arrays([_as_lists(column) for column in columns.values()], list(columns))
 
 
-def read_feature_tables(shard: Path, compression: str, image_shape: tuple[int, ...]) -> Iterator[pa.RecordBatch]:
-    """Yields the tables of one TFRecord shard, `BLOCK` records at a time.
+def read_records(shard: Path) -> Iterator[tuple[list[bytes], np.ndarray]]:
+    """Yields the images (bytes, as stored) and labels (int64 [n]) of one TFRecord shard, `BLOCK` records at a time.
 
     Raises:
       DataRefused: a record fails its checksum or is no `tf.train.Example` of an image and a label.
     """
-    features = {
-        IMAGE: tf.io.FixedLenFeature([], tf.string),
-        LABEL: tf.io.FixedLenFeature([], tf.int64),
-    }
+    features = {IMAGE: tf.io.FixedLenFeature([], tf.string), LABEL: tf.io.FixedLenFeature([], tf.int64)}
+    compression = "GZIP" if shard.suffix == ".gz" else ""
     seen = 0
     try:
-        for records in tf.data.TFRecordDataset(str(shard), compression).batch(BLOCK):
+        for records in tf.data.TFRecordDataset(str(shard), compression, buffer_size=1 << 20).batch(BLOCK):
             parsed = tf.io.parse_example(records, features)
-            yield image_table(parsed[IMAGE].numpy().tolist(), parsed[LABEL].numpy(), image_shape)
+            yield parsed[IMAGE].numpy().tolist(), parsed[LABEL].numpy()
             seen += len(records)
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         raise DataRefused(
-            f"{shard}: expected records of an image and a label, found a damaged one within {BLOCK:,} of record "
-            f"{seen:,} ({error.message.splitlines()[0]}). Write the examples again with --no-cache."
+            f"{shard}: expected records of an image and a label, found a damaged one after record {seen:,} "
+            f"({error.message.splitlines()[0]}). Delete the file and run again."
         ) from error
+
+
+def read_feature_tables(shard: Path, image_shape: tuple[int, ...]) -> Iterator[pa.RecordBatch]:
+    """Yields the tables of one TFRecord shard; see `read_records` and `image_table`."""
+    for images, labels in read_records(shard):
+        yield image_table(images, labels, image_shape)
 
 
 def _uniform_rows(images: list[bytes], image_shape: tuple[int, ...]) -> np.ndarray | None:

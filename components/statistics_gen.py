@@ -107,7 +107,7 @@ class StatisticsCombiner(beam.CombineFn):
 
 def _tables(source: tuple[str, Path], image_shape: tuple[int, ...]) -> Iterator[tuple[str, pa.RecordBatch]]:
     split, path = source
-    for table in read_feature_tables(path, "GZIP" if path.suffix == ".gz" else "", image_shape):
+    for table in read_feature_tables(path, image_shape):
         yield split, table
 
 

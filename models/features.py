@@ -11,6 +11,7 @@ SPLITS = (TRAIN, VAL, TEST)
 
 ENCODINGS = ("tensor", "jpeg", "png")
 COMPRESSIONS = ("", "GZIP")
+SEVERITIES = ("warning", "error")
 
 FASHION_MNIST_CLASSES = (
     "T-shirt/top",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from components.errors import InputError
 from models.config import TrainingConfig
-from models.features import COMPRESSIONS, ENCODINGS
+from models.features import COMPRESSIONS, ENCODINGS, SEVERITIES
 
 PIPELINE_NAME = "fashion-mnist"
 MODEL_NAME = "fashion_mnist"
@@ -32,7 +32,7 @@ class PipelineConfig:
       stratified: whether the splits keep the proportions of the classes.
       image_encoding: how a record stores its image: "tensor", "jpeg" or "png".
       compression: of the TFRecord files: "" or "GZIP".
-      schema: the curated schema that the data must fit; None takes the one inferred from the training split.
+      gate_severity: the least severity, "error" or "warning", of an anomaly that refuses the data.
       accuracy_floor: test accuracy below which a model is refused.
       class_accuracy_floor: the same for each class.
       accuracy_tolerance: how much worse than the latest other blessed model a candidate may be.
@@ -49,7 +49,7 @@ class PipelineConfig:
     stratified: bool = True
     image_encoding: str = "tensor"
     compression: str = ""
-    schema: Path | None = None
+    gate_severity: str = "error"
     accuracy_floor: float = 0.9092
     class_accuracy_floor: float = 0.5
     accuracy_tolerance: float = 0.005
@@ -65,6 +65,7 @@ class PipelineConfig:
             self.image_encoding,
         )
         _require(self.compression in COMPRESSIONS, "compression", "'' or GZIP", self.compression)
+        _require(self.gate_severity in SEVERITIES, "gate_severity", " or ".join(SEVERITIES), self.gate_severity)
         for name in ("accuracy_floor", "class_accuracy_floor", "accuracy_tolerance"):
             _require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
         _require(min(self.shards) >= 1, "shards", "one or more for each split", self.shards)

@@ -18,23 +18,30 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.types import standard_artifacts
 
-from components.baseline import LatestOtherBlessedModel
-from components.data_gate import DataGate
+from components.baseline import LatestOtherBlessed
+from components.data_gate import DataBlessing, DataGate
 from components.dataset import Dataset
 from components.example_gen import IdxExampleGen, SplitSettings
 from components.schema_gen import ImageSchemaGen
 from components.statistics_gen import ImageStatisticsGen
 from models.features import TEST, TRAIN, VAL
-from pipeline.code_digest import code_digest
+from pipeline.code_digest import ROOT, code_digest
 from pipeline.config import PIPELINE_NAME, PipelineConfig
 from pipeline.evaluation import eval_config
 
 # FnApiRunner is the in-process direct runner. `--runner=DirectRunner` would try a Prism binary from the network first.
 # Naming a container image keeps TFX from building an sdist of itself for every Beam executor.
+FASHION_MNIST_SCHEMA = ROOT / "schema" / "fashion_mnist.pbtxt"
+
 BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
 
 
-def create_pipeline(config: PipelineConfig, dataset: Dataset, curated_schema: str = "") -> tfx.dsl.Pipeline:
+def curated_schema(dataset: Dataset) -> str:
+    """Returns the text of the schema that the data must fit, "" to take the one inferred from the training split."""
+    return dataset.schema or (FASHION_MNIST_SCHEMA.read_text() if dataset.is_fashion_mnist else "")
+
+
+def create_pipeline(config: PipelineConfig, dataset: Dataset) -> tfx.dsl.Pipeline:
     """Returns the TFX pipeline for a configuration and the data set it reads."""
     example_gen = IdxExampleGen(
         dataset=dataset,
@@ -52,12 +59,26 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, curated_schema: st
     schema_gen = ImageSchemaGen(
         statistics=statistics_gen.outputs["statistics"],
         class_count=len(dataset.class_names),
-        curated=curated_schema,
+        curated=curated_schema(dataset),
     ).with_id("SchemaGen")
     example_validator = tfx.components.ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
     )
-    data_gate = DataGate(anomalies=example_validator.outputs["anomalies"])
+    accepted_data = tfx.dsl.Resolver(
+        strategy_class=LatestOtherBlessed,
+        config={"id_property": "current_statistics_id"},
+        subject=tfx.dsl.Channel(type=standard_artifacts.ExampleStatistics),
+        blessing=tfx.dsl.Channel(type=DataBlessing),
+        candidate=statistics_gen.outputs["statistics"],
+    ).with_id("AcceptedData")
+    data_gate = DataGate(
+        examples=examples,
+        statistics=statistics_gen.outputs["statistics"],
+        schema=schema_gen.outputs["schema"],
+        anomalies=example_validator.outputs["anomalies"],
+        accepted_statistics=accepted_data.outputs["subject"],
+        severity=config.gate_severity,
+    )
     transform = tfx.components.Transform(
         examples=examples,
         schema=schema_gen.outputs["schema"],
@@ -82,17 +103,18 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, curated_schema: st
             "training": dataclasses.asdict(config.training),
         },
     )
-    baseline = tfx.dsl.Resolver(
-        strategy_class=LatestOtherBlessedModel,
-        model=tfx.dsl.Channel(type=standard_artifacts.Model),
-        model_blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
+    blessed_model = tfx.dsl.Resolver(
+        strategy_class=LatestOtherBlessed,
+        config={"id_property": "current_model_id"},
+        subject=tfx.dsl.Channel(type=standard_artifacts.Model),
+        blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
         candidate=trainer.outputs["model"],
-    ).with_id("Baseline")
+    ).with_id("BlessedModel")
     evaluator = tfx.components.Evaluator(
         examples=examples,
         example_splits=[TEST],
         model=trainer.outputs["model"],
-        baseline_model=baseline.outputs["model"],
+        baseline_model=blessed_model.outputs["subject"],
         eval_config=eval_config(config),
     )
     pusher = tfx.components.Pusher(
@@ -115,10 +137,11 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, curated_schema: st
         statistics_gen,
         schema_gen,
         example_validator,
+        accepted_data,
         data_gate,
         transform,
         trainer,
-        baseline,
+        blessed_model,
         evaluator,
         pusher,
     ]
