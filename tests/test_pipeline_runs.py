@@ -1,0 +1,316 @@
+"""Whole runs on real images, as a user starts them: in a process of their own, judged by what they leave behind."""
+
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.code_digest import ROOT
+
+pytestmark = pytest.mark.slow
+
+NODES = (
+    "ExampleGen",
+    "StatisticsGen",
+    "AcceptedData",
+    "SchemaGen",
+    "ExampleValidator",
+    "DataGate",
+    "Transform",
+    "Trainer",
+    "BlessedModel",
+    "Evaluator",
+    "Pusher",
+)
+# Runs the pipeline with other values than a preset's, as the command line would.
+_WITH_VALUES = """
+import sys
+from pathlib import Path
+from pipeline.config import preset
+from pipeline.run import run_pipeline
+output, data, changes = sys.argv[1:]
+sys.exit(run_pipeline(preset("smoke", output_root=Path(output), data_dir=Path(data), **eval(changes)), Path.cwd()))
+"""
+
+
+class Run:
+    """A finished run: its exit status, what it printed and its summary."""
+
+    def __init__(self, process: subprocess.CompletedProcess, output: Path) -> None:
+        self.status, self.console, self.error = process.returncode, process.stdout, process.stderr
+        self.output = output
+        finished = sorted(output.glob("runs/*/summary.json"))
+        self.summary = json.loads(finished[-1].read_text()) if finished else None
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {node["id"]: node["state"] for node in self.summary["nodes"]}
+
+    def __repr__(self) -> str:
+        return f"status {self.status}\n{self.console}\n{self.error}"
+
+
+def run_smoke(output: Path, data: Path, project: Path = ROOT, **changes: object) -> Run:
+    """Runs the smoke preset; with `changes` to its values, through the same function as the command line."""
+    if changes:
+        command = ["-c", _WITH_VALUES, str(output), str(data), repr(changes)]
+    else:
+        command = ["local_runner.py", "--preset", "smoke", "--output-root", str(output), "--data-dir", str(data)]
+    process = subprocess.run([sys.executable, *command], cwd=project, capture_output=True, text=True, timeout=600)
+    return Run(process, output)
+
+
+def copy_of_project(folder: Path) -> Path:
+    for name in ("components", "models", "pipeline", "schema"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "local_runner.py", folder)
+    return folder
+
+
+def folder_content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    header = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
+    path.write_bytes(header + values.astype(np.uint8).tobytes())
+
+
+@pytest.fixture(scope="module")
+def data() -> Path:
+    return ROOT / "data"
+
+
+@pytest.fixture(scope="module")
+def train_images(data) -> np.ndarray:
+    return np.frombuffer(gzip.open(data / "train-images-idx3-ubyte.gz").read()[16:], np.uint8).reshape(-1, 28, 28)
+
+
+@pytest.fixture(scope="module")
+def test_images(data) -> np.ndarray:
+    return np.frombuffer(gzip.open(data / "t10k-images-idx3-ubyte.gz").read()[16:], np.uint8).reshape(-1, 28, 28)
+
+
+@pytest.fixture
+def altered_data(data, tmp_path) -> Path:
+    """A copy of the real data in which a test may replace files."""
+    folder = tmp_path / "altered"
+    shutil.copytree(data, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    return copy_of_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def first_run(project, data, tmp_path_factory) -> Run:
+    return run_smoke(tmp_path_factory.mktemp("runs") / "output", data, project)
+
+
+@pytest.fixture(scope="module")
+def second_run(first_run, project, data) -> Run:
+    return run_smoke(first_run.output, data, project)
+
+
+def test_smoke_run_blesses_and_pushes_a_model_and_ends_0(first_run):
+    assert first_run.status == 0, first_run
+    summary = first_run.summary
+    assert first_run.states == dict.fromkeys(NODES, "ran")
+    assert summary["blessed"] is True
+    assert 0.6 < summary["metrics"]["test_accuracy"] < 1
+    assert summary["metrics"]["test_loss"] > 0
+    assert list(summary["metrics"]["per_class_accuracy"])[0] == "T-shirt/top"
+    assert np.mean(list(summary["metrics"]["per_class_accuracy"].values())) == pytest.approx(
+        summary["metrics"]["test_accuracy"], abs=1e-6
+    )
+    assert summary["data"]["splits"] == {"train": 4000, "val": 500, "test": 1000}
+    assert set(summary["environment"]) == {"python", "tensorflow", "tfx", "beam", "glibc"}
+    assert Path(summary["pushed_model"], "saved_model.pb").is_file()
+    assert Path(summary["pushed_model"]).parent == first_run.output / "serving" / "fashion_mnist"
+
+
+def test_console_has_one_line_a_node_and_no_noise(first_run):
+    lines = first_run.console.splitlines()
+    assert [line.split()[0] for line in lines if line.split()[:1] and line.split()[0] in NODES] == list(NODES)
+    assert len(lines) < len(NODES) + 10, first_run
+    assert first_run.error == ""
+
+
+def test_everything_a_run_makes_lies_below_the_output_root(first_run, project):
+    assert {path.name for path in first_run.output.iterdir()} == {
+        ".lock",
+        "artifacts",
+        "metadata.db",
+        "runs",
+        "serving",
+    }
+    assert not list(project.glob("output*"))
+
+
+def test_profile_of_the_run_lies_among_the_tensorboard_logs(first_run):
+    logs = Path(first_run.summary["tensorboard"])
+    assert list(logs.rglob("*.xplane.pb"))
+    assert list(logs.rglob("events.out.tfevents.*"))
+
+
+def test_pushed_model_answers_as_the_evaluator_measured(first_run, test_images, data):
+    import tensorflow as tf
+
+    labels = np.frombuffer(gzip.open(data / "t10k-labels-idx1-ubyte.gz").read()[8:], np.uint8)
+    shards = sorted(first_run.output.glob("artifacts/ExampleGen/examples/*/Split-test/*"))
+    records = list(tf.data.TFRecordDataset([str(shard) for shard in shards]).as_numpy_iterator())
+    model = tf.saved_model.load(first_run.summary["pushed_model"])
+    answers = model.signatures["serving_default"](examples=tf.constant(records))
+    truth = [tf.train.Example.FromString(record).features.feature["label"].int64_list.value[0] for record in records]
+    assert np.mean(answers["class_id"].numpy() == truth) == pytest.approx(
+        first_run.summary["metrics"]["test_accuracy"], abs=1e-6
+    )
+    raw = model.signatures["predict_images"](images=tf.constant(test_images[:50]))
+    names = [name.decode() for name in raw["class_name"].numpy()]
+    assert len(names) == 50
+    assert np.mean(raw["class_id"].numpy() == labels[:50]) > 0.5
+
+
+def test_second_run_takes_every_node_from_the_cache(second_run, first_run):
+    assert second_run.status == 0, second_run
+    assert second_run.states == dict.fromkeys(NODES, "cached")
+    assert second_run.summary["metrics"] == first_run.summary["metrics"]
+    assert second_run.summary["pushed_model"] == first_run.summary["pushed_model"]
+
+
+def test_edited_code_reruns_what_depends_on_it_and_only_that(second_run, project, data):
+    trainer = project / "models" / "schedule.py"
+    original = trainer.read_text()
+    trainer.write_text(original + "\n\nEDITED = True\n")
+    edited = run_smoke(second_run.output, data, project)
+    trainer.write_text(original + "\n# A comment is no change.\n")
+    commented = run_smoke(second_run.output, data, project)
+    trainer.write_text(original)
+
+    assert edited.status in (0, 4), edited
+    reran = {node for node, state in edited.states.items() if state == "ran"}
+    assert {"Trainer", "Evaluator", "Pusher"} <= reran <= {"Trainer", "BlessedModel", "Evaluator", "Pusher"}
+    assert commented.states["Trainer"] == "cached", commented
+
+
+def test_edited_data_of_the_same_size_and_time_is_seen(project, altered_data, tmp_path):
+    labels = altered_data / "t10k-labels-idx1-ubyte"
+    plain = bytearray(gzip.open(f"{labels}.gz").read())
+    Path(f"{labels}.gz").unlink()
+    states = []
+    for first_label, second_label in (plain[8:10], plain[9:7:-1]):
+        plain[8], plain[9] = first_label, second_label
+        labels.write_bytes(plain)
+        os.utime(labels, (1, 1))
+        run = run_smoke(tmp_path / "output", altered_data, project)
+        states.append(run.states["ExampleGen"])
+    assert first_label != second_label
+    assert states == ["ran", "ran"]
+
+
+def test_model_below_threshold_is_not_pushed_and_ends_4(second_run, project, data):
+    before = folder_content(second_run.output / "serving")
+    refused = run_smoke(second_run.output, data, project, accuracy_floor=0.999)
+    assert refused.status == 4, refused
+    assert refused.summary["blessed"] is False
+    assert refused.summary["pushed_model"] is None
+    assert "expected at least 0.999" in refused.console
+    assert folder_content(second_run.output / "serving") == before
+
+
+def test_killed_run_leaves_nothing_running_and_the_next_one_finishes(project, data, tmp_path):
+    output = tmp_path / "output"
+    command = ["local_runner.py", "--preset", "smoke", "--output-root", str(output), "--data-dir", str(data)]
+    killed = subprocess.Popen([sys.executable, *command], cwd=project, stdout=subprocess.PIPE, text=True)
+    for line in killed.stdout:
+        if line.startswith("Transform"):
+            break
+    time.sleep(1)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    again = run_smoke(output, data, project)
+    assert again.status == 0, again
+    assert again.states["StatisticsGen"] == "cached"
+    assert again.states["Trainer"] == "ran"
+    assert not _states_in_metadata(output) & {"NEW", "RUNNING"}
+
+
+def test_second_run_at_once_on_one_output_root_is_refused(project, data, tmp_path):
+    output = tmp_path / "output"
+    command = ["local_runner.py", "--preset", "smoke", "--output-root", str(output), "--data-dir", str(data)]
+    first = subprocess.Popen([sys.executable, *command], cwd=project, stdout=subprocess.PIPE, text=True)
+    first.stdout.readline()
+    second = run_smoke(output, data, project)
+    first.kill()
+    first.wait()
+    assert second.status == 2
+    assert "another run is using it" in second.error
+    assert len(second.error.splitlines()) == 1
+
+
+def test_leaked_test_images_end_3_and_name_the_split(altered_data, train_images, test_images, tmp_path):
+    leaked = train_images.copy()
+    leaked[:100] = test_images[:100]
+    (altered_data / "train-images-idx3-ubyte.gz").unlink()
+    write_idx(altered_data / "train-images-idx3-ubyte", leaked)
+    run = run_smoke(tmp_path / "output", altered_data, split_sizes=(None, 5000, None))
+    assert run.status == 3, run
+    assert run.states["DataGate"] == "failed"
+    assert run.states["Trainer"] == "skipped"
+    assert "error: test: image: expected no image that is in train too, found" in run.console
+    assert not (run.output / "serving").exists()
+
+
+def test_truncated_images_end_2_in_one_line_and_leave_nothing(altered_data, tmp_path):
+    images = altered_data / "train-images-idx3-ubyte.gz"
+    plain = gzip.open(images).read()
+    images.unlink()
+    (altered_data / "train-images-idx3-ubyte").write_bytes(plain[:-784])
+    run = run_smoke(tmp_path / "output", altered_data)
+    assert run.status == 2, run
+    line = (run.console + run.error).split("failed: ")[-1]
+    assert "60000x28x28 = 47,040,000 bytes, the file holds 47,039,216" in line
+    assert not list((tmp_path / "output").glob("artifacts/ExampleGen/examples/*"))
+
+
+@pytest.mark.parametrize(("height", "width", "channels"), [(20, 24, None), (28, 28, 3)])
+def test_data_of_another_shape_runs_to_a_pushed_model(height, width, channels, train_images, data, tmp_path):
+    """The real images, cropped or coloured, with seven of the classes."""
+    import tensorflow as tf
+
+    folder = tmp_path / "data"
+    folder.mkdir()
+    labels = np.frombuffer(gzip.open(data / "train-labels-idx1-ubyte.gz").read()[8:], np.uint8)
+    few = np.flatnonzero(labels < 7)[:6000]
+    images = train_images[few][:, 4 : 4 + height, 2 : 2 + width] if channels is None else train_images[few]
+    if channels:
+        images = np.stack([images, images // 2, 255 - images], axis=-1)
+    for part, chosen in (("train", slice(0, 5000)), ("t10k", slice(5000, 6000))):
+        write_idx(folder / f"{part}-images-idx3-ubyte", images[chosen])
+        write_idx(folder / f"{part}-labels-idx1-ubyte", labels[few][chosen])
+    run = run_smoke(tmp_path / "output", folder, split_sizes=(None, 500, None), accuracy_floor=0.3)
+    assert run.status == 0, run
+    assert list(run.summary["metrics"]["per_class_accuracy"]) == [str(label) for label in range(7)]
+    model = tf.saved_model.load(run.summary["pushed_model"])
+    answer = model.signatures["predict_images"](images=tf.constant(images[:4]))
+    assert answer["probabilities"].shape == (4, 7)
+
+
+def _states_in_metadata(output: Path) -> set[str]:
+    from ml_metadata import metadata_store
+    from ml_metadata.proto import metadata_store_pb2
+
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = str(output / "metadata.db")
+    store = metadata_store.MetadataStore(connection)
+    return {metadata_store_pb2.Execution.State.Name(execution.last_known_state) for execution in store.get_executions()}
