@@ -1,0 +1,133 @@
+"""Order and completeness of the batches. An image carries its number, its label follows from that."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.records import ShardFormat, shard_name, write_shard
+from models.input_pipeline import Split, evaluation_batches, open_split, steps_per_epoch, training_batches
+
+COUNT, BATCH = 103, 10
+NUMBERS = np.arange(COUNT)
+IMAGES = np.repeat(NUMBERS.astype(np.uint8), 4 * 3).reshape(COUNT, 4, 3)
+LABELS = (NUMBERS * 7 % 10).astype(np.uint8)
+
+
+def write_shards(folder: Path, compression: str, encoding: str = "tensor") -> str:
+    """Writes three shards of uneven size; returns the pattern that matches them."""
+    for shard, (start, stop) in enumerate(itertools.pairwise((0, 40, 41, COUNT))):
+        path = folder / shard_name(shard, 3, compression)
+        shard_format = ShardFormat(encoding=encoding, compression=compression)
+        write_shard(path, [(IMAGES[start:stop], LABELS[start:stop])], shard_format)
+    return str(folder / "data_tfrecord-*")
+
+
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory) -> str:
+    return write_shards(tmp_path_factory.mktemp("shards"), "")
+
+
+@pytest.fixture(scope="module")
+def cached(pattern) -> Split:
+    return open_split([pattern], image_shape=(4, 3), cache_mib=1)
+
+
+@pytest.fixture(scope="module")
+def streamed(pattern) -> Split:
+    return open_split([pattern], image_shape=(4, 3), cache_mib=0)
+
+
+@pytest.fixture(params=["cached", "streamed"])
+def split(request) -> Split:
+    return request.getfixturevalue(request.param)
+
+
+def numbers(split: Split, steps: int, *, seed: int = 5, first_epoch: int = 0, batch_size: int = BATCH) -> list:
+    """Returns (step, numbers of the images) of some batches, having checked that each label is its image's."""
+    found = []
+    batches = training_batches(split, batch_size=batch_size, seed=seed, first_epoch=first_epoch)
+    for step, images, labels in batches.take(steps).as_numpy_iterator():
+        drawn = images[:, 0, 0, 0].astype(int)
+        assert images.dtype == np.uint8
+        assert labels.dtype == np.int64
+        np.testing.assert_array_equal(images, IMAGES[drawn][..., None])
+        np.testing.assert_array_equal(labels, LABELS[drawn])
+        found.append((int(step), drawn.tolist()))
+    return found
+
+
+def test_small_split_is_decoded_into_memory_and_a_large_one_is_not(cached, streamed):
+    assert cached.size == streamed.size == COUNT
+    np.testing.assert_array_equal(cached.images, IMAGES[..., None], strict=True)
+    np.testing.assert_array_equal(cached.labels, LABELS.astype(np.int64), strict=True)
+    assert streamed.images is None
+    assert streamed.labels is None
+
+
+def test_cache_limit_is_in_mebibytes_of_pixels(pattern):
+    size = COUNT * 4 * 3 / 2**20
+    assert open_split([pattern], image_shape=(4, 3), cache_mib=size).images is not None
+    assert open_split([pattern], image_shape=(4, 3), cache_mib=size * 0.999).images is None
+
+
+@pytest.mark.parametrize(("compression", "encoding"), [("GZIP", "tensor"), ("", "png")])
+def test_compressed_shards_and_pictures_hold_the_same_examples(tmp_path, compression, encoding):
+    pattern = write_shards(tmp_path, compression, encoding)
+    split = open_split([pattern], image_shape=(4, 3), cache_mib=1)
+    np.testing.assert_array_equal(split.images[..., 0], IMAGES)
+    np.testing.assert_array_equal(split.labels, LABELS)
+
+
+def test_no_shard_is_an_error_that_names_the_pattern(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing-here"):
+        open_split([str(tmp_path / "nothing-here-*")], image_shape=(4, 3), cache_mib=1)
+
+
+def test_each_epoch_draws_every_image_once_up_to_the_remainder(split):
+    assert steps_per_epoch(split, BATCH) == 10
+    batches = [drawn for _, drawn in numbers(split, 40)]
+    for epoch in range(4):
+        drawn = np.concatenate(batches[epoch * 10 : epoch * 10 + 10])
+        assert len(drawn) == len(set(drawn.tolist())) == 100
+
+
+def test_what_one_epoch_leaves_out_another_draws(split):
+    batches = numbers(split, 60)
+    assert {number for _, drawn in batches for number in drawn} == set(range(COUNT))
+
+
+def test_epochs_have_different_orders_and_none_is_that_of_the_file(split):
+    batches = [drawn for _, drawn in numbers(split, 30)]
+    epochs = [np.concatenate(batches[start : start + 10]) for start in (0, 10, 20)]
+    for one, other in itertools.combinations([*epochs, np.arange(100)], 2):
+        assert np.mean(one == other) < 0.1
+
+
+def test_same_seed_gives_the_same_batches_and_another_seed_others(split):
+    first = numbers(split, 20, seed=5)
+    assert numbers(split, 20, seed=5) == first
+    other = numbers(split, 20, seed=6)
+    assert np.mean(np.array([a for _, a in first]) == np.array([b for _, b in other])) < 0.1
+
+
+@pytest.mark.parametrize("first_epoch", [1, 3])
+def test_resumed_training_sees_the_batches_of_the_unbroken_one(split, first_epoch):
+    unbroken = numbers(split, 50)
+    assert [step for step, _ in unbroken] == list(range(50))
+    assert numbers(split, 50 - 10 * first_epoch, first_epoch=first_epoch) == unbroken[10 * first_epoch :]
+
+
+def test_batch_larger_than_the_split_is_the_whole_split(split):
+    assert steps_per_epoch(split, 1_000) == 1
+    for _, drawn in numbers(split, 3, batch_size=1_000):
+        assert sorted(drawn) == NUMBERS.tolist()
+
+
+@pytest.mark.parametrize("batch_size", [1, 25, 103, 500])
+def test_evaluation_takes_every_example_once_in_order(split, batch_size):
+    images, labels = zip(*evaluation_batches(split, batch_size=batch_size).as_numpy_iterator(), strict=True)
+    assert [len(batch) for batch in labels][:-1] == [batch_size] * (len(labels) - 1)
+    np.testing.assert_array_equal(np.concatenate(images), IMAGES[..., None], strict=True)
+    np.testing.assert_array_equal(np.concatenate(labels), LABELS.astype(np.int64), strict=True)
