@@ -1,0 +1,124 @@
+"""What a person sees, and what goes to the log, at the level of file descriptors and of a pseudo-terminal."""
+
+import logging
+import os
+import pty
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from pipeline.console import Console
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log.txt"
+
+
+def test_node_is_one_line_with_state_seconds_and_detail(log, capfd):
+    with Console(log) as console:
+        console.start("Trainer")
+        console.end("Trainer", "ran", 81.24, "validation accuracy 0.9381")
+        console.end("Pusher", "cached", 0.06)
+    lines = capfd.readouterr().out.splitlines()
+    assert lines == [
+        "Trainer              ran        81.2 s  validation accuracy 0.9381",
+        "Pusher               cached      0.1 s",
+    ]
+
+
+def test_everything_else_goes_to_the_log(log, capfd):
+    with Console(log) as console:
+        os.write(1, b"from C on descriptor 1\n")
+        os.write(2, b"from C on descriptor 2\n")
+        subprocess.run([sys.executable, "-S", "-c", "print('from a child')"], check=True)
+        logging.getLogger("tensorflow").warning("from a logger")
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("from a warning", UserWarning, stacklevel=1)
+        console.line("for the eye")
+    seen = capfd.readouterr()
+    assert seen.out == "for the eye\n"
+    assert seen.err == ""
+    text = log.read_text()
+    assert "for the eye" not in text
+    for wanted in ("descriptor 1", "descriptor 2", "from a child", "WARNING tensorflow: from a logger", "a warning"):
+        assert wanted in text
+
+
+def test_what_python_had_buffered_is_neither_lost_nor_mixed_up(log):
+    """In a process of its own: under pytest `sys.stdout` is not on descriptor 1."""
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom pipeline.console import Console\n"
+        "print('before')\nwith Console(Path(sys.argv[1])):\n    print('within')\nprint('after')\n"
+    )
+    process = subprocess.run([sys.executable, "-c", script, str(log)], capture_output=True, text=True, cwd=ROOT)
+    assert (process.stdout, process.stderr) == ("before\nafter\n", "")
+    assert log.read_text() == "within\n"
+
+
+def test_streams_and_loggers_are_as_before_even_after_an_error(log, capfd):
+    root, progress = logging.getLogger(), logging.getLogger("progress")
+    before = (root.handlers[:], root.level, progress.handlers[:])
+    with pytest.raises(RuntimeError, match="within"), Console(log):
+        raise RuntimeError("within")
+    assert (root.handlers[:], root.level, progress.handlers[:]) == before
+    os.write(1, b"out\n")
+    os.write(2, b"err\n")
+    assert capfd.readouterr() == ("out\n", "err\n")
+
+
+def test_descriptors_are_given_back(log):
+    def count() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = count()
+    for _ in range(3):
+        with Console(log):
+            pass
+    assert count() == before
+
+
+def test_log_of_an_earlier_run_is_kept(log):
+    log.write_text("earlier\n")
+    with Console(log):
+        os.write(1, b"later\n")
+    assert log.read_text() == "earlier\nlater\n"
+
+
+def test_no_terminal_sees_no_progress_and_no_control_codes(log, capfd):
+    with Console(log) as console:
+        console.start("Trainer")
+        logging.getLogger("progress").info("epoch 1/5")
+        console.line("done")
+    assert capfd.readouterr().out == "done\n"
+    assert "INFO progress: epoch 1/5" in log.read_text()
+
+
+def test_terminal_sees_progress_that_the_next_line_replaces(log):
+    """In a process of its own on a pseudo-terminal of 40 columns."""
+    script = (
+        "import logging, os, sys, termios, fcntl, struct\n"
+        "from pathlib import Path\n"
+        "from pipeline.console import Console\n"
+        "fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 40, 0, 0))\n"
+        "with Console(Path(sys.argv[1])) as console:\n"
+        "    console.start('Trainer')\n"
+        "    logging.getLogger('progress').info('epoch 1/5 ' + 50 * 'x')\n"
+        "    console.line('done')\n"
+    )
+    terminal, child = pty.openpty()
+    subprocess.run([sys.executable, "-c", script, str(log)], stdout=child, cwd=ROOT, check=True)
+    os.close(child)
+    seen = os.read(terminal, 10_000).decode()
+    os.close(terminal)
+    started, progress, done = [part for part in seen.split("\r\x1b[K") if part]
+    assert started == "Trainer              ..."
+    assert progress.startswith("Trainer              epoch 1/5 xx")
+    assert len(progress) == 39
+    assert done == "done\r\n"
