@@ -41,8 +41,8 @@ def curated_schema(dataset: Dataset) -> str:
     return dataset.schema or (FASHION_MNIST_SCHEMA.read_text() if dataset.is_fashion_mnist else "")
 
 
-def create_pipeline(config: PipelineConfig, dataset: Dataset) -> tfx.dsl.Pipeline:
-    """Returns the TFX pipeline for a configuration and the data set it reads."""
+def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "Pusher") -> tfx.dsl.Pipeline:
+    """Returns the TFX pipeline for a configuration and the data set it reads, up to and including `last_node`."""
     example_gen = IdxExampleGen(
         dataset=dataset,
         split=SplitSettings(
@@ -145,6 +145,7 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset) -> tfx.dsl.Pipelin
         evaluator,
         pusher,
     ]
+    nodes = nodes[: [node.id for node in nodes].index(last_node) + 1]
     for node in nodes:
         if isinstance(node, BaseComponent):
             # TFX's cache key lacks the code of a component; a property of the execution is part of the key.

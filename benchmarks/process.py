@@ -1,0 +1,53 @@
+"""Measures whole processes, two kinds in turn, so that a drift of the machine's speed meets both alike."""
+
+import dataclasses
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One finished process: wall and CPU seconds, and the peak resident memory of its largest member in MiB."""
+
+    wall: float
+    cpu: float
+    peak_mib: float
+
+
+def measure(command: list[str], log: Path, environment: dict[str, str] | None = None) -> Measured:
+    """Runs a Python command in the project's folder; its output goes to `log`.
+
+    Raises:
+      RuntimeError: it ended with another status than 0; the message names the log.
+    """
+    with log.open("w") as output:
+        started = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.monotonic() - started
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with status {process.returncode}; see {log}")
+    return Measured(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak_mib=usage.ru_maxrss / 1024)
+
+
+def medians(runs: list[Measured]) -> Measured:
+    """Returns the median of each figure."""
+    return Measured(
+        **{
+            field.name: statistics.median(getattr(run, field.name) for run in runs)
+            for field in dataclasses.fields(Measured)
+        }
+    )

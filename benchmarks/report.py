@@ -1,0 +1,39 @@
+"""Writes docs/BENCHMARKS.md, one section a benchmark; a benchmark that runs again replaces its own section only."""
+
+import datetime
+import os
+import platform
+import re
+from pathlib import Path
+
+_HEAD = """# Benchmarks
+
+Each section was written by the command it names. What is compared ran in turn in one benchmark run; figures are medians.
+Read the ratios: the machine is shared and its speed drifts.
+"""
+
+
+def table(header: list[str], rows: list[list[object]]) -> str:
+    """Returns a Markdown table; floats get three significant digits."""
+    cells = [[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *cells]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write_section(path: Path, name: str, title: str, body: str) -> None:
+    """Replaces the section `name` of the file, or appends it."""
+    text = path.read_text() if path.exists() else _HEAD
+    stamp = f"`make bench ARGS={name}`, {datetime.date.today()}, {machine()}."
+    section = f"<!-- {name} -->\n## {title}\n\n{stamp}\n\n{body.strip()}\n<!-- end of {name} -->\n"
+    pattern = re.compile(rf"<!-- {name} -->\n.*?<!-- end of {name} -->\n", re.DOTALL)
+    text = pattern.sub(lambda _: section, text) if pattern.search(text) else f"{text.rstrip()}\n\n{section}"
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def machine() -> str:
+    """Returns processor, number of cores and system in a few words."""
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if os.path.exists("/proc") else None
+    avx512 = " with AVX-512" if model and "avx512f" in Path("/proc/cpuinfo").read_text() else ""
+    return f"{model[1] if model else platform.processor()}{avx512}, {os.cpu_count()} cores, {platform.system()}"

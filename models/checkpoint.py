@@ -1,0 +1,83 @@
+"""Saves a training after each epoch and takes it up again: a kill costs one epoch at most.
+
+Everything that the next epoch depends on is kept in one file, written under a temporary name and renamed: all variables
+of the model (with the states of its random generators), all of the optimizer, and what early stopping remembers. The
+order of the images and their augmentation follow from the seed and the step alone.
+
+Synopsis:
+
+    checkpoint = Checkpoint(folder / "state.npz", early_stopping)
+    first_epoch = checkpoint.restore(model)
+    model.fit(..., initial_epoch=first_epoch, callbacks=[early_stopping, checkpoint])     # in this order
+    checkpoint.delete()
+"""
+
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Keeps the state of a training in a file; see the module's docstring."""
+
+    def __init__(self, path: Path, early_stopping: keras.callbacks.EarlyStopping) -> None:
+        super().__init__()
+        self._path = path
+        self._early_stopping = early_stopping
+        self._restored: dict[str, np.ndarray] = {}
+
+    def restore(self, model: keras.Model) -> int:
+        """Loads the state into a compiled model and its optimizer, if there is one; returns the next epoch.
+
+        A file that cannot be read or does not fit is as good as none: the training begins anew.
+        """
+        if not self._path.exists():
+            return 0
+        model.optimizer.build(model.trainable_variables)
+        variables = _variables(model)
+        try:
+            with np.load(self._path) as file:
+                state = {name: file[name] for name in file.files}
+            fits = all(state[f"variable_{i}"].shape == tuple(v.shape) for i, v in enumerate(variables))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            fits = False
+        if not fits:
+            return 0
+        for number, variable in enumerate(variables):
+            variable.assign(state[f"variable_{number}"])
+        self._restored = state
+        return int(state["next_epoch"])
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        # After EarlyStopping's own, which forgets everything.
+        if not self._restored:
+            return
+        stopping, state = self._early_stopping, self._restored
+        stopping.best, stopping.wait = float(state["best"]), int(state["wait"])
+        stopping.best_epoch = int(state["best_epoch"])
+        stopping.best_weights = [state[f"best_{i}"] for i in range(len(self.model.get_weights()))]
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        stopping = self._early_stopping
+        arrays = {f"variable_{i}": variable.numpy() for i, variable in enumerate(_variables(self.model))}
+        arrays |= {f"best_{i}": weights for i, weights in enumerate(stopping.best_weights or [])}
+        arrays |= {
+            "next_epoch": epoch + 1,
+            "best": stopping.best,
+            "wait": stopping.wait,
+            "best_epoch": stopping.best_epoch,
+        }
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._path.with_suffix(".partial.npz")
+        np.savez(partial, **arrays)
+        partial.replace(self._path)
+
+    def delete(self) -> None:
+        """Removes the file, once the training is complete."""
+        self._path.unlink(missing_ok=True)
+
+
+def _variables(model: keras.Model) -> list:
+    return [*model.variables, *model.optimizer.variables]
