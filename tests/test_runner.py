@@ -1,0 +1,87 @@
+"""What a killed run leaves in ML Metadata and on the disk, on a real sqlite database."""
+
+from pathlib import Path
+
+import pytest
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+
+from pipeline.runner import _fail_abandoned_executions
+
+Execution = metadata_store_pb2.Execution
+STATES = {
+    "NEW": Execution.NEW,
+    "RUNNING": Execution.RUNNING,
+    "COMPLETE": Execution.COMPLETE,
+    "CACHED": Execution.CACHED,
+}
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> metadata_store_pb2.ConnectionConfig:
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = str(tmp_path / "metadata.db")
+    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+    return connection
+
+
+@pytest.fixture
+def store(connection) -> metadata_store.MetadataStore:
+    return metadata_store.MetadataStore(connection)
+
+
+@pytest.fixture
+def execution(store, tmp_path):
+    """Puts an execution into the store, with its folders as TFX names them; returns its id."""
+
+    def put(state: str) -> int:
+        kind = store.put_execution_type(metadata_store_pb2.ExecutionType(name="Trainer"))
+        (number,) = store.put_executions([Execution(type_id=kind, last_known_state=STATES[state])])
+        for folder in folders(tmp_path, number):
+            folder.mkdir(parents=True)
+            (folder / "weights").write_text("content")
+        return number
+
+    return put
+
+
+def folders(root: Path, number: int) -> tuple[Path, Path]:
+    trainer = root / "artifacts" / "Trainer"
+    return trainer / "model" / str(number), trainer / ".system" / "executor_execution" / str(number)
+
+
+def state(store, number: int) -> int:
+    return store.get_executions_by_id([number])[0].last_known_state
+
+
+@pytest.mark.parametrize("left", ["NEW", "RUNNING"])
+def test_execution_left_open_is_marked_failed_and_its_outputs_are_removed(connection, store, execution, tmp_path, left):
+    number = execution(left)
+    _fail_abandoned_executions(connection)
+    assert state(store, number) == Execution.FAILED
+    assert not any(folder.exists() for folder in folders(tmp_path, number))
+
+
+@pytest.mark.parametrize("ended", ["COMPLETE", "CACHED"])
+def test_execution_that_ended_keeps_its_state_and_outputs(connection, store, execution, tmp_path, ended):
+    number, abandoned = execution(ended), execution("RUNNING")
+    _fail_abandoned_executions(connection)
+    assert state(store, number) == STATES[ended]
+    assert state(store, abandoned) == Execution.FAILED
+    assert all((folder / "weights").exists() for folder in folders(tmp_path, number))
+
+
+def test_output_that_was_published_is_kept(connection, store, execution, tmp_path):
+    number = execution("RUNNING")
+    kind = store.put_artifact_type(metadata_store_pb2.ArtifactType(name="Model"))
+    (artifact,) = store.put_artifacts([metadata_store_pb2.Artifact(type_id=kind)])
+    output = metadata_store_pb2.Event.OUTPUT
+    store.put_events([metadata_store_pb2.Event(artifact_id=artifact, execution_id=number, type=output)])
+    _fail_abandoned_executions(connection)
+    assert all((folder / "weights").exists() for folder in folders(tmp_path, number))
+
+
+def test_new_output_root_is_no_error(connection, store, tmp_path):
+    _fail_abandoned_executions(connection)
+    assert store.get_executions() == []
+    assert [path.name for path in tmp_path.iterdir()] == ["metadata.db"]

@@ -1,0 +1,67 @@
+"""The schema that is proposed, used on data that fit it and on data that do not."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from components.image_statistics import image_table
+from components.schema_gen import propose_schema
+from components.statistics_gen import StatisticsCombiner
+
+
+def statistics_of(images, labels):
+    """Returns TFDV's statistics without Beam: one accumulator, one table."""
+    encoded = [tf.io.serialize_tensor(image).numpy() for image in images]
+    combiner = StatisticsCombiner(10)
+    table = image_table(encoded, np.asarray(labels, np.int64), (28, 28))
+    return combiner.extract_output(combiner.add_input(combiner.create_accumulator(), table))
+
+
+@pytest.fixture(scope="module")
+def schema(fashion_images, fashion_labels) -> schema_pb2.Schema:
+    return propose_schema(statistics_of(fashion_images[:300], fashion_labels[:300]), class_count=10)
+
+
+def anomalies(schema, images, labels) -> dict[str, str]:
+    found = tfdv.validate_statistics(statistics_of(images, labels), schema)
+    return {name: info.short_description for name, info in found.anomaly_info.items()}
+
+
+def test_proposal_knows_bytes_classes_shape_and_ranges(schema):
+    features = {feature.name: feature for feature in schema.feature}
+    assert set(features) == {
+        "image",
+        "label",
+        *("image_height", "image_width", "image_channels"),
+        *("image_mean", "image_stddev", "image_black", "image_saturated"),
+    }
+    assert features["image"].WhichOneof("domain_info") == "image_domain"
+    label = features["label"].int_domain
+    assert (label.min, label.max, label.is_categorical) == (0, 9, True)
+    for name, side in (("image_height", 28), ("image_width", 28), ("image_channels", 1)):
+        assert (features[name].int_domain.min, features[name].int_domain.max) == (side, side)
+    assert (features["image_mean"].float_domain.min, features["image_mean"].float_domain.max) == (0, 255)
+    assert features["image_stddev"].float_domain.max == 127.5
+    assert features["image_black"].float_domain.max == features["image_saturated"].float_domain.max == 1
+    assert not schema.string_domain
+    assert all(feature.presence.min_fraction == 1 for feature in schema.feature)
+
+
+def test_other_images_of_the_same_kind_fit_the_proposal(schema, fashion_images, fashion_labels):
+    assert anomalies(schema, fashion_images[300:], fashion_labels[300:]) == {}
+
+
+def test_label_beyond_the_classes_does_not_fit(schema, fashion_images):
+    assert set(anomalies(schema, fashion_images[:3], [1, 10, 2])) == {"label"}
+
+
+def test_images_of_another_shape_do_not_fit(schema, fashion_images):
+    found = anomalies(schema, [*fashion_images[:3], fashion_images[3, :27]], [1, 2, 3, 4])
+    assert set(found) == {"image_height"}
+
+
+def test_image_that_cannot_be_decoded_does_not_fit(schema, fashion_images):
+    images = [*fashion_images[:3], np.zeros((28, 28), np.float32)]
+    assert set(anomalies(schema, images, [1, 2, 3, 4])) >= {"image_height", "image_mean"}
