@@ -33,7 +33,7 @@ test-fast: setup data ## the tests that don't run a whole pipeline
 	@$(VENV_PYTHON) -m pytest -m "not slow" $(ARGS)
 
 lint: setup ## ruff's rules and its formatting
-	@$(VENV_PYTHON) -m ruff check .
+	@$(VENV_PYTHON) -m ruff check --output-format concise .
 	@$(VENV_PYTHON) -m ruff format --check .
 
 format: setup ## let ruff mend and format the code
@@ -43,8 +43,8 @@ format: setup ## let ruff mend and format the code
 bench: setup data ## measure; see benchmarks/
 	@$(VENV_PYTHON) -m benchmarks $(ARGS)
 
-lock: ## remake requirements.lock from setup.py
-	@$(VENV_PYTHON) -m scripts.setup_env --lock
+lock: ## remake requirements.lock from setup.py; UPGRADE=1
+	@$(HOST_PYTHON) -m scripts.lock
 
 doctor: ## say what this machine and the environment have
 	@$(HOST_PYTHON) -m scripts.doctor

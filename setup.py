@@ -1,13 +1,14 @@
 """Declares the project's packages and its abstract dependencies.
 
-The ranges here say what the code needs; the exact versions, with their hashes, are in requirements.lock, which `make lock`
-derives from this file. `make setup` installs from that lock alone and then this project without dependencies.
+The ranges here say what the code needs. The exact versions, with their hashes, are in
+requirements.lock, which `make lock` derives from this file; `make setup` installs from that lock
+alone, and then this project without dependencies.
 """
 
 from setuptools import find_packages, setup
 
 RUNTIME = [
-    # One TFX release and the family it was tested with: these packages share file formats and C++ ABIs.
+    # One TFX release and its family: these packages share file formats and C++ interfaces.
     "tfx==1.21.0",
     "tensorflow==2.21.*",
     "keras==3.15.*",
@@ -25,7 +26,7 @@ RUNTIME = [
     "xprof==2.22.1",
     "tensorboard-plugin-profile==2.22.1",
     # tensorflow_hub imports pkg_resources, which setuptools 82 removed.
-    "setuptools>=70,<82",
+    "setuptools>=70.1,<82",
     "pillow",
     "matplotlib",
     "psutil",
@@ -33,7 +34,7 @@ RUNTIME = [
 
 DEV = ["pytest>=8", "pytest-timeout", "hypothesis", "ruff"]
 
-# What scripts/setup_env.py itself uses, locked with everything else so that the tools are hash-checked too.
+# What scripts/setup_env.py itself uses, locked with the rest so that the tools are checked too.
 SETUP = [
     "pip",
     "uv",
@@ -45,7 +46,8 @@ setup(
     version="0.1.0",
     description="A production TFX pipeline for image classification on Fashion-MNIST.",
     license="Apache-2.0",
-    # 3.10 has no solution: Keras 3.15 needs 3.11, and tensorflow-metadata caps protobuf there below what Beam 2.77 needs.
+    # Under 3.10 there is no solution: Keras 3.15 needs 3.11, and tensorflow-metadata keeps protobuf
+    # below what Beam 2.77 needs there.
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipeline*", "components*", "models*"]),
     install_requires=RUNTIME,

@@ -1,18 +1,31 @@
-"""Augments a batch of images: random flip, shift and erased rectangle, all by one row index and one column index for each image.
+"""Augments a batch of images: random flip, shift and erased square, each image its own.
 
-It works on uint8 as well as on float32, before standardization, and adds no dependence on the image size. Deterministic for a seed.
+One index of rows and one of columns for each image, so flip and shift together are two gathers. Works on uint8 before
+standardization, for any image size, and gives the same for the same seed.
 
 Synopsis:
 
-    images = augment(images, seed=[7, step], shift=2, erase=0)     # uint8 [batch, 28, 28, 1], the same shape and dtype back
+    images = augment(images, seed=[7, step], flip=True, shift=2, erase=0)     # uint8 [batch, 28, 28, 1] in and out
 """
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 
-def augment(images, seed, *, flip=True, shift=2, erase=0):
-    """Gives `images` [batch, height, width, channels] flipped with probability 1/2, shifted by up to `shift` pixels (zeros move in) and
-    with one `erase` x `erase` square set to zero (0 turns that off). `seed`: two integers, one draw each."""
+def augment(images: tf.Tensor, seed: Sequence | tf.Tensor, *, flip: bool, shift: int, erase: int) -> tf.Tensor:
+    """Changes each image at random.
+
+    Args:
+      images: [batch, height, width, channels], any dtype.
+      seed: two integers; one draw each.
+      flip: whether to mirror with probability 1/2.
+      shift: most pixels to move by, in each direction; zeros move in.
+      erase: side of the square set to zero, which may reach over the edge; 0 for none.
+
+    Returns:
+      The same shape and dtype.
+    """
     batch, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
     seeds = tf.random.experimental.stateless_split(tf.cast(seed, tf.int32), 5)
 
@@ -27,7 +40,6 @@ def augment(images, seed, *, flip=True, shift=2, erase=0):
     if shift:
         images = tf.pad(images, [[0, 0], [shift, shift], [shift, shift], [0, 0]])
     images = tf.gather(images, rows, axis=1, batch_dims=1)
-    # One flat gather of single pixels is far cheaper than a batched gather on the innermost axis after a transpose.
     images = tf.gather(tf.transpose(images, [0, 2, 1, 3]), columns, axis=1, batch_dims=1)
     images = tf.transpose(images, [0, 2, 1, 3])
     if erase:

@@ -1,18 +1,45 @@
-"""Settings of the network and its training."""
+"""Settings of the network and of its training; the presets in `pipeline/config.py` differ in these values only."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """How the network is built and fitted; the presets in `pipeline/config.py` differ in these values only.
+class NetworkConfig:
+    """Shape of the network, one entry a stage.
 
     Attributes:
-      widths: channels of each stage of the network.
+      stem: filters of the frozen stem; half of them are principal patches, the others their negatives.
+      stem_size: side of its patches; its stride is 2.
+      widths: channels of each stage.
+      blocks: residual blocks after the first convolution of each stage.
+      pools: whether a stage halves the resolution.
+    """
+
+    stem: int = 32
+    stem_size: int = 4
+    widths: tuple[int, ...] = (48, 96)
+    blocks: tuple[int, ...] = (0, 1)
+    pools: tuple[bool, ...] = (True, True)
+
+    def __post_init__(self) -> None:
+        if not len(self.widths) == len(self.blocks) == len(self.pools):
+            raise ValueError(
+                "widths, blocks and pools describe the same stages: expected one length, found "
+                f"{len(self.widths)}, {len(self.blocks)} and {len(self.pools)}."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How the network is built and fitted.
+
+    Attributes:
+      network: its shape.
       epochs: passes over the training split.
       batch_size: images a step.
-      peak: highest learning rate of the schedule.
-      label_smoothing: share of the label that is spread over all classes.
+      learning_rate: of the convolutions at the peak of the schedule.
+      warmup: share of the steps over which the rate rises; it falls to 0 over the rest.
+      label_smoothing: share of each label that is spread over all classes.
       flip: whether half of the images are mirrored.
       shift: most pixels that an image is moved by, in each direction.
       erase: side of the square that is blanked; 0 for none.
@@ -20,13 +47,20 @@ class TrainingConfig:
       cache_mib: decoded images are held in memory up to this size, and streamed beyond it.
     """
 
-    widths: tuple[int, ...] = (32, 64, 128)
+    network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     epochs: int = 5
     batch_size: int = 250
-    peak: float = 0.1
+    learning_rate: float = 0.1
+    warmup: float = 0.1
     label_smoothing: float = 0.1
     flip: bool = True
-    shift: int = 2
+    shift: int = 0
     erase: int = 0
-    patience: int = 5
+    patience: int = 10
     cache_mib: float = 2048.0
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "TrainingConfig":
+        """Returns the settings that `dataclasses.asdict` and JSON made `values` of."""
+        network = {name: tuple(v) if isinstance(v, list) else v for name, v in values["network"].items()}
+        return cls(**{**values, "network": NetworkConfig(**network)})

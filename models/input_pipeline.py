@@ -12,7 +12,6 @@ Synopsis:
 """
 
 import dataclasses
-import glob
 import math
 
 import numpy as np
@@ -49,7 +48,7 @@ def open_split(patterns: list[str], *, image_shape: tuple[int, ...], cache_mib: 
     Raises:
       FileNotFoundError: no file matches.
     """
-    files = tuple(sorted(file for pattern in patterns for file in glob.glob(pattern)))
+    files = tuple(sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern)))
     if not files:
         raise FileNotFoundError(f"no TFRecord shard matches {patterns}")
     size = int(_records(files).batch(_READ_BATCH).reduce(np.int64(0), lambda count, batch: count + _length(batch)))

@@ -1,56 +1,42 @@
-"""A small residual CNN that trains fast on a CPU.
+"""A small residual CNN that learns fast on a CPU.
 
-Layout: standardization, a strided stem, then stages of [convolution, 2x2 max-pool, norm, ReLU, residual blocks], a global max-pool and a
-scaled linear head. Image size, channels and classes come from the data; a preset is nothing but other numbers in `NetworkConfig`.
+Standardization, a frozen stem of principal patches with stride 2, then stages of [convolution, 2x2 max-pool, batch
+norm, ReLU, residual blocks], a global max-pool and a scaled linear head. Image size, channels and classes come from the
+data.
 
-Two layers exist only for speed on a CPU (float32, oneDNN) and compute what Keras's own layers compute:
-`SameConv` takes its input gradient as a forward convolution, and `FusedNorm` calls TensorFlow's fused batch norm.
+Two layers exist only for speed on a CPU and compute what Keras's own compute: `SameConv` takes its input gradient as a
+forward convolution, `FusedNorm` calls TensorFlow's fused batch norm.
 
 Synopsis:
 
-    model = build_model(NetworkConfig(), input_shape=(28, 28, 1), classes=10, mean=mean, variance=variance)
-    logits = model(images)            # images: float32 or uint8 [batch, 28, 28, 1], raw pixel values; logits: float32 [batch, 10]
+    stem = whitening_kernel(images, mean, variance, config)
+    model = build_model(config, (28, 28, 1), 10, mean, variance, stem, seed=0)
+    logits = model(images)      # images: uint8 or float32 [batch, 28, 28, 1], raw pixels; logits: float32 [batch, 10]
 """
 
-import dataclasses
+import itertools
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from models.config import NetworkConfig
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
-    """Shape of the network. `widths[i]` channels and `blocks[i]` residual blocks in stage i; `pools[i]` halves its resolution."""
-
-    stem: int = 32
-    stem_kernel: int = 6
-    stem_stride: int = 2
-    widths: tuple[int, ...] = (32, 64, 128)
-    blocks: tuple[int, ...] = (0, 0, 0)
-    pools: tuple[bool, ...] = (False, True, True)
-    activation: str = "relu"
-    norm_momentum: float = 0.7
-    head_scale: float = 1 / 9
-    head_pool: str = "max"
-    dropout: float = 0.0
-    dirac: bool = True
-    squeeze: int = 0
-    pool_first: bool = False
-    pool_padding: str = "same"
-
-    def __post_init__(self):
-        if not len(self.widths) == len(self.blocks) == len(self.pools):
-            raise ValueError(
-                f"widths, blocks and pools describe the same stages and must have one length, got {len(self.widths)}, "
-                f"{len(self.blocks)} and {len(self.pools)}."
-            )
+# Keras's Normalization divides by no less than this, so a constant pixel divides by no zero.
+_SMALLEST_STD = 1e-7
+_NORM_MOMENTUM = 0.7
+_HEAD_SCALE = 1 / 9
+_WHITENING_SAMPLE = 2000
+_WHITENING_EPSILON = 1e-2
 
 
 class Dirac(keras.initializers.Initializer):
-    """Identity on the first input channels, He-uniform on the rest: the network starts as a copy machine (airbench, arXiv:2404.00498)."""
+    """Identity on the first channels, He-uniform on the rest: the network begins by passing its input on.
 
-    def __init__(self, seed=None):
+    Source: airbench (Jordan 2024, arXiv:2404.00498).
+    """
+
+    def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def __call__(self, shape, dtype=None):
@@ -61,34 +47,33 @@ class Dirac(keras.initializers.Initializer):
         kernel[rows // 2, columns // 2, diagonal, diagonal] = 1
         return keras.ops.convert_to_tensor(kernel, dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {"seed": self.seed}
 
 
 @tf.custom_gradient
-def _same_conv(inputs, kernel):
-    """Stride-1 'same' convolution, odd kernel. oneDNN's backward-data kernel reaches a third of the forward one's speed on AVX2."""
+def _same_conv(inputs: tf.Tensor, kernel: tf.Tensor):
+    """Stride-1 'same' convolution with an odd kernel.
 
-    def gradient(upstream):
+    On AVX2 oneDNN's kernel for the input gradient reaches a third of the forward one's speed; the gradient is a forward
+    convolution with the flipped kernel.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         flipped = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-        to_inputs = tf.nn.conv2d(upstream, flipped, 1, "SAME")
         to_kernel = tf.raw_ops.Conv2DBackpropFilter(
-            input=inputs,
-            filter_sizes=kernel.shape,
-            out_backprop=upstream,
-            strides=[1, 1, 1, 1],
-            padding="SAME",
+            input=inputs, filter_sizes=kernel.shape, out_backprop=upstream, strides=[1, 1, 1, 1], padding="SAME"
         )
-        return to_inputs, to_kernel
+        return tf.nn.conv2d(upstream, flipped, 1, "SAME"), to_kernel
 
     return tf.nn.conv2d(inputs, kernel, 1, "SAME"), gradient
 
 
 @keras.saving.register_keras_serializable("fashion")
 class SameConv(keras.layers.Layer):
-    """`keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)` with a cheaper input gradient."""
+    """`keras.layers.Conv2D(filters, kernel_size, padding="same", use_bias=False)` with a cheaper input gradient."""
 
-    def __init__(self, filters, kernel_size=3, kernel_initializer="he_normal", **kwargs):
+    def __init__(self, filters: int, kernel_size: int = 3, kernel_initializer="he_normal", **kwargs) -> None:
         super().__init__(**kwargs)
         if kernel_size % 2 == 0:
             raise ValueError(
@@ -97,21 +82,17 @@ class SameConv(keras.layers.Layer):
         self.filters, self.kernel_size = filters, kernel_size
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def build(self, input_shape):
-        size = self.kernel_size
-        self.kernel = self.add_weight(
-            shape=(size, size, input_shape[-1], self.filters),
-            initializer=self.kernel_initializer,
-            name="kernel",
-        )
+    def build(self, input_shape) -> None:
+        shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
+        self.kernel = self.add_weight(shape=shape, initializer=self.kernel_initializer, name="kernel")
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return _same_conv(inputs, tf.convert_to_tensor(self.kernel))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape) -> tuple:
         return (*input_shape[:-1], self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -122,116 +103,132 @@ class SameConv(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("fashion")
 class FusedNorm(keras.layers.Layer):
-    """Batch normalization without scale, through TensorFlow's fused kernel (Keras 3 never uses it)."""
+    """Batch normalization without scale, through TensorFlow's fused kernel, which Keras 3 never uses."""
 
-    def __init__(self, momentum=0.7, epsilon=1e-3, **kwargs):
+    def __init__(self, momentum: float = _NORM_MOMENTUM, epsilon: float = 1e-3, **kwargs) -> None:
         super().__init__(**kwargs)
         self.momentum, self.epsilon = momentum, epsilon
 
-    def build(self, input_shape):
+    def build(self, input_shape) -> None:
         shape = (input_shape[-1],)
         self.bias = self.add_weight(shape=shape, initializer="zeros", name="bias")
         self.moving_mean = self.add_weight(shape=shape, initializer="zeros", trainable=False, name="moving_mean")
         self.moving_variance = self.add_weight(shape=shape, initializer="ones", trainable=False, name="moving_variance")
 
-    def call(self, inputs, training=False):
-        scale = tf.ones_like(self.bias)
-        if not training:
-            outputs, *_ = tf.raw_ops.FusedBatchNormV3(
-                x=inputs,
-                scale=scale,
-                offset=tf.convert_to_tensor(self.bias),
-                mean=tf.convert_to_tensor(self.moving_mean),
-                variance=tf.convert_to_tensor(self.moving_variance),
-                epsilon=self.epsilon,
-                is_training=False,
-            )
-            return outputs
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        moving = () if training else (self.moving_mean, self.moving_variance)
+        mean, variance = (tf.convert_to_tensor(value) for value in moving) if moving else ([], [])
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
-            scale=scale,
+            scale=tf.ones_like(self.bias),
             offset=tf.convert_to_tensor(self.bias),
-            mean=[],
-            variance=[],
+            mean=mean,
+            variance=variance,
             epsilon=self.epsilon,
-            is_training=True,
+            is_training=bool(training),
         )
-        self.moving_mean.assign(self.momentum * self.moving_mean + (1 - self.momentum) * mean)
-        self.moving_variance.assign(self.momentum * self.moving_variance + (1 - self.momentum) * variance)
+        if training:
+            keep = self.momentum
+            self.moving_mean.assign(keep * self.moving_mean + (1 - keep) * mean)
+            self.moving_variance.assign(keep * self.moving_variance + (1 - keep) * variance)
         return outputs
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape) -> tuple:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}
 
 
-def build_model(config: NetworkConfig, input_shape, classes: int, mean, variance, seed: int = 0) -> keras.Model:
-    """Gives an untrained model from raw pixels [batch, *input_shape] to logits [batch, classes].
+def spread_floor(variance: np.ndarray) -> np.ndarray:
+    """Returns what `variance` is raised to where it is small: the average over all pixels.
 
-    `mean` and `variance` have one value for each pixel and channel. The variance is floored at its own mean: a border pixel that is
-    hardly ever lit would otherwise reach hundreds of standard deviations as soon as augmentation shifts an image onto it.
+    A border pixel varies by a tenth of a grey level; standardized, it jumps to hundreds of standard deviations as soon
+    as an image reaches into it. Its spread is therefore damped as if it varied like the average pixel.
     """
-    seeds = keras.random.SeedGenerator(seed)
+    return np.maximum(variance, max(variance.mean(), _SMALLEST_STD**2))
+
+
+def whitening_kernel(images: np.ndarray, mean: np.ndarray, variance: np.ndarray, config: NetworkConfig) -> np.ndarray:
+    """Computes the kernel of the frozen stem: leading principal patches, scaled to unit variance, with both signs.
+
+    Source: airbench (arXiv:2404.00498), after Page's "How to train your ResNet".
+
+    Args:
+      images: uint8 [n, height, width, channels]; the first 2,000 are used.
+      mean, variance: of each pixel, [height, width, channels].
+      config: `stem` and `stem_size`.
+
+    Returns:
+      float32 [stem_size, stem_size, channels, stem].
+    """
+    size = config.stem_size
+    inputs = (images[:_WHITENING_SAMPLE] - mean) / np.sqrt(spread_floor(variance))
+    windows = np.lib.stride_tricks.sliding_window_view(inputs, (size, size), axis=(1, 2))[:, ::2, ::2]
+    patches = np.moveaxis(windows, 3, -1).reshape(-1, size * size * inputs.shape[-1])
+    values, vectors = np.linalg.eigh(patches.T @ patches / len(patches))
+    leading = np.argsort(values)[::-1][: config.stem // 2]
+    kernel = vectors[:, leading] / np.sqrt(values[leading] + _WHITENING_EPSILON)
+    kernel = kernel.reshape(size, size, inputs.shape[-1], -1)
+    return np.concatenate([kernel, -kernel], axis=-1).astype(np.float32)
+
+
+def build_model(
+    config: NetworkConfig,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    stem: np.ndarray,
+    *,
+    seed: int,
+) -> keras.Model:
+    """Builds an untrained model from raw pixels [batch, *input_shape] to logits [batch, classes].
+
+    Args:
+      config: widths, blocks and pools.
+      input_shape: (height, width, channels).
+      classes: number of classes.
+      mean, variance: of each pixel over the training split, [height, width, channels]; the first layer standardizes
+        with exactly these, the second damps what hardly ever varies (`spread_floor`).
+      stem: kernel of the frozen first convolution, see `whitening_kernel`.
+      seed: of the initial weights.
+    """
     layers = keras.layers
-    next_seed = iter(range(seed * 1000, seed * 1000 + 1000)).__next__
-    mean, variance = np.asarray(mean, "float32"), np.asarray(variance, "float32")
+    seeds = itertools.count(seed * 1000)
 
-    def norm_act(x):
-        return layers.Activation(config.activation)(FusedNorm(momentum=config.norm_momentum)(x))
+    def conv(x, width: int):
+        return SameConv(width, kernel_initializer=Dirac(next(seeds)))(x)
 
-    def conv(x, width):
-        init = Dirac(next_seed()) if config.dirac else keras.initializers.HeNormal(next_seed())
-        return SameConv(width, kernel_initializer=init)(x)
+    def norm_relu(x):
+        return layers.Activation("relu")(FusedNorm()(x))
 
     inputs = keras.Input(input_shape, name="image")
-    x = layers.Normalization(mean=mean, variance=np.maximum(variance, variance.mean()), axis=(1, 2, 3))(inputs)
-    x = layers.Conv2D(
-        config.stem,
-        config.stem_kernel,
-        config.stem_stride,
-        padding="same",
-        use_bias=False,
-        kernel_initializer=keras.initializers.HeNormal(next_seed()),
-        name="stem",
-    )(x)
-    x = norm_act(x)
+    x = layers.Normalization(axis=(1, 2, 3), mean=mean, variance=variance, name="standardization")(inputs)
+    damping = spread_floor(variance) / np.maximum(variance, _SMALLEST_STD**2)
+    x = layers.Normalization(axis=(1, 2, 3), mean=np.zeros_like(mean), variance=damping, name="damping")(x)
+    whitening = layers.Conv2D(
+        stem.shape[-1], stem.shape[0], strides=2, padding="same", use_bias=False, trainable=False, name="stem"
+    )
+    x = layers.Activation("relu")(whitening(x))
+    whitening.set_weights([stem])
     for width, blocks, pool in zip(config.widths, config.blocks, config.pools, strict=True):
-        if pool and config.pool_first:
-            x = layers.MaxPooling2D(2, padding=config.pool_padding)(x)
         x = conv(x, width)
-        if pool and not config.pool_first:
-            x = layers.MaxPooling2D(2, padding=config.pool_padding)(x)
-        x = norm_act(x)
+        if pool:
+            # Before the norm: a quarter of its work.
+            x = layers.MaxPooling2D(2)(x)
+        x = norm_relu(x)
         for _ in range(blocks):
-            y = norm_act(conv(x, width))
-            if config.squeeze:
-                g = layers.GlobalAveragePooling2D(keepdims=True)(y)
-                g = layers.Dense(width // config.squeeze, "relu")(g)
-                g = layers.Dense(width, "sigmoid")(g)
-                y = layers.Multiply()([y, g])
-            x = layers.Add()([x, y])
-    if config.head_pool == "max":
-        x = layers.GlobalMaxPooling2D()(x)
-    elif config.head_pool == "avg":
-        x = layers.GlobalAveragePooling2D()(x)
-    else:
-        x = layers.Concatenate()([layers.GlobalMaxPooling2D()(x), layers.GlobalAveragePooling2D()(x)])
-    if config.dropout:
-        x = layers.Dropout(config.dropout, seed=seeds.seed if hasattr(seeds, "seed") else seed)(x)
-    x = layers.Dense(
-        classes,
-        use_bias=False,
-        kernel_initializer=keras.initializers.HeNormal(next_seed()),
-        name="head",
-    )(x)
-    outputs = layers.Rescaling(config.head_scale, name="logits")(x)
-    return keras.Model(inputs, outputs)
+            x = layers.Add()([x, norm_relu(conv(x, width))])
+    x = layers.GlobalMaxPooling2D()(x)
+    x = layers.Dense(classes, use_bias=False, kernel_initializer=keras.initializers.HeNormal(next(seeds)), name="head")(
+        x
+    )
+    return keras.Model(inputs, layers.Rescaling(_HEAD_SCALE, name="logits")(x))
 
 
-def multiply_adds(model) -> int:
-    """Multiply-adds of one forward pass for one image, convolutions and dense layers only."""
+def multiply_adds(model: keras.Model) -> int:
+    """Returns the multiply-adds of the convolutions and dense layers for one image."""
     total = 0
     for layer in model.layers:
         kernel = getattr(layer, "kernel", None)

@@ -1,8 +1,9 @@
 """Muon for convolution kernels, SGD with Nesterov momentum for everything else, in one Keras optimizer.
 
-Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) replaces the momentum of a matrix by its nearest semi-orthogonal matrix, found
-with a few Newton-Schulz steps. A kernel [h, w, in, out] counts as the matrix [h*w*in, out] and is kept at Frobenius norm sqrt(out): a batch
-norm follows it, so only its direction matters. On this network the iteration costs a few percent of a step at batch 250 and up.
+Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) replaces the momentum of a matrix by its nearest
+semi-orthogonal matrix, found with a few Newton-Schulz steps. A kernel [h, w, in, out] counts as the matrix
+[h*w*in, out] and is kept at Frobenius norm sqrt(out): a batch norm follows it, so only its direction matters. On this
+network the iteration costs a few percent of a step at batch 250 and up.
 """
 
 import keras
@@ -16,19 +17,18 @@ class Muon(keras.optimizers.Optimizer):
     def __init__(
         self,
         learning_rate=0.1,
-        momentum=0.6,
-        sgd_momentum=0.85,
-        bias_ratio=0.25,
-        head_ratio=3.0,
-        newton_schulz_steps=3,
-        head_decay=0.0,
-        name="muon",
+        momentum: float = 0.6,
+        sgd_momentum: float = 0.85,
+        bias_ratio: float = 0.25,
+        head_ratio: float = 3.0,
+        newton_schulz_steps: int = 3,
+        name: str = "muon",
         **kwargs,
-    ):
+    ) -> None:
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum, self.sgd_momentum = momentum, sgd_momentum
         self.bias_ratio, self.head_ratio = bias_ratio, head_ratio
-        self.newton_schulz_steps, self.head_decay = newton_schulz_steps, head_decay
+        self.newton_schulz_steps = newton_schulz_steps
 
     def build(self, variables):
         if self.built:

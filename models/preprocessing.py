@@ -1,8 +1,8 @@
 """What Transform computes: the statistics that standardize each pixel, over the training split.
 
-They leave the transform graph as whole numbers (count, sum and sum of squares of each pixel), which TensorFlow Transform
-adds up exactly, in any order and any number of workers; mean and variance follow from them in float64. They exist once,
-in this graph: training reads them from there into the model, which evaluation and serving then use.
+They leave the transform graph as whole numbers (count, sum and sum of squares of each pixel), which TensorFlow
+Transform adds up exactly, in any order and any number of workers; mean and variance follow from them in float64. They
+exist once, in this graph: training reads them from there into the model, which evaluation and serving then use.
 """
 
 import numpy as np

@@ -18,7 +18,7 @@ def read_profile(log_dir: Path) -> dict | None:
 
     Returns:
       `step_ms`: mean step time in milliseconds; `input_share`: part of it spent waiting for input, 0 to 1;
-      `top_operations`: pairs of an operation's type and its part of the self time of all. None where there is no profile.
+      `top_operations`: pairs of an operation's type and its part of the self time of all. None without a profile.
     """
     planes = sorted(log_dir.rglob("*.xplane.pb"), key=os.path.getmtime)
     if not planes:

@@ -1,5 +1,7 @@
 """Fits the network: TFX's hook `run_fn`, and below it plain functions that know nothing of TFX."""
 
+import hashlib
+import json
 import logging
 import time
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.augment import augment
+from models.checkpoint import Checkpoint
 from models.config import TrainingConfig
 from models.export import export_model
 from models.images import with_channels
@@ -19,11 +22,14 @@ from models.input_pipeline import (
     steps_per_epoch,
     training_batches,
 )
-from models.network import NetworkConfig, build_model, multiply_adds
+from models.network import build_model, multiply_adds, whitening_kernel
 from models.optimizer import Muon
 from models.preprocessing import read_statistics
+from models.profile_report import read_profile
 from models.profiling import StepProfiler
 from models.schedule import Triangle
+
+REPORT_FILE = "training.json"
 
 progress = logging.getLogger("progress")
 
@@ -39,7 +45,7 @@ def run_fn(fn_args) -> None:
       fn_args: `tfx.components.FnArgs`; its `custom_config` holds seed, image_shape, class_names and training.
     """
     settings = fn_args.custom_config
-    config = TrainingConfig(**settings["training"])
+    config = TrainingConfig.from_dict(settings["training"])
     image_shape = tuple(settings["image_shape"])
     class_names = tuple(settings["class_names"])
     mean, variance = read_statistics(fn_args.transform_output, image_shape)
@@ -47,7 +53,7 @@ def run_fn(fn_args) -> None:
         open_split(patterns, image_shape=image_shape, cache_mib=config.cache_mib)
         for patterns in (fn_args.train_files, fn_args.eval_files)
     )
-    model = train_model(
+    model, history = train_model(
         config,
         train,
         val,
@@ -55,9 +61,18 @@ def run_fn(fn_args) -> None:
         variance=variance,
         class_count=len(class_names),
         seed=settings["seed"],
-        log_dir=fn_args.model_run_dir,
+        log_dir=Path(fn_args.model_run_dir),
+        checkpoint_path=Path(settings["checkpoint_dir"], f"{_state_key(settings, fn_args)}.npz"),
     )
     export_model(model, fn_args.serving_model_dir, image_shape, class_names)
+    history["profile"] = read_profile(Path(fn_args.model_run_dir))
+    Path(fn_args.model_run_dir, REPORT_FILE).write_text(json.dumps(history, indent=2) + "\n")
+
+
+def _state_key(settings: dict, fn_args) -> str:
+    """Names the state of a training by what decides it: settings, code, and the artifacts that it reads."""
+    inputs = [settings, fn_args.train_files, fn_args.eval_files, fn_args.transform_output]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def train_model(
@@ -69,9 +84,10 @@ def train_model(
     variance: np.ndarray,
     class_count: int,
     seed: int,
-    log_dir: str,
-) -> keras.Model:
-    """Trains a network and returns it with the weights of its best epoch on `val`.
+    log_dir: Path,
+    checkpoint_path: Path,
+) -> tuple[keras.Model, dict]:
+    """Trains a network.
 
     Args:
       config: network and recipe.
@@ -80,44 +96,68 @@ def train_model(
       class_count: number of classes.
       seed: of weights, order and augmentation.
       log_dir: where TensorBoard's logs and the profile go.
+      checkpoint_path: file that an interrupted training is taken up from; gone when it is complete.
+
+    Returns:
+      The model with the weights of its best epoch on `val`, and a report: `epochs` run, `best_epoch` and its
+      `val_accuracy`, `parameters`, `multiply_adds` for an image, `examples_per_second` of training.
 
     Raises:
       TrainingDivergedError: the loss became NaN or infinite.
     """
     keras.utils.set_random_seed(seed)
     steps = steps_per_epoch(train, config.batch_size)
-    model = build_model(
-        NetworkConfig(widths=tuple(config.widths)),
-        with_channels(train.image_shape),
-        class_count,
-        mean,
-        variance,
-        seed=seed,
-    )
-    model.compile(
-        Muon(Triangle(config.peak, steps * config.epochs, 0.1)),
-        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing),
-        metrics=["accuracy"],
-        jit_compile=False,
-    )
+    model = compile_model(config, train, mean=mean, variance=variance, class_count=class_count, seed=seed)
+    stopping = keras.callbacks.EarlyStopping("val_accuracy", patience=config.patience, restore_best_weights=True)
+    checkpoint = Checkpoint(checkpoint_path, stopping)
+    first_epoch = checkpoint.restore(model)
     progress.info(
-        "%s parameters, %.1f M multiply-adds an image, %d steps an epoch",
+        "%s parameters, %.1f M multiply-adds an image, %d steps an epoch, from epoch %d",
         f"{model.count_params():,}",
         multiply_adds(model) / 1e6,
         steps,
+        first_epoch + 1,
     )
+    telling = Progress(config.epochs, train.size)
     model.fit(
-        augmented_batches(train, config, class_count=class_count, seed=seed),
+        augmented_batches(train, config, class_count=class_count, seed=seed, first_epoch=first_epoch),
+        initial_epoch=first_epoch,
         epochs=config.epochs,
         steps_per_epoch=steps,
         validation_data=evaluation_batches(val, batch_size=500).map(lambda x, y: (x, tf.one_hot(y, class_count))),
         verbose=0,
         callbacks=[
-            keras.callbacks.TensorBoard(str(Path(log_dir)), write_graph=True, profile_batch=0),
-            StepProfiler(str(Path(log_dir, "train")), first_step=5, steps=10),
-            keras.callbacks.EarlyStopping("val_accuracy", patience=config.patience, restore_best_weights=True),
-            _Progress(config.epochs, train.size),
+            telling,
+            keras.callbacks.TensorBoard(str(log_dir), write_graph=True, profile_batch=0),
+            StepProfiler(str(log_dir / "train"), first_step=5, steps=10),
+            stopping,
+            checkpoint,
         ],
+    )
+    checkpoint.delete()
+    return model, {
+        "epochs": telling.epoch + 1,
+        "best_epoch": stopping.best_epoch + 1,
+        "val_accuracy": float(stopping.best),
+        "parameters": model.count_params(),
+        "multiply_adds": multiply_adds(model),
+        "examples_per_second": round(telling.examples_per_second, 1),
+    }
+
+
+def compile_model(
+    config: TrainingConfig, train: Split, *, mean: np.ndarray, variance: np.ndarray, class_count: int, seed: int
+) -> keras.Model:
+    """Builds the network for the images of `train` and gives it optimizer, schedule and loss."""
+    sample, _ = next(evaluation_batches(train, batch_size=2000).as_numpy_iterator())
+    stem = whitening_kernel(sample, mean, variance, config.network)
+    model = build_model(config.network, with_channels(train.image_shape), class_count, mean, variance, stem, seed=seed)
+    steps = steps_per_epoch(train, config.batch_size) * config.epochs
+    model.compile(
+        Muon(Triangle(config.learning_rate, steps, config.warmup)),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing),
+        metrics=["accuracy"],
+        jit_compile=False,
     )
     return model
 
@@ -141,8 +181,13 @@ def augmented_batches(
     return batches.map(prepare, tf.data.AUTOTUNE).prefetch(4)
 
 
-class _Progress(keras.callbacks.Callback):
-    """Tells each epoch in a line and stops a training that diverged."""
+class Progress(keras.callbacks.Callback):
+    """Tells each epoch in a line and stops a training that diverged.
+
+    Attributes:
+      epoch: the last one, from 0.
+      examples_per_second: of the last one, validation included.
+    """
 
     def __init__(self, epochs: int, examples: int) -> None:
         super().__init__()
@@ -155,15 +200,17 @@ class _Progress(keras.callbacks.Callback):
         if not np.isfinite(logs["loss"]):
             raise TrainingDivergedError(
                 f"the training loss is {logs['loss']} after epoch {epoch + 1}; nothing is exported. "
-                "Lower the learning rate (`peak` in models/config.py)."
+                "Lower the learning rate (`learning_rate` in models/config.py)."
             )
         seconds = time.monotonic() - self._started
+        self.epoch = epoch
+        self.examples_per_second = self._examples / seconds
         progress.info(
             "epoch %d/%d: loss %.4f, validation accuracy %.4f, %s images/s, %.0f s left",
             epoch + 1,
             self._epochs,
             logs["loss"],
             logs["val_accuracy"],
-            f"{self._examples / seconds:,.0f}",
+            f"{self.examples_per_second:,.0f}",
             (self._epochs - epoch - 1) * seconds,
         )

@@ -11,7 +11,7 @@ import dataclasses
 from pathlib import Path
 
 from components.errors import InputError
-from models.config import TrainingConfig
+from models.config import NetworkConfig, TrainingConfig
 from models.features import COMPRESSIONS, ENCODINGS, SEVERITIES
 
 PIPELINE_NAME = "fashion-mnist"
@@ -88,6 +88,11 @@ class PipelineConfig:
         return self.output_root / "serving" / MODEL_NAME
 
     @property
+    def checkpoint_dir(self) -> Path:
+        """Where an interrupted training leaves its state."""
+        return self.output_root / "checkpoints"
+
+    @property
     def runs_dir(self) -> Path:
         """Where each run leaves its summary and log."""
         return self.output_root / "runs"
@@ -98,10 +103,18 @@ PRESETS = {
         "split_sizes": (4_000, 500, 1_000),
         "accuracy_floor": 0.6,
         "class_accuracy_floor": 0.0,
-        "training": TrainingConfig(widths=(8, 16, 32), epochs=3),
+        "training": TrainingConfig(network=NetworkConfig(widths=(16, 32)), epochs=4, batch_size=100),
     },
     "fast": {},
-    "best": {"accuracy_floor": 0.94, "training": TrainingConfig(epochs=30)},
+    "best": {
+        "accuracy_floor": 0.94,
+        "training": TrainingConfig(
+            network=NetworkConfig(widths=(64, 128, 256), blocks=(1, 1, 0), pools=(True, True, False)),
+            epochs=18,
+            shift=1,
+            erase=8,
+        ),
+    },
 }
 
 

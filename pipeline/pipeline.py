@@ -24,6 +24,7 @@ from components.dataset import Dataset
 from components.example_gen import IdxExampleGen, SplitSettings
 from components.schema_gen import ImageSchemaGen
 from components.statistics_gen import ImageStatisticsGen
+from components.trainer import ReportingTrainer
 from models.features import TEST, TRAIN, VAL
 from pipeline.code_digest import ROOT, code_digest
 from pipeline.config import PIPELINE_NAME, PipelineConfig
@@ -90,7 +91,7 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
         custom_config={"image_shape": list(dataset.image_shape), "image_encoding": config.image_encoding},
     )
     transform.add_upstream_node(data_gate)
-    trainer = tfx.components.Trainer(
+    trainer = ReportingTrainer(
         run_fn="models.trainer.run_fn",
         examples=examples,
         transform_graph=transform.outputs["transform_graph"],
@@ -101,8 +102,10 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
             "image_shape": list(dataset.image_shape),
             "class_names": list(dataset.class_names),
             "training": dataclasses.asdict(config.training),
+            "checkpoint_dir": str(config.checkpoint_dir.resolve()),
+            "code_digest": code_digest("components.trainer"),
         },
-    )
+    ).with_id("Trainer")
     blessed_model = tfx.dsl.Resolver(
         strategy_class=LatestOtherBlessed,
         config={"id_property": "current_model_id"},
@@ -130,7 +133,7 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
         schema_gen: "components.schema_gen",
         data_gate: "components.data_gate",
         transform: "models.preprocessing",
-        trainer: "models.trainer",
+        trainer: "components.trainer",
     }
     nodes = [
         example_gen,

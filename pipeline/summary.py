@@ -55,6 +55,7 @@ def summarize(
     evaluation = outputs.get("Evaluator", "evaluation")
     blessing = outputs.get("Evaluator", "blessing")
     model_run = outputs.get("Trainer", "model_run")
+    training = json.loads(_text(model_run, "training")) if model_run else {}
     class_names = json.loads(_text(examples, "class_names")) if examples else []
     return {
         "run_id": run_id,
@@ -67,6 +68,8 @@ def summarize(
         "blessed": bool(blessing.custom_properties["blessed"].int_value) if blessing else None,
         "blessing_reasons": refusal_reasons(Path(evaluation.uri), class_names) if evaluation else [],
         "pushed_model": _pushed_model(outputs.get("Pusher", "pushed_model")),
+        "training": {name: value for name, value in training.items() if name != "profile"} or None,
+        "profile": training.get("profile"),
         "tensorboard": model_run.uri if model_run else None,
         "data": {
             "digest": _text(examples, "digest") if examples else None,
@@ -103,9 +106,8 @@ def refusal_reasons(evaluation: Path, class_names: list[str]) -> list[str]:
                 wanted = f"at most {-threshold.change_threshold.absolute.value:g} below the latest other blessed model"
             else:
                 wanted = f"at least {threshold.value_threshold.lower_bound.value:g}"
-            reasons.append(
-                f"{failure.metric_key.name} ({where}): expected {wanted}, found {failure.metric_value.double_value.value:.4f}"
-            )
+            found = failure.metric_value.double_value.value
+            reasons.append(f"{failure.metric_key.name} ({where}): expected {wanted}, found {found:.4f}")
     if not validation.validation_ok and not reasons:
         reasons.append("the thresholds could not be checked, see the log")
     return reasons

@@ -1,6 +1,6 @@
-"""Run by the environment's own Python at the end of the set-up: proves that what the pipeline stands on works.
+"""Run by the environment's own Python at the end of the set-up: does all that matters work?
 
-Exits with a message on the first thing that doesn't. It also serves as the warm-up of the file cache and the bytecode.
+Exits with a message at the first thing that doesn't. It also warms the file cache for what follows.
 """
 
 import importlib
@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 
-# The two wheels with the newest glibc symbols first, then the rest of the compiled stack, then TFX over all of them.
+# The two wheels with the newest glibc symbols, the rest of the compiled stack, TFX over it all.
 MODULES = (
     "numpy",
     "pyarrow",
@@ -24,23 +24,25 @@ MODULES = (
 
 
 def check_processes() -> None:
-    """Children through sys.executable and multiprocessing must run on the same C library as this process."""
+    """Children through sys.executable and multiprocessing must run on this process's C library."""
     code = "import os; print(os.confstr('CS_GNU_LIBC_VERSION'))"
-    child = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    command = [sys.executable, "-c", code]
+    child = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     here = os.confstr("CS_GNU_LIBC_VERSION")
     if child != here:
         sys.exit(f"a child process runs on {child}, this one on {here}")
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        if pool.apply(abs, (-1,)) != 1:
-            sys.exit("multiprocessing gives wrong results")
+        spawned = pool.apply(os.confstr, ("CS_GNU_LIBC_VERSION",))
+    if spawned != here:
+        sys.exit(f"a multiprocessing child runs on {spawned}, this one on {here}")
 
 
 def main() -> None:
-    """Checks the processes, name look-up and locale first: they are cheap and don't need the packages."""
+    """The cheap checks, which need no package, come first."""
     if sys.platform == "linux":
         check_processes()
+        locale.setlocale(locale.LC_ALL, "C.UTF-8")
     socket.getaddrinfo("localhost", 80)
-    locale.setlocale(locale.LC_ALL, "C.UTF-8" if sys.platform == "linux" else "")
     for module in MODULES:
         importlib.import_module(module)
 

@@ -1,15 +1,16 @@
-"""How the set-up talks: one line a step with its time, one line an error, everything else in a log.
+"""How the set-up talks: one line a step with its time, one line an error, the rest in a log.
 
 Synopsis:
 
     log = Log(venv / "setup.log")
-    with step("Python packages"):
+    with step("packages"):
         log.run([python, "-m", "pip", "install", "..."])
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -21,11 +22,18 @@ TAIL_LINES = 15
 
 
 class Stop(Exception):
-    """Ends the command with one line for the user and exit status 2. The message says what, where and the next step."""
+    """Ends the command with one line (what, where, the next step) and exit status 2."""
 
 
 class StepFailed(Exception):
-    """A tool we called failed: exit status 1, with the end of its output and where the rest is."""
+    """A tool we called failed: exit status 1, with the end of its output and where the rest is.
+
+    `reason` is the one line of it that says most, for messages that have one line only.
+    """
+
+    def __init__(self, message: str, reason: str):
+        super().__init__(message)
+        self.reason = reason
 
 
 @contextlib.contextmanager
@@ -41,6 +49,26 @@ def step(name: str) -> Iterator[None]:
     print(f"{time.monotonic() - start:.1f} s", flush=True)
 
 
+@contextlib.contextmanager
+def only_one(folder: Path, what: str) -> Iterator[None]:
+    """Keeps a second run out of `folder` until this one and all its child processes have ended.
+
+    The folder itself is the lock file, so nothing is left behind. Children inherit the lock: when
+    this process is killed, a run that follows waits for the installer that is still writing.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    os.set_inheritable(descriptor, True)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{what}: waiting for another one in {folder} to end", flush=True)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 class Log:
     """Runs commands with their output in one file."""
 
@@ -48,36 +76,50 @@ class Log:
         self.path = path
         path.write_bytes(b"")
 
-    def run(self, command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> None:
-        """Runs `command`, with `env` over the present environment.
+    def run(
+        self,
+        command: Sequence[str | Path],
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        """Runs `command` in the folder `cwd`, with `env` over the present environment.
 
         Raises:
-          StepFailed: it exited with a status other than 0; carries the last lines of its output.
+          StepFailed: it exited with a status other than 0.
         """
         with self.path.open("ab") as out:
-            start = out.tell()
             out.write(f"$ {' '.join(map(str, command))}\n".encode())
             out.flush()
+            start = out.tell()
             status = subprocess.call(
                 [str(part) for part in command],
                 env={**os.environ, **(env or {})},
+                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                close_fds=False,  # only_one's lock; Python's own descriptors are not inheritable
             )
         if status:
             with self.path.open("rb") as written:
                 written.seek(start)
-                output = written.read().decode(errors="replace").splitlines()[1:]
+                output = written.read().decode(errors="replace").splitlines()
             tail = "\n".join(f"    {line}" for line in output[-TAIL_LINES:])
             raise StepFailed(
-                f"{Path(command[0]).name} exited with status {status}; the end of its output:\n{tail}\n"
-                f"  The whole of it is in {self.path}."
+                f"{Path(command[0]).name} exited with status {status}; the end of its output:\n"
+                f"{tail}\n  All of it is in {self.path}.",
+                reason=telling_line(output),
             )
 
 
+def telling_line(output: Sequence[str]) -> str:
+    """apt's first error line, else the last line that is not empty, as Python's tracebacks have it."""
+    lines = [line.strip() for line in output if line.strip()]
+    return next((line for line in lines if line.startswith("E: ")), lines[-1] if lines else "")
+
+
 def exit_status(prefix: str, main: Callable[[], int]) -> int:
-    """Runs `main` and turns the two failures into their lines and statuses."""
+    """Runs `main` and turns our failures into their lines and statuses."""
     try:
         return main()
     except Stop as stop:
@@ -87,5 +129,5 @@ def exit_status(prefix: str, main: Callable[[], int]) -> int:
         print(f"{prefix}: {failed}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\n{prefix}: interrupted; the next run starts this over.", file=sys.stderr)
+        print(f"{prefix}: interrupted; the next run starts over.", file=sys.stderr)
         return 130

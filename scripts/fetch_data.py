@@ -1,24 +1,22 @@
-"""Puts the four Fashion-MNIST files into data/, checked against the SHA-256 of their content. Standard library only.
+"""Puts the four Fashion-MNIST files into data/, checked. Standard library only, no root.
 
-They come from the Debian package dataset-fashion-mnist where there is apt (no root, nothing is installed), else through
-Keras, which knows the public mirror. The two hold the same bytes gzipped differently, so the *decompressed* content is what
-is checked. A file gets its name in data/ only after all that are missing have arrived and passed.
+They come from the Debian package dataset-fashion-mnist where there is apt, else through Keras,
+which knows the public mirror. The two gzip the same bytes differently, so the SHA-256 is of the
+*decompressed* content. A file gets its name in data/ only when all that were missing have arrived
+and passed. A run with nothing to do checks them all again (0.5 s).
 
 Synopsis:
 
-    make data                                              # python -m scripts.fetch_data
-    python -m scripts.fetch_data --from https://host/dir   # or file:///dir, or a folder
+    make data                                              # python3 -m scripts.fetch_data
+    python3 -m scripts.fetch_data --from https://host/dir  # or file:///dir, or a folder
 """
 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import gzip
 import hashlib
-import os
 import shutil
-import subprocess
 import sys
 import urllib.request
 import zlib
@@ -26,20 +24,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.console import Log, Stop, StepFailed, exit_status, step
-from scripts.host_apt import download, host_source, unpack
+from scripts.console import Log, StepFailed, Stop, exit_status, only_one, step
+from scripts.host_apt import Source, download, host_source, unpack
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "dataset-fashion-mnist"
 PACKAGE_FOLDER = "usr/share/datasets/fashion-mnist"
-# Keras downloads to $KERAS_HOME/datasets/fashion-mnist.
+# Keras downloads into $KERAS_HOME/datasets/fashion-mnist.
 THROUGH_KERAS = "from keras.datasets import fashion_mnist; fashion_mnist.load_data()"
 TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """One of the four files: its name, and the size and SHA-256 of what it holds decompressed."""
+    """One of the four files, with the size and SHA-256 of its decompressed content."""
 
     name: str
     size: int
@@ -48,35 +46,35 @@ class DataFile:
 
 FILES = (
     DataFile(
-        "train-images-idx3-ubyte.gz",
-        47_040_016,
-        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        name="train-images-idx3-ubyte.gz",
+        size=47_040_016,
+        sha256="c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     ),
     DataFile(
-        "train-labels-idx1-ubyte.gz",
-        60_008,
-        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        name="train-labels-idx1-ubyte.gz",
+        size=60_008,
+        sha256="bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
     ),
     DataFile(
-        "t10k-images-idx3-ubyte.gz",
-        7_840_016,
-        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        name="t10k-images-idx3-ubyte.gz",
+        size=7_840_016,
+        sha256="5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     ),
     DataFile(
-        "t10k-labels-idx1-ubyte.gz",
-        10_008,
-        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        name="t10k-labels-idx1-ubyte.gz",
+        size=10_008,
+        sha256="0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     ),
 )
 
 
 def problem(path: Path, expected: DataFile) -> str | None:
-    """What is wrong with the file at `path`, in a few words; None if it holds exactly the expected content."""
+    """What is wrong with the file, in a few words; None if it holds the expected content."""
     digest = hashlib.sha256()
     size = 0
     try:
         with gzip.open(path) as content:
-            # One block more than expected at most: a gzip bomb stops here.
+            # Not past the expected size by more than a block: a gzip bomb stops here.
             while size <= expected.size and (block := content.read(1 << 20)):
                 digest.update(block)
                 size += len(block)
@@ -85,28 +83,27 @@ def problem(path: Path, expected: DataFile) -> str | None:
     except (OSError, EOFError, zlib.error) as error:
         return f"can't be decompressed ({error})"
     if size != expected.size:
-        more = "more than " if size > expected.size else ""
-        return f"holds {more}{min(size, expected.size):,} bytes decompressed, expected {expected.size:,}"
+        found = "more" if size > expected.size else f"{size:,}"
+        return f"should hold {expected.size:,} bytes decompressed and holds {found}"
+    found, wanted = digest.hexdigest()[:12], expected.sha256[:12]
     if digest.hexdigest() != expected.sha256:
-        return f"has SHA-256 {digest.hexdigest()[:16]}... decompressed, expected {expected.sha256[:16]}..."
+        return f"should have the SHA-256 {wanted}... decompressed and has {found}..."
     return None
 
 
-def from_apt(into: Path, log: Log) -> None:
-    """Takes the files from the Debian package."""
-    found = host_source()
-    assert found is not None
-    unpack(download([PACKAGE], found[1], into / "apt", log), into / "package", log)
+def from_apt(source: Source, into: Path, log: Log) -> None:
+    """Takes the files out of the Debian package."""
+    unpack(download([PACKAGE], source, into / "apt", log), into / "package", log)
     for file in FILES:
         (into / "package" / PACKAGE_FOLDER / file.name).replace(into / file.name)
 
 
-def from_keras(into: Path, python: Path, log: Log) -> None:
+def from_keras(python: Path, into: Path, log: Log) -> None:
     """Takes the files from where keras.datasets.fashion_mnist has them."""
-    home = into / "keras"
-    log.run([python, "-c", THROUGH_KERAS], {"KERAS_HOME": str(home), "TF_CPP_MIN_LOG_LEVEL": "2"})
+    env = {"KERAS_HOME": str(into / "keras"), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    log.run([python, "-c", THROUGH_KERAS], env)
     for file in FILES:
-        (home / "datasets/fashion-mnist" / file.name).replace(into / file.name)
+        (into / "keras/datasets/fashion-mnist" / file.name).replace(into / file.name)
 
 
 def from_address(base: str, files: Iterable[DataFile], into: Path) -> None:
@@ -114,73 +111,86 @@ def from_address(base: str, files: Iterable[DataFile], into: Path) -> None:
     if "://" not in base:
         base = Path(base).resolve().as_uri()
     for file in files:
-        with (
-            urllib.request.urlopen(f"{base.rstrip('/')}/{file.name}", timeout=TIMEOUT_SECONDS) as answer,
-            (into / file.name).open("wb") as out,
-        ):
-            shutil.copyfileobj(answer, out)
+        address = f"{base.rstrip('/')}/{file.name}"
+        with urllib.request.urlopen(address, timeout=TIMEOUT_SECONDS) as answer:
+            (into / file.name).write_bytes(answer.read())
+
+
+def arrive(base: str | None, python: Path, files: Iterable[DataFile], into: Path) -> str:
+    """Brings the files into the folder `into`, unchecked; says where from.
+
+    Raises:
+      Stop: no source had them; the line has each source's reason.
+    """
+    log = Log(into / "log")
+    sources = {}
+    if base:
+        sources[base] = lambda: from_address(base, files, into)
+    else:
+        if found := host_source():
+            sources[f"the Debian package {PACKAGE}"] = lambda: from_apt(found[1], into, log)
+        sources["the mirror that Keras uses"] = lambda: from_keras(python, into, log)
+    reasons = []
+    for name, bring in sources.items():
+        try:
+            with step(f"Fashion-MNIST from {name}"):
+                bring()
+            return name
+        except StepFailed as failed:
+            reasons.append(f"{name}: {failed.reason}")
+        except OSError as error:
+            reasons.append(f"{name}: {error}")
+    raise Stop(
+        f"Fashion-MNIST could not be had ({'; '.join(reasons)}). With the four .gz files at hand: "
+        "python3 -m scripts.fetch_data --from FOLDER_OR_ADDRESS"
+    )
 
 
 def fetch(folder: Path, base: str | None, python: Path) -> None:
-    """Makes `folder` hold the four files; does nothing if it does.
+    """Makes `folder` hold the four files; leaves alone those that are there and right.
 
     Raises:
-      Stop: they could not be had, or were not what was expected. `folder` has what it had before.
+      Stop: they could not be had or are not what was expected; `folder` is as it was before.
     """
-    wanted = {file: reason for file in FILES if (reason := problem(folder / file.name, file))}
+    reasons = {file: problem(folder / file.name, file) for file in FILES}
+    wanted = [file for file in FILES if reasons[file]]
     if not wanted:
         return
-    for file, reason in wanted.items():
-        if reason != "is missing":
-            print(f"data: {folder / file.name} {reason}; fetching it again", flush=True)
+    for file in wanted:
+        if reasons[file] != "is missing":
+            print(f"data: {folder / file.name} {reasons[file]}; fetching it again", flush=True)
     arriving = folder / ".arriving"
     shutil.rmtree(arriving, ignore_errors=True)
     arriving.mkdir()
-    log = Log(folder / "fetch.log")
-    source = base
     try:
-        if base:
-            with step(f"Fashion-MNIST from {base}"):
-                from_address(base, wanted, arriving)
-        elif host_source():
-            source = f"the Debian package {PACKAGE}"
-            with step(f"Fashion-MNIST from {source}"):
-                from_apt(arriving, log)
-        else:
-            source = "the mirror Keras uses"
-            with step(f"Fashion-MNIST from {source}"):
-                from_keras(arriving, python, log)
+        source = arrive(base, python, wanted, arriving)
         for file in wanted:
-            if reason := problem(arriving / file.name, file):
-                raise Stop(f"{file.name} from {source} {reason}. Nothing was changed; try another place with --from.")
+            if wrong := problem(arriving / file.name, file):
+                raise Stop(
+                    f"{file.name} from {source} {wrong}. Nothing was changed in {folder}; "
+                    "take it from another place with: python3 -m scripts.fetch_data --from ..."
+                )
         for file in wanted:
-            os.replace(arriving / file.name, folder / file.name)
-    except (OSError, StepFailed) as error:
-        line = " ".join(str(error).split("\n")[0].split())
-        raise Stop(
-            f"Fashion-MNIST could not be had from {source}: {line} (see {log.path}). Copy the four .gz files from elsewhere "
-            "with: python3 -m scripts.fetch_data --from FOLDER_OR_ADDRESS"
-        ) from error
+            (arriving / file.name).replace(folder / file.name)
     finally:
         shutil.rmtree(arriving, ignore_errors=True)
     print(f"data: {folder} holds 60,000 + 10,000 images, checked", flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m scripts.fetch_data", description=__doc__.split("\n")[0])
-    parser.add_argument("--to", type=Path, default=ROOT / "data", help="the folder (default: data)")
+    description = "Puts the four Fashion-MNIST files into a folder, checked."
+    parser = argparse.ArgumentParser(prog="python3 -m scripts.fetch_data", description=description)
+    parser.add_argument("--to", type=Path, default=ROOT / "data", help="default: data")
     parser.add_argument("--from", dest="base", help="take them from this folder or address")
-    parser.add_argument(
-        "--python",
-        type=Path,
-        default=ROOT / ".venv/bin/python",
-        help="a Python with Keras, where there is no apt",
-    )
+    python = "a Python with Keras, for where there is no apt (default: that of .venv)"
+    parser.add_argument("--python", type=Path, default=ROOT / ".venv/bin/python", help=python)
     args = parser.parse_args(argv)
-    args.to.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(args.to, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    fetch(args.to, args.base, args.python)
+    try:
+        args.to.mkdir(parents=True, exist_ok=True)
+        with only_one(args.to, "data"):
+            fetch(args.to, args.base, args.python)
+    except OSError as error:
+        raise Stop(f"{args.to}: {error.strerror}; name another folder with --to.") from error
     return 0
 
 

@@ -25,9 +25,9 @@ for candidate in ${named:-python3.11 python3.12 python3.13 python3}; do
     esac
 done
 if [ -n "$named" ]; then
-    printf 'setup: PYTHON=%s:%s name another one with PYTHON=/path/to/python3.11.\n' "$named" "$reason" >&2
+    printf 'setup:%s name another one with PYTHON=/path/to/python3.11\n' "$reason" >&2
 else
-    printf 'setup: no fit Python in PATH:%s install Python 3.11 with its venv module, or name one with PYTHON=.\n' \
+    printf 'setup: no fit Python in PATH:%s install Python 3.11 with its venv module, or name one with PYTHON=\n' \
         "${reason:- there is none;}" >&2
 fi
 exit 2

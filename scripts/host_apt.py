@@ -1,8 +1,9 @@
-"""Takes packages from the host's own apt mirror without root and without touching the host's apt state.
+"""Takes packages from the host's own apt mirror, without root and without touching apt's state.
 
-The mirror and its signing keys are read from the host's apt sources; only the suite may change. apt runs on a private
-configuration (sources, lists, cache) in a temporary folder, with the insecure fallbacks switched off, so a package is used
-only if the chain from the archive's signature to its hash holds. Nothing is installed: `unpack` extracts the files.
+The mirror and its signing keys are read from the host's apt sources; only the suite may change.
+apt runs on a private configuration in a temporary folder, with the insecure fallbacks switched off:
+a package is used only if the chain from the archive's signature to the package's hash holds.
+Nothing is installed; `unpack` extracts the files.
 
 Synopsis:
 
@@ -22,9 +23,10 @@ from scripts.console import Log
 
 APT_ETC = Path("/etc/apt")
 OS_RELEASE = Path("/etc/os-release")
-# A `Suites:` line may name a Debian release by its rank in place of its name.
+# A source may name a Debian release by its rank in place of its name.
 RANKS = ("stable", "oldstable", "oldoldstable")
 FETCHABLE = ("http:", "https:", "ftp:", "file:", "mirror")
+DISABLED = ("no", "false", "without", "off", "disable", "0")
 
 # Wherever the host's configuration could weaken or slow this down, it is overruled here.
 CONFIG = """\
@@ -46,7 +48,7 @@ Acquire::Languages "none";
 
 @dataclass(frozen=True)
 class Source:
-    """One place of packages: its mirrors, suite, components, and the keys that must have signed it ("" = apt's own)."""
+    """A place of packages: mirrors, suite, components, the keys it is signed by ("": apt's own)."""
 
     uris: tuple[str, ...]
     suite: str
@@ -54,7 +56,7 @@ class Source:
     signed_by: str = ""
 
     def stanza(self) -> str:
-        """The deb822 text of this source. Only the package lists are wanted: no Contents, DEP-11 or the like."""
+        """The deb822 text of this source, limited to its package lists (no Contents, no DEP-11)."""
         lines = [
             "Types: deb",
             f"URIs: {' '.join(self.uris)}",
@@ -70,35 +72,30 @@ class Source:
 def parse_deb822(text: str) -> list[Source]:
     """Sources of a `.sources` file; a stanza with several suites gives one source for each."""
     sources = []
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    for stanza in "\n".join(line.rstrip() for line in lines).split("\n\n"):
+    lines = [line.rstrip() for line in text.splitlines() if not line.startswith("#")]
+    for stanza in "\n".join(lines).split("\n\n"):
         fields: dict[str, str] = {}
         name = ""
         for line in stanza.splitlines():
-            if line[:1] in (" ", "\t") and name:
-                fields[name] += "\n" + line  # Signed-By may hold a whole key, one space before each line.
+            if line.startswith((" ", "\t")) and name:
+                fields[name] += "\n" + line  # Signed-By may hold a whole key.
             elif ":" in line:
                 name, _, value = line.partition(":")
                 name = name.strip().lower()
                 fields[name] = value.strip()
-        enabled = fields.get("enabled", "yes").lower() not in (
-            "no",
-            "false",
-            "0",
-            "off",
-            "without",
-            "disable",
-        )
-        if enabled and "deb" in fields.get("types", "").split():
-            sources += [
-                Source(
-                    uris=tuple(fields.get("uris", "").split()),
-                    suite=suite,
-                    components=tuple(fields.get("components", "").split()),
-                    signed_by=fields.get("signed-by", ""),
-                )
-                for suite in fields.get("suites", "").split()
-            ]
+        if fields.get("enabled", "yes").lower() in DISABLED:
+            continue
+        if "deb" not in fields.get("types", "").split():
+            continue
+        sources += [
+            Source(
+                uris=tuple(fields.get("uris", "").split()),
+                suite=suite,
+                components=tuple(fields.get("components", "").split()),
+                signed_by=fields.get("signed-by", ""),
+            )
+            for suite in fields.get("suites", "").split()
+        ]
     return sources
 
 
@@ -107,28 +104,29 @@ def parse_one_line(text: str) -> list[Source]:
     sources = []
     for line in text.splitlines():
         words = line.partition("#")[0].replace("[", " [ ").replace("]", " ] ").split()
-        if not words or words[0] != "deb":
+        if words[:1] != ["deb"]:
             continue
         options: list[str] = []
-        rest = words[1:]
-        if rest[:1] == ["["] and "]" in rest:
-            end = rest.index("]")
-            options, rest = rest[1:end], rest[end + 1 :]
-        if len(rest) < 2:
+        words = words[1:]
+        if words[:1] == ["["] and "]" in words:
+            end = words.index("]")
+            options, words = words[1:end], words[end + 1 :]
+        if len(words) < 2:
             continue
-        signed_by = next((o.partition("=")[2] for o in options if o.lower().startswith("signed-by=")), "")
-        sources.append(Source((rest[0],), rest[1], tuple(rest[2:]), signed_by.replace(",", " ")))
+        keys = [o.partition("=")[2] for o in options if o.lower().startswith("signed-by=")]
+        signed_by = " ".join(keys).replace(",", " ")
+        sources.append(Source((words[0],), words[1], tuple(words[2:]), signed_by))
     return sources
 
 
 def codename(os_release: str) -> str:
-    """The release's code name in the text of /etc/os-release, or "" where it has none."""
+    """The release's code name in the text of /etc/os-release; "" where it has none."""
     fields = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
     return fields.get("VERSION_CODENAME", "").strip("\"'")
 
 
 def choose(sources: Iterable[Source], release: str) -> Source | None:
-    """The first source of the release itself (not its updates or security suites) that can be fetched from."""
+    """The first fetchable source of the release itself, not of its updates or security suites."""
     for source in sources:
         uris = tuple(uri for uri in source.uris if uri.startswith(FETCHABLE))
         if uris and "main" in source.components and source.suite in (release, *RANKS):
@@ -137,7 +135,7 @@ def choose(sources: Iterable[Source], release: str) -> Source | None:
 
 
 def host_source(etc: Path = APT_ETC, os_release: Path = OS_RELEASE) -> tuple[str, Source] | None:
-    """The host's release and its main source, or None where there is no apt or no usable source."""
+    """The host's release and its main source; None where there is no apt or no usable source."""
     if not (shutil.which("apt-get") and shutil.which("dpkg") and os_release.is_file()):
         return None
     release = codename(os_release.read_text(encoding="utf-8"))
@@ -152,16 +150,17 @@ def host_source(etc: Path = APT_ETC, os_release: Path = OS_RELEASE) -> tuple[str
 
 
 def download(packages: Sequence[str], source: Source, folder: Path, log: Log) -> list[Path]:
-    """Downloads `packages` (without what they depend on) into `folder`; gives the paths of the .deb files."""
+    """Downloads `packages`, without their dependencies, into `folder`; gives the .deb files."""
+    folder = folder.resolve()
     for name in ("sources", "state/lists/partial", "cache/archives/partial", "debs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "empty.list").touch()
     (folder / "sources/private.sources").write_text(source.stanza(), encoding="utf-8")
     config = folder / "apt.conf"
     config.write_text(CONFIG.format(work=folder), encoding="utf-8")
-    apt = ["env", "-C", folder / "debs", "LC_ALL=C", "apt-get", "-q", "-c", config]
-    log.run([*apt, "update"])
-    log.run([*apt, "download", *packages])
+    apt = ["apt-get", "-q", "-c", config]
+    log.run([*apt, "update"], {"LC_ALL": "C"})
+    log.run([*apt, "download", *packages], {"LC_ALL": "C"}, cwd=folder / "debs")
     return sorted((folder / "debs").glob("*.deb"))
 
 

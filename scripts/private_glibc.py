@@ -1,9 +1,10 @@
-"""Gives the virtual environment a C library of its own where the host's is too old for the TFX wheels.
+"""Gives the environment a C library of its own where the host's is too old for the TFX wheels.
 
-The Linux wheels of tensorflow-data-validation and ml-metadata need glibc 2.39. On an older Debian or Ubuntu, libc6,
-libstdc++6 and libgcc-s1 of a later release are unpacked inside the environment, and its python binary is told to use them:
-its ELF interpreter becomes the private loader and its RPATH the private folder. Child processes started through
-`sys.executable` inherit that; the host is not changed, and deleting the environment removes all of it.
+The Linux wheels of tensorflow-data-validation and ml-metadata need glibc 2.39. On an older Debian
+or Ubuntu, libc6, libstdc++6 and libgcc-s1 of a later release are unpacked inside the environment,
+and its python binary is told to use them: its ELF interpreter becomes the private loader and its
+RPATH the private folder. Children started through `sys.executable` inherit that. The host is not
+changed, and deleting the environment removes all of it.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from scripts.console import Log, Stop
-from scripts.host_apt import download, host_source, unpack
+from scripts.host_apt import Source, download, unpack
 
 NEEDED = (2, 39)
 PACKAGES = ("libc6", "libstdc++6", "libgcc-s1")
-# The first stable release with a new enough glibc (Debian 13: 2.41, Ubuntu 24.04: 2.39).
+# The first stable release with a new enough glibc: Debian 13 has 2.41, Ubuntu 24.04 has 2.39.
 DONORS = {"bullseye": "trixie", "bookworm": "trixie", "focal": "noble", "jammy": "noble"}
-# libpython and many wheels carry a RUNPATH, which makes the loader forget the executable's RPATH. What the executable itself
-# needs is already loaded by then and is found by its name, so everything that must come from one set is named there.
+# libpython and many wheels carry a RUNPATH, which makes the loader ignore the executable's RPATH
+# for them. A library that is already loaded is taken by its name, though, so the executable itself
+# asks for each one that must not come from the host beside the private libc.
 ONE_SET = (
     "libm.so.6",
     "libstdc++.so.6",
@@ -43,7 +45,7 @@ def parse_version(text: str) -> tuple[int, ...]:
 
 
 def host_version() -> tuple[int, ...] | None:
-    """The glibc this very Python runs on, or None (macOS, musl)."""
+    """The glibc this very Python runs on; None where there is none (macOS, musl)."""
     try:
         return parse_version(os.confstr("CS_GNU_LIBC_VERSION") or "")
     except (ValueError, OSError, IndexError):
@@ -55,59 +57,46 @@ def needed_on(version: tuple[int, ...] | None) -> bool:
     return version is not None and version < NEEDED
 
 
-def donor() -> tuple[str, object]:
-    """The suite to take the C library from, and the host's source moved to it.
+def donor(found: tuple[str, Source] | None, version: tuple[int, ...]) -> Source:
+    """The host's own source (as `host_source` found it), moved to the release that has the glibc.
 
     Raises:
-      Stop: this host has no apt source of a release we know a donor for.
+      Stop: there is no apt here, or no donor is known for its release.
     """
-    found = host_source()
     if found is None or found[0] not in DONORS:
-        have = ".".join(map(str, host_version() or ()))
         raise Stop(
-            f"the TFX wheels need glibc 2.39, this host has {have}, and a private one can only be had through apt on "
-            "Debian 11-12 or Ubuntu 20.04-22.04. What works as it is: Debian 13, Ubuntu 24.04, Fedora 40 or newer "
-            "(a container will do)."
+            f"the TFX wheels need glibc 2.39 and this host has {'.'.join(map(str, version))}; a "
+            "private one is taken through apt on Debian 11-12 and Ubuntu 20.04-22.04 only. Debian "
+            "13, Ubuntu 24.04, Fedora 40 and newer work as they are, in a container too."
         )
     release, source = found
-    return DONORS[release], replace(source, suite=DONORS[release], components=("main",))
+    return replace(source, suite=DONORS[release], components=("main",))
 
 
-def fetch(prefix: Path, log: Log) -> Path:
-    """Unpacks the donor's C library under `prefix`; gives the folder that holds its loader and libraries."""
-    _, source = donor()
+def fetch(source: Source, prefix: Path, log: Log) -> Path:
+    """Unpacks the C library under `prefix`; gives the folder of its loader and libraries."""
     with tempfile.TemporaryDirectory(prefix="glibc-") as work:
         unpack(download(PACKAGES, source, Path(work), log), prefix, log)
-    return library_folder(prefix)
-
-
-def library_folder(prefix: Path) -> Path:
-    """The folder under `prefix` with libc.so.6. Packages differ in having lib or usr/lib."""
-    for path in sorted(prefix.rglob("libc.so.6")):
-        return path.parent.resolve()
-    raise Stop(f"{prefix} holds no libc.so.6: the packages {', '.join(PACKAGES)} have changed their layout.")
+    # Debian 13 has /usr/lib/<triplet>, Ubuntu's packages may still have /lib/<triplet>.
+    libraries = {path.parent.resolve() for path in prefix.rglob("libc.so.6")}
+    if len(libraries) != 1:
+        raise Stop(f"{prefix}: expected one libc.so.6 from {PACKAGES}, found {len(libraries)}.")
+    return libraries.pop()
 
 
 def relink(python: Path, libraries: Path, patchelf: Path, log: Log) -> None:
-    """Makes `python` run on the C library in `libraries`. Patched beside and renamed: a running binary can't be written."""
-    loader = next(libraries.glob("ld-linux*.so.*"))
+    """Makes `python` run on the C library in `libraries`.
+
+    The copy is patched and then renamed, as a binary that is running can't be written to.
+    """
+    (loader,) = libraries.glob("ld-linux*.so.*")
     patched = python.with_name(".python-patched")
     shutil.copy2(python, patched)
-    old = subprocess.run(
-        [patchelf, "--print-rpath", patched], check=True, capture_output=True, text=True
-    ).stdout.strip()
-    needed = [word for name in ONE_SET if (libraries / name).exists() for word in ("--add-needed", name)]
+    command = [patchelf, "--print-rpath", patched]
+    old = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     rpath = ":".join(filter(None, [str(libraries), old]))
-    log.run(
-        [
-            patchelf,
-            "--set-interpreter",
-            loader,
-            "--force-rpath",
-            "--set-rpath",
-            rpath,
-            *needed,
-            patched,
-        ]
-    )
-    os.replace(patched, python)
+    present = [name for name in ONE_SET if (libraries / name).exists()]
+    needed = [word for name in present for word in ("--add-needed", name)]
+    elf = ["--set-interpreter", loader, "--force-rpath", "--set-rpath", rpath, *needed]
+    log.run([patchelf, *elf, patched])
+    patched.replace(python)

@@ -126,5 +126,6 @@ def test_seed_decides_alone(images):
 
 
 def test_step_number_may_be_a_tensor(images):
+    options = {"flip": True, "shift": 2, "erase": 0}
     seed = [tf.constant(7), tf.cast(tf.constant(3, tf.int64), tf.int32)]
-    np.testing.assert_array_equal(augment(images, seed, flip=True, shift=2), run(images, flip=True, shift=2))
+    np.testing.assert_array_equal(augment(images, seed, **options), run(images, **options))

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.network import FusedNorm, NetworkConfig, SameConv, build_model
+from models.config import NetworkConfig
+from models.network import FusedNorm, SameConv, build_model, whitening_kernel
 
 RNG = np.random.default_rng(0)
 INPUTS = (RNG.normal(size=(6, 5, 4, 3)) * [1, 5, 0.1] + [0, 10, -3]).astype("float32")
@@ -98,7 +99,10 @@ def test_same_conv_refuses_an_even_kernel():
 
 
 def network(shape=(28, 28, 1), classes=10, mean=0.0, variance=1.0, seed=0) -> keras.Model:
-    return build_model(NetworkConfig(), shape, classes, np.full(shape, mean), np.full(shape, variance), seed=seed)
+    """Returns a network with a random stem; `mean` and `variance` are numbers or images."""
+    mean, variance = (np.broadcast_to(np.float64(value), shape) for value in (mean, variance))
+    stem = np.random.default_rng(7).normal(0, 0.2, (4, 4, shape[-1], 32)).astype("float32")
+    return build_model(NetworkConfig(), shape, classes, mean, variance, stem, seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +113,15 @@ def plain_model() -> keras.Model:
 
 def test_pixels_are_standardized_by_the_moments_given(plain_model):
     mean = RNG.uniform(0, 255, (28, 28, 1))
-    model = build_model(NetworkConfig(), (28, 28, 1), 10, mean, np.full((28, 28, 1), 90.0**2), seed=0)
+    model = network(mean=mean, variance=90.0**2)
     np.testing.assert_allclose(model(BATCH), plain_model((BATCH - mean) / 90.0), rtol=1e-3, atol=1e-4)
+
+
+def test_first_layer_gives_numpys_standard_scores_where_a_pixel_varies():
+    mean, variance = RNG.uniform(0, 255, (28, 28, 1)), RNG.uniform(0.01, 9_000, (28, 28, 1))
+    model = network(mean=mean, variance=variance)
+    first = keras.Model(model.input, model.get_layer("standardization").output)
+    np.testing.assert_allclose(first(BATCH), (BATCH - mean) / np.sqrt(variance), rtol=1e-4, atol=1e-4)
 
 
 def test_variance_below_the_average_is_raised_to_it(plain_model):
@@ -118,10 +129,29 @@ def test_variance_below_the_average_is_raised_to_it(plain_model):
     variance = np.full((28, 28, 1), 100.0)
     variance[0, 0] = 0.0
     variance[5, 5] = 900.0
-    floor = variance.mean()
-    model = build_model(NetworkConfig(), (28, 28, 1), 10, np.full((28, 28, 1), 50.0), variance, seed=0)
-    expected = plain_model((BATCH - 50.0) / np.sqrt(np.maximum(variance, floor)))
+    model = network(mean=50.0, variance=variance)
+    expected = plain_model((BATCH - 50.0) / np.sqrt(np.maximum(variance, variance.mean())))
     np.testing.assert_allclose(model(BATCH), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_stem_whitens_the_patches_of_the_images_and_gives_both_signs(fashion_images):
+    images = fashion_images[:200, ..., None]
+    mean, variance = np.full((28, 28, 1), 73.0), np.full((28, 28, 1), 8_100.0)
+    kernel = whitening_kernel(images, mean, variance, NetworkConfig(stem=12, stem_size=4))
+    assert kernel.shape == (4, 4, 1, 12)
+    np.testing.assert_array_equal(kernel[..., 6:], -kernel[..., :6])
+    outputs = tf.nn.conv2d(((images - 73.0) / 90.0).astype("float32"), kernel[..., :6], 2, "VALID").numpy()
+    outputs = outputs.reshape(-1, 6).astype(np.float64)
+    second_moments = outputs.T @ outputs / len(outputs)
+    np.testing.assert_allclose(second_moments - np.diag(np.diag(second_moments)), 0, atol=1e-3)
+    # The epsilon of 0.01 takes a little off the weaker ones; the strongest patch has a variance of about ten.
+    assert np.diag(second_moments).max() == pytest.approx(1, abs=0.01)
+    assert np.diag(second_moments).min() > 0.8
+
+
+def test_stem_is_not_trained(plain_model):
+    assert plain_model.get_layer("stem").weights
+    assert not plain_model.get_layer("stem").trainable_weights
 
 
 @pytest.mark.parametrize(("shape", "classes"), [((28, 28, 1), 10), ((20, 24, 3), 7), ((17, 9, 1), 2)], ids=str)
@@ -160,7 +190,7 @@ def test_saved_model_gives_the_same_logits(plain_model, tmp_path):
 
 
 def test_stages_of_different_lengths_are_refused():
-    with pytest.raises(ValueError, match=r"must have one length, got 2, 3 and 3"):
+    with pytest.raises(ValueError, match=r"expected one length, found 2, 3 and 3"):
         NetworkConfig(widths=(8, 8), blocks=(0, 0, 0), pools=(False, True, True))
 
 

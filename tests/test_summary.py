@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tfx import v1 as tfx  # noqa: F401  (without it TFMA lacks its configuration classes)
 
 from pipeline.summary import environment, write_summary
 

@@ -1,0 +1,42 @@
+"""What is refused before the DAG is built: nothing of it may touch the output root."""
+
+import fcntl
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.errors import InputError
+from pipeline.config import PipelineConfig, preset
+from pipeline.run import run_pipeline
+
+
+@pytest.fixture
+def config(idx_folder, tmp_path: Path) -> PipelineConfig:
+    images, labels = np.zeros((4, 5, 5), np.uint8), np.array([0, 1, 0, 1], np.uint8)
+    folder = idx_folder(images, labels, images, labels)
+    return preset("smoke", data_dir=folder, output_root=tmp_path / "output")
+
+
+def test_output_root_in_use_by_another_run_is_refused_and_left_as_it_is(config, tmp_path):
+    config.output_root.mkdir()
+    with (config.output_root / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match=rf"^{config.output_root}: another run is using it\. Wait for it"):
+            run_pipeline(config, tmp_path)
+    assert [path for path in config.runs_dir.iterdir()] == []
+    assert not config.metadata_path.exists()
+
+
+def test_output_root_that_is_a_file_is_refused(config, tmp_path):
+    config.output_root.write_text("precious")
+    with pytest.raises(InputError, match=r"cannot be written \(Not a directory\)\. Choose another --output-root"):
+        run_pipeline(config, tmp_path)
+    assert config.output_root.read_text() == "precious"
+
+
+def test_data_that_do_not_fit_together_are_refused_before_the_output_root_is_made(config, tmp_path):
+    (config.data_dir / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\1\0\0\0\3abc")
+    with pytest.raises(InputError, match="one label for each of the 4 images"):
+        run_pipeline(config, tmp_path)
+    assert not config.output_root.exists()

@@ -1,0 +1,68 @@
+"""Training as a whole, on a few images; what it is made of has tests of its own."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.config import NetworkConfig, TrainingConfig
+from models.input_pipeline import Split
+from models.trainer import TrainingDivergedError, augmented_batches, train_model
+
+NETWORK = NetworkConfig(stem=8, stem_size=3, widths=(8,), blocks=(0,), pools=(True,))
+CONFIG = TrainingConfig(network=NETWORK, epochs=2, batch_size=20, flip=False, shift=0)
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    """Bright and dark images: nothing is easier to learn."""
+    labels = np.arange(120) % 2
+    noise = np.random.default_rng(0).integers(0, 60, (120, 12, 12, 1))
+    images = (noise + 180 * labels[:, None, None, None]).astype(np.uint8)
+    return Split(files=(), image_shape=(12, 12), size=120, images=images, labels=labels.astype(np.int64))
+
+
+def train(split: Split, folder, **changes) -> keras.Model:
+    config = dataclasses.replace(CONFIG, **changes)
+    mean, variance = np.full((12, 12, 1), 120.0), np.full((12, 12, 1), 8_100.0)
+    options = {"mean": mean, "variance": variance, "class_count": 2, "seed": 1, "log_dir": folder}
+    return train_model(config, split, split, checkpoint_path=folder / "state.npz", **options)
+
+
+def test_training_separates_bright_from_dark_and_is_reproducible(split, tmp_path):
+    model = train(split, tmp_path / "one")
+    assert np.mean(np.argmax(model(split.images), axis=-1) == split.labels) == 1.0
+    again = train(split, tmp_path / "two")
+    for weight, same in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, same, rtol=1e-3, atol=1e-4)
+    assert list((tmp_path / "one").glob("validation/events*"))
+    assert not (tmp_path / "one" / "state.npz").exists()
+
+
+def test_diverged_training_ends_with_the_loss_and_the_epoch(split, tmp_path):
+    with pytest.raises(TrainingDivergedError, match=r"loss is (nan|inf) after epoch 1; nothing is exported"):
+        train(split, tmp_path, learning_rate=float("inf"))
+
+
+def test_augmented_batches_are_images_and_one_hot_labels(split):
+    for images, labels in augmented_batches(split, CONFIG, class_count=3, seed=1).take(3):
+        assert images.dtype == tf.uint8
+        assert images.shape == (20, 12, 12, 1)
+        bright = images.numpy().mean(axis=(1, 2, 3)) > 120
+        np.testing.assert_array_equal(labels, np.eye(3, dtype=np.float32)[bright.astype(int)], strict=True)
+
+
+def test_resumed_training_sees_the_augmented_batches_of_the_unbroken_one(split):
+    config = dataclasses.replace(CONFIG, flip=True, shift=2, erase=3)
+    unbroken = augmented_batches(split, config, class_count=2, seed=1).skip(6).take(6)
+    resumed = augmented_batches(split, config, class_count=2, seed=1, first_epoch=1).take(6)
+    for (images, labels), (same, same_labels) in zip(unbroken, resumed, strict=True):
+        np.testing.assert_array_equal(images, same)
+        np.testing.assert_array_equal(labels, same_labels)
+
+
+def test_settings_survive_the_way_through_json():
+    assert TrainingConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(CONFIG)))) == CONFIG
