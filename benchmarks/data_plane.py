@@ -1,6 +1,6 @@
 """ExampleGen to Transform: ours against TFX's MNIST example, whole processes in turn.
 
-    python -m benchmarks.data_plane OUTPUT      # ours alone, 60,000 images
+python -m benchmarks.data_plane OUTPUT      # ours alone, 60,000 images
 """
 
 import dataclasses
@@ -70,7 +70,10 @@ def _describe(walls: dict, nodes: dict) -> str:
     by_node = {
         name: {node: statistics.median(run[node] for run in runs) for node in runs[0]} for name, runs in nodes.items()
     }
-    lists = [f"{name}: " + ", ".join(f"{node} {seconds:.1f} s" for node, seconds in by_node[name].items()) for name in nodes]
+    lists = [
+        f"{name}: " + ", ".join(f"{node} {seconds:.1f} s" for node, seconds in seconds_by_node.items())
+        for name, seconds_by_node in by_node.items()
+    ]
     header = [f"{len(walls['ours'])} runs each", "TFX's MNIST example", "ours", "ratio"]
     return table(header, rows) + "\n\n" + "\n".join(f"- {line}" for line in lists)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 _HEAD = """# Benchmarks
 
-Each section was written by the command it names. What is compared ran in turn in one benchmark run; figures are medians.
-Read the ratios: the machine is shared and its speed drifts.
+Each section was written by the command it names. What is compared ran in turn in one benchmark run; figures are
+medians. Read the ratios: the machine is shared and its speed drifts.
 """
 
 
@@ -34,6 +34,7 @@ def write_section(path: Path, name: str, title: str, body: str) -> None:
 
 def machine() -> str:
     """Returns processor, number of cores and system in a few words."""
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if os.path.exists("/proc") else None
-    avx512 = " with AVX-512" if model and "avx512f" in Path("/proc/cpuinfo").read_text() else ""
+    cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    model = re.search(r"model name\s*: (.*)", cpuinfo)
+    avx512 = " with AVX-512" if "avx512f" in cpuinfo else ""
     return f"{model[1] if model else platform.processor()}{avx512}, {os.cpu_count()} cores, {platform.system()}"

@@ -1,4 +1,4 @@
-"""Chooses what a candidate has to measure up to: the latest blessed artifact of its kind that is not the candidate itself.
+"""Chooses what a candidate has to measure up to: the latest blessed artifact of its kind that is not itself.
 
 TFX's own `LatestBlessedModelStrategy` would choose the candidate as soon as it has been blessed. A second run of the
 same pipeline would then compare the model with itself, and the Evaluator could never be served from the cache.

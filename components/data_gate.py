@@ -1,9 +1,9 @@
 """The data gate: fails the run where ExampleValidator only takes note.
 
-ExampleValidator writes the anomalies of each split and goes on. This component stands behind it, adds what TFDV can tell
-only with two sets of statistics (skew between the splits, drift against the data accepted before) and what it cannot
-tell at all (the same image twice), tells each anomaly in a line and refuses the data. The nodes after it wait for it, so
-that nothing is trained on data that did not pass.
+ExampleValidator writes the anomalies of each split and goes on. This component stands behind it, adds what TFDV can
+tell only with two sets of statistics (skew between the splits, drift against the data accepted before) and what it
+cannot tell at all (the same image twice), tells each anomaly in a line and refuses the data. The nodes after it wait
+for it, so that nothing is trained on data that did not pass.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """Finds out what a folder of IDX files holds, from headers and digests alone, before anything is run.
 
 A data set is four files named as MNIST names them, gzipped or plain, and optionally `classes.txt` with one class name
-a line and `schema.pbtxt`, the curated schema. Fashion-MNIST is recognized by the content of any one of its files, so that
-an altered copy still meets the schema of the original.
+a line and `schema.pbtxt`, the curated schema. Fashion-MNIST is recognized by the content of any one of its files, so
+that an altered copy still meets the schema of the original.
 
 Synopsis:
 

@@ -1,10 +1,10 @@
 """StatisticsGen that looks inside the images.
 
-The component writes the standard ExampleStatistics artifact. It differs from TFX's in two ways. Its Arrow tables hold the
-features of `components.image_statistics` beside those of the records; custom statistics generators would not do, because
-a schema cannot validate what they produce. And TFDV's generators run in one Beam combiner for all splits: the transform
-`tfdv.GenerateStatistics` unfolds into some 250 Beam steps a split, whose construction alone takes longer than the
-statistics of 70,000 images.
+The component writes the standard ExampleStatistics artifact. It differs from TFX's in two ways. Its Arrow tables hold
+the features of `components.image_statistics` beside those of the records; custom statistics generators would not do,
+because a schema cannot validate what they produce. And TFDV's generators run in one Beam combiner for all splits: the
+transform `tfdv.GenerateStatistics` unfolds into some 250 Beam steps a split, whose construction alone takes longer than
+the statistics of 70,000 images.
 """
 
 import functools

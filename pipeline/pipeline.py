@@ -13,10 +13,14 @@ ExampleGen -> StatisticsGen -> SchemaGen -> ExampleValidator -> DataGate
 
 import dataclasses
 
-import tensorflow_model_analysis  # noqa: F401  (TFX sets Evaluator to None where this import fails)
-from tfx import v1 as tfx
+# Not `from tfx import v1`: that imports Google Cloud's AI platform, a fifth of the whole start-up.
+from tfx.components import Evaluator, ExampleValidator, Pusher, Transform
 from tfx.dsl.components.base.base_component import BaseComponent
-from tfx.types import standard_artifacts
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
+from tfx.types import Channel, standard_artifacts
 
 from components.baseline import LatestOtherBlessed
 from components.data_gate import DataBlessing, DataGate
@@ -42,7 +46,7 @@ def curated_schema(dataset: Dataset) -> str:
     return dataset.schema or (FASHION_MNIST_SCHEMA.read_text() if dataset.is_fashion_mnist else "")
 
 
-def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "Pusher") -> tfx.dsl.Pipeline:
+def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "Pusher") -> Pipeline:
     """Returns the TFX pipeline for a configuration and the data set it reads, up to and including `last_node`."""
     example_gen = IdxExampleGen(
         dataset=dataset,
@@ -62,14 +66,14 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
         class_count=len(dataset.class_names),
         curated=curated_schema(dataset),
     ).with_id("SchemaGen")
-    example_validator = tfx.components.ExampleValidator(
+    example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
     )
-    accepted_data = tfx.dsl.Resolver(
+    accepted_data = Resolver(
         strategy_class=LatestOtherBlessed,
         config={"id_property": "current_statistics_id"},
-        subject=tfx.dsl.Channel(type=standard_artifacts.ExampleStatistics),
-        blessing=tfx.dsl.Channel(type=DataBlessing),
+        subject=Channel(type=standard_artifacts.ExampleStatistics),
+        blessing=Channel(type=DataBlessing),
         candidate=statistics_gen.outputs["statistics"],
     ).with_id("AcceptedData")
     data_gate = DataGate(
@@ -80,11 +84,11 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
         accepted_statistics=accepted_data.outputs["subject"],
         severity=config.gate_severity,
     )
-    transform = tfx.components.Transform(
+    transform = Transform(
         examples=examples,
         schema=schema_gen.outputs["schema"],
         preprocessing_fn="models.preprocessing.preprocessing_fn",
-        splits_config=tfx.proto.SplitsConfig(analyze=[TRAIN], transform=[]),
+        splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=[]),
         materialize=False,
         disable_statistics=True,
         disable_analyzer_cache=True,
@@ -95,8 +99,8 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
         run_fn="models.trainer.run_fn",
         examples=examples,
         transform_graph=transform.outputs["transform_graph"],
-        train_args=tfx.proto.TrainArgs(splits=[TRAIN]),
-        eval_args=tfx.proto.EvalArgs(splits=[VAL]),
+        train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
+        eval_args=trainer_pb2.EvalArgs(splits=[VAL]),
         custom_config={
             "seed": config.seed,
             "image_shape": list(dataset.image_shape),
@@ -106,25 +110,25 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
             "code_digest": code_digest("components.trainer"),
         },
     ).with_id("Trainer")
-    blessed_model = tfx.dsl.Resolver(
+    blessed_model = Resolver(
         strategy_class=LatestOtherBlessed,
         config={"id_property": "current_model_id"},
-        subject=tfx.dsl.Channel(type=standard_artifacts.Model),
-        blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
+        subject=Channel(type=standard_artifacts.Model),
+        blessing=Channel(type=standard_artifacts.ModelBlessing),
         candidate=trainer.outputs["model"],
     ).with_id("BlessedModel")
-    evaluator = tfx.components.Evaluator(
+    evaluator = Evaluator(
         examples=examples,
         example_splits=[TEST],
         model=trainer.outputs["model"],
         baseline_model=blessed_model.outputs["subject"],
         eval_config=eval_config(config),
     )
-    pusher = tfx.components.Pusher(
+    pusher = Pusher(
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
-        push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(config.serving_dir.resolve()))
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(config.serving_dir.resolve()))
         ),
     )
     sources = {
@@ -154,13 +158,11 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
             # TFX's cache key lacks the code of a component; a property of the execution is part of the key.
             module = sources.get(node)
             node.exec_properties["code_digest"] = code_digest(*([module] if module else []))
-    return tfx.dsl.Pipeline(
+    return Pipeline(
         pipeline_name=PIPELINE_NAME,
         pipeline_root=str(config.artifacts_root.resolve()),
         components=nodes,
         enable_cache=config.enable_cache,
-        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
-            str(config.metadata_path.resolve())
-        ),
+        metadata_connection_config=sqlite_metadata_connection_config(str(config.metadata_path.resolve())),
         beam_pipeline_args=BEAM_ARGS,
     )

@@ -7,6 +7,7 @@ Synopsis:
 
 import datetime
 import fcntl
+import gc
 import time
 import traceback
 from pathlib import Path
@@ -57,11 +58,15 @@ def run_pipeline(config: PipelineConfig, root: Path) -> int:
 
 def _run(config, dataset, run_id: str, run_dir: Path, console: Console, started: float) -> int:
     console.start("imports")
-    # TensorFlow and TFX take seconds to import, and --help or a wrong path must not wait for them.
+    # TensorFlow and TFX take seconds to import, and --help or a wrong path must not wait for them. What they make stays
+    # for good: without collecting garbage among it, importing takes a sixth less.
+    gc.disable()
     from pipeline.pipeline import create_pipeline
     from pipeline.runner import ReportingRunner
     from pipeline.summary import Outputs, summarize, write_summary
 
+    gc.freeze()
+    gc.enable()
     console.line(f"{'imports':<20} {'':<7} {time.monotonic() - started:7.1f} s")
     runner = ReportingRunner(run_id, console.start, lambda result: console.end(result.id, result.state, result.seconds))
     runner.run(create_pipeline(config, dataset))

@@ -81,7 +81,7 @@ def test_inverted_images_are_refused(gate, originals):
     gate.write(255 - images, *rest)
     anomalies = gate.check()
     assert any("expected 2 to 215" in text for text in found(anomalies, "train", "image_mean"))
-    with pytest.raises(DataRefused, match="train: image_mean: .*expected 2 to 215, found: Unexpectedly high value: 2"):
+    with pytest.raises(DataRefused, match=r"train: image_mean: .*expected 2 to 215, found: Unexpectedly high value: 2"):
         refuse(anomalies, "error")
 
 
@@ -141,7 +141,7 @@ def test_label_10_is_refused_before_anything_is_written(originals, idx_folder):
     images, labels, *test = originals
     folder = idx_folder(images, np.where(np.arange(len(labels)) == 77, 10, labels), *test)
     (folder / "classes.txt").write_text("\n".join("abcdefghij"))
-    with pytest.raises(InputError, match="train-labels-idx1-ubyte: expected labels below 10.*found 10 at position 77"):
+    with pytest.raises(InputError, match=r"train-labels-idx1-ubyte: expected labels below 10.*found 10 at position 77"):
         inspect_dataset(folder)
 
 
