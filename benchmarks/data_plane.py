@@ -14,13 +14,12 @@ from pathlib import Path
 from benchmarks.process import ROOT, measure, medians
 from benchmarks.report import table
 
+REPEATS = 3
 TITLE = "Data plane: 60,000 images, statistics, schema, validation, transform"
 
 
 def run_ours(output: Path) -> None:
     """Runs our nodes up to Transform on 60,000 images."""
-    from tfx.dsl.components.base.base_component import BaseComponent  # noqa: F401  (fails early without TFX)
-
     from components.dataset import inspect_dataset
     from pipeline.config import preset
     from pipeline.pipeline import create_pipeline
@@ -50,12 +49,13 @@ def benchmark(repeats: int) -> str:
                 output = folder / f"{name}{repeat}"
                 arguments = [*command, str(output), *(["data"] if name == "peer" else [])]
                 walls[name].append(measure(arguments, folder / f"{name}{repeat}.log"))
-                nodes[name].append(_node_seconds(output / "metadata.db"))
+                nodes[name].append(node_seconds(output / "metadata.db"))
                 print(f"{name} {repeat + 1}/{repeats}: {dataclasses.asdict(walls[name][-1])}", flush=True)
     return _describe(walls, nodes)
 
 
-def _node_seconds(metadata_path: Path) -> dict[str, float]:
+def node_seconds(metadata_path: Path) -> dict[str, float]:
+    """Returns the wall time of each node of a run, read from its database by a process of its own."""
     command = [sys.executable, "-m", "benchmarks.peer", "nodes", str(metadata_path)]
     return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 

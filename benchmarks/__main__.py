@@ -1,0 +1,34 @@
+"""Runs the benchmarks and writes docs/BENCHMARKS.md.
+
+python -m benchmarks                          # all of them, about an hour
+python -m benchmarks data_plane memory        # some of them
+"""
+
+import argparse
+import importlib
+
+from benchmarks.process import ROOT
+from benchmarks.report import write_section
+
+NAMES = ("data_plane", "memory", "input_pipeline", "whole_run")
+
+
+def main() -> None:
+    """Runs the named benchmarks, each printing as it goes."""
+    parser = argparse.ArgumentParser(prog="make bench", description="Measures, and writes docs/BENCHMARKS.md.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all of them if none is given")
+    parser.add_argument("--repeats", type=int, help="runs of each side")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(NAMES)
+    if unknown:
+        parser.error(f"expected {', '.join(NAMES)}, found {', '.join(sorted(unknown))}")
+    for name in arguments.names or NAMES:
+        module = importlib.import_module(f"benchmarks.{name}")
+        print(f"== {module.TITLE}", flush=True)
+        body = module.benchmark(arguments.repeats or module.REPEATS)
+        write_section(ROOT / "docs" / "BENCHMARKS.md", name, module.TITLE, body)
+        print(body, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Our tf.data pipeline against the usual one, and a training epoch fed by it against one constant batch."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.process import ROOT
+from benchmarks.report import table
+from components.dataset import find_files
+from components.example_gen import SplitSettings, write_examples
+from models.config import TrainingConfig
+from models.features import IMAGE, LABEL, SPLITS
+from models.input_pipeline import open_split, steps_per_epoch, training_batches
+from models.trainer import augmented_batches, compile_model
+
+TITLE = "Input pipeline"
+REPEATS = 5
+_BATCH = 250
+_SHAPE = (28, 28)
+
+
+def usual_batches(files: list[str]) -> tf.data.Dataset:
+    """Returns batches as tutorials make them: a scalar parse and decode for each record, then shuffle and batch."""
+
+    def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        features = {IMAGE: tf.io.FixedLenFeature([], tf.string), LABEL: tf.io.FixedLenFeature([], tf.int64)}
+        example = tf.io.parse_single_example(record, features)
+        image = tf.ensure_shape(tf.io.parse_tensor(example[IMAGE], tf.uint8), _SHAPE)
+        return image[..., tf.newaxis], example[LABEL]
+
+    parsed = tf.data.TFRecordDataset(files).map(parse, tf.data.AUTOTUNE)
+    return parsed.shuffle(10_000, seed=0).batch(_BATCH, drop_remainder=True).repeat().prefetch(tf.data.AUTOTUNE)
+
+
+def benchmark(repeats: int) -> str:
+    """Returns the section's text."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = _write_records(Path(scratch))
+        files = sorted(str(path) for path in folders["train"].iterdir())
+        cached = open_split(files, image_shape=_SHAPE, cache_mib=2048)
+        streamed = open_split(files, image_shape=_SHAPE, cache_mib=0)
+        return "\n\n".join([_throughput(files, cached, streamed, repeats), _epochs(cached, repeats)])
+
+
+def _write_records(folder: Path) -> dict[str, Path]:
+    folders = {split: folder / split for split in SPLITS}
+    settings = SplitSettings(
+        sizes=(None, 5_000, None), shards=(4, 1, 2), seed=0, stratified=True, encoding="tensor", compression=""
+    )
+    plain = folder / "plain"
+    plain.mkdir()
+    pipeline = beam.Pipeline(argv=["--runner=FnApiRunner"])
+    write_examples(find_files(ROOT / "data"), 10, settings, folders, plain, pipeline)
+    return folders
+
+
+def _throughput(files: list[str], cached, streamed, repeats: int) -> str:
+    """Images a second of one epoch of batches, without augmentation, in turn."""
+    sources = {
+        "usual: parse_single_example, parse_tensor, shuffle, batch": usual_batches(files),
+        "ours, streamed": training_batches(streamed, batch_size=_BATCH, seed=0),
+        "ours, cached": training_batches(cached, batch_size=_BATCH, seed=0),
+    }
+    steps = cached.size // _BATCH
+    rates = {name: [] for name in sources}
+    for _ in range(repeats):
+        for name, source in sources.items():
+            iterator = iter(source)
+            next(iterator)
+            seconds = _seconds(lambda iterator=iterator: [next(iterator) for _ in range(steps - 1)])
+            rates[name].append((steps - 1) * _BATCH / seconds)
+    middle = {name: statistics.median(values) for name, values in rates.items()}
+    slowest = next(iter(middle.values()))
+    rows = [[name, f"{rate:,.0f}", rate / slowest] for name, rate in middle.items()]
+    return f"Batches of {_BATCH}, one epoch, first batch not counted:\n\n" + table(
+        [f"{repeats} runs each", "images/s", "ratio"], rows
+    )
+
+
+def _epochs(cached, repeats: int) -> str:
+    """Seconds of a training epoch on our pipeline, augmentation included, and on one constant batch, in turn."""
+    config = TrainingConfig(batch_size=_BATCH)
+    pixels = cached.images.astype(np.float64)
+    model = compile_model(config, cached, mean=pixels.mean(axis=0), variance=pixels.var(axis=0), class_count=10, seed=0)
+    steps = steps_per_epoch(cached, _BATCH) // 2
+    fed = augmented_batches(cached, config, class_count=10, seed=0)
+    constant = tf.data.Dataset.from_tensors(next(iter(fed))).repeat()
+    seconds = {"one constant batch": [], "our pipeline": []}
+    model.fit(fed, steps_per_epoch=3, verbose=0)
+    for _ in range(repeats):
+        for name, source in (("one constant batch", constant), ("our pipeline", fed)):
+            seconds[name].append(_seconds(lambda source=source: model.fit(source, steps_per_epoch=steps, verbose=0)))
+    ratios = [ours / base for base, ours in zip(*seconds.values(), strict=True)]
+    rows = [[name, statistics.median(values)] for name, values in seconds.items()]
+    return (
+        f"{steps} training steps of the preset `fast`:\n\n"
+        + table([f"{repeats} runs each", "s"], rows)
+        + f"\n\nRatio pair by pair: median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}."
+    )
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
