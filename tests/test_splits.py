@@ -45,7 +45,7 @@ def test_splits_that_take_everything_are_a_shuffled_permutation(stratified):
     for part in parts:
         # Of a random order about half of the neighbours rise; a sorted or a class-by-class one is far from it.
         assert 0.4 < np.mean(np.diff(part) > 0) < 0.6
-        assert np.mean(np.diff(BALANCED[part].astype(int)) == 0) < 0.2
+        assert 0.03 < np.mean(np.diff(BALANCED[part].astype(int)) == 0) < 0.2
 
 
 @pytest.mark.parametrize("stratified", [False, True])
