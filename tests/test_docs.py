@@ -1,0 +1,76 @@
+"""What the README says exists: flags, targets, files, exit statuses and the keys of the summary."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import local_runner
+from pipeline.config import PRESETS
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def help_text(capsys) -> str:
+    with pytest.raises(SystemExit, match="0"):
+        local_runner.parse_arguments(["--help"])
+    return capsys.readouterr().out
+
+
+def test_every_flag_is_documented_and_every_documented_flag_exists(capsys):
+    flags = set(re.findall(r"--[a-z][a-z-]+", help_text(capsys)))
+    table = README[README.index("| flag |") : README.index("| exit status |")]
+    assert set(re.findall(r"--[a-z][a-z-]+", table)) == flags
+
+
+def test_every_preset_is_a_choice_and_documented(capsys):
+    assert "{" + ",".join(PRESETS) + "}" in help_text(capsys)
+    assert "|".join(PRESETS) in README.replace("\\|", "|")
+
+
+def test_every_exit_status_is_documented():
+    table = README[README.index("| exit status |") : README.index("Below the output root")]
+    assert re.findall(r"^\| (\d) \|", table, re.MULTILINE) == ["0", "2", "3", "4", "1"]
+
+
+def test_every_make_target_is_documented_and_every_documented_target_exists():
+    documented = set(re.findall(r"make ([a-z-]+)", README))
+    assert documented - make_targets() == set()
+    assert make_targets() - documented - {"help"} == set()
+
+
+def test_every_make_target_has_a_recipe_that_make_accepts():
+    for target in sorted(make_targets() - {"setup", "data"}):
+        done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_annotated_tree_names_files_that_exist_and_all_modules():
+    tree = README[README.index("## Where things are") : README.index("## To change X")]
+    modules = set(re.findall(r"\w+\.py", tree))
+    for folder in ("pipeline", "components", "models"):
+        assert folder + "/" in tree
+        for path in (ROOT / folder).glob("*.py"):
+            assert path.name in modules or path.name == "__init__.py", f"{path} is not in the README's tree"
+    existing = {
+        path.name for folder in ("pipeline", "components", "models", "tests") for path in ROOT.glob(f"{folder}/*")
+    }
+    assert modules - existing == {"local_runner.py"}
+
+
+def test_links_of_the_documents_lead_to_files():
+    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_files_to_edit_exist():
+    table = README[README.index("## To change X") : README.index("## Set-up in detail")]
+    for path in re.findall(r"`([\w/]+\.\w+)`", table):
+        assert (ROOT / path).exists(), path
