@@ -99,7 +99,8 @@ class RowReader:
         """Returns the rows at `indices` (int [n]) in that order: uint8 [n, ...]."""
         rows = np.empty((len(indices), self._row_bytes), np.uint8)
         for row, index in zip(rows, indices.tolist(), strict=True):
-            os.preadv(self._descriptor, [row], index * self._row_bytes)
+            if os.preadv(self._descriptor, [row], index * self._row_bytes) != self._row_bytes:
+                raise OSError(f"row {index} lies beyond the end of the file")
         return rows.reshape(len(indices), *self._row_shape)
 
 
@@ -164,6 +165,12 @@ def _payload_blocks(path: Path, stream: BinaryIO, shape: tuple[int, ...]) -> Ite
         yield block
     if held < size:
         raise InputError(f"{path}: {promise}, the file holds {held:,}: it was cut short. {_MEND}")
-    # Reading past the end also makes gzip check its CRC.
-    if _read(path, stream, 1):
+    # Reading past the end also makes gzip check its CRC, which a cut may have taken off.
+    try:
+        excess = stream.read1(1)
+    except EOFError:
+        raise InputError(f"{path}: the gzip stream ends before its checksum: it was cut short. {_MEND}") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: the gzip stream is damaged ({error}). {_MEND}") from None
+    if excess:
         raise InputError(f"{path}: {promise}, the file holds more. {_MEND}")

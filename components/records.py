@@ -89,11 +89,14 @@ def write_shard(path: Path, blocks: Iterable[tuple[np.ndarray, np.ndarray]], sha
         digest = _file_digest(partial)
         partial.replace(path)
     except (tf.errors.OpError, OSError) as error:
-        partial.unlink(missing_ok=True)
         reason = str(getattr(error, "message", "") or getattr(error, "strerror", "") or error)
         raise InputError(
             f"{path}: cannot be written ({reason.splitlines()[0]}). Free some space or choose another --output-root."
         ) from error
+    finally:
+        # Renamed by now, unless something failed.
+        if partial.parent.is_dir():
+            partial.unlink(missing_ok=True)
     return digest
 
 

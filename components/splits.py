@@ -7,6 +7,7 @@ Synopsis:
 """
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -43,7 +44,8 @@ def split_indices(labels: np.ndarray, *, sizes: tuple[int, ...], seed: int, stra
       labels: uint8 [n].
       sizes: the size of each split, at most n together.
       seed: of the permutation; the same seed and labels give the same splits on any machine.
-      stratified: whether each split has each class in the proportion in which `labels` has it, to within one example.
+      stratified: whether each split has each class in the proportion in which `labels` has it: the first split to
+        within one example, the next to within one of what the first left.
 
     Returns:
       For each split its indices into `labels`: int64 [size].
@@ -52,15 +54,20 @@ def split_indices(labels: np.ndarray, *, sizes: tuple[int, ...], seed: int, stra
     permutation = rng.permutation(len(labels))
     if not stratified:
         return tuple(np.split(permutation, np.cumsum(sizes))[:-1])
-    # Deal the classes out evenly: an example's rank within its class, as a fraction, says where in the deal it comes.
-    shuffled = labels[permutation]
-    counts = np.bincount(shuffled)
-    by_class = np.argsort(shuffled, kind="stable")
-    starts = np.cumsum(counts) - counts
-    rank = np.empty(len(labels))
-    rank[by_class] = np.arange(len(labels)) - starts[shuffled[by_class]]
-    dealt = permutation[np.argsort((rank + 0.5) / counts[shuffled], kind="stable")]
-    return tuple(rng.permutation(part) for part in np.split(dealt, np.cumsum(sizes))[:-1])
+    return tuple(rng.permutation(part) for part in _stratified_parts(labels[permutation], permutation, sizes))
+
+
+def _stratified_parts(labels: np.ndarray, indices: np.ndarray, sizes: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """Yields parts of `indices`, whose labels are `labels`: each has its share of every class by largest remainder."""
+    by_class = indices[np.argsort(labels, kind="stable")]
+    left = np.bincount(labels)
+    starts = np.cumsum(left) - left
+    for size in sizes:
+        quota = left * size / max(left.sum(), 1)
+        taken = np.floor(quota).astype(np.int64)
+        taken[np.argsort(taken - quota, kind="stable")[: size - taken.sum()]] += 1
+        yield np.concatenate([by_class[start : start + count] for start, count in zip(starts, taken, strict=True)])
+        starts, left = starts + taken, left - taken
 
 
 def shard_ranges(examples: int, shards: int) -> tuple[tuple[int, int], ...]:

@@ -39,6 +39,8 @@ class ServingModule(tf.Module):
 
         @tf.function(input_signature=[tf.TensorSpec([None, *self._image_shape], tf.uint8, name="images")])
         def predict_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            # A SavedModel does not check the shapes of its inputs.
+            images = tf.ensure_shape(images, [None, *self._image_shape])
             return self._predict(tf.reshape(images, [-1, *with_channels(self._image_shape)]))
 
         return {"serving_default": serving_default, "predict_images": predict_images}

@@ -30,6 +30,7 @@ _WHITENING_SAMPLE = 2000
 _WHITENING_EPSILON = 1e-2
 
 
+@keras.saving.register_keras_serializable("fashion")
 class Dirac(keras.initializers.Initializer):
     """Identity on the first channels, He-uniform on the rest: the network begins by passing its input on.
 

@@ -62,7 +62,6 @@ class Muon(keras.optimizers.Optimizer):
             "bias_ratio",
             "head_ratio",
             "newton_schulz_steps",
-            "head_decay",
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 

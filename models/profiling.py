@@ -3,6 +3,8 @@
 Keras's own callback opens a step marker without `_r=1` and the step number that the page looks for.
 """
 
+import contextlib
+
 import keras
 import tensorflow as tf
 
@@ -19,6 +21,11 @@ class StepProfiler(keras.callbacks.Callback):
         self._seen = 0
         self._marker = None
         self._recording = False
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        # A training that failed while recording leaves the profiler on, and there is only one in a process.
+        with contextlib.suppress(tf.errors.UnavailableError):
+            tf.profiler.experimental.stop(save=False)
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         if self._seen == self._first:

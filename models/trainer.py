@@ -126,6 +126,7 @@ def train_model(
         steps_per_epoch=steps,
         validation_data=evaluation_batches(val, batch_size=500).map(lambda x, y: (x, tf.one_hot(y, class_count))),
         verbose=0,
+        shuffle=False,
         callbacks=[
             telling,
             keras.callbacks.TensorBoard(str(log_dir), write_graph=True, profile_batch=0),

@@ -120,9 +120,6 @@ def test_example_of_another_shape_is_refused_with_the_shape_expected(served, enc
         served["serving_default"](examples=examples(records))
 
 
-@pytest.mark.xfail(
-    reason="bug in export.predict_images: a SavedModel's signature does not check shapes, reshape does not"
-)
 @pytest.mark.parametrize("shape", [(6, 8, 7), (9, 8, 7), (6, 7, 9)], ids=str)
 def test_images_of_another_shape_are_refused_with_the_shape_expected(served, shape):
     """Nine images of 8x7 are as many values as eight of 9x7, and are eight answers to nobody's question."""

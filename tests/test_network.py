@@ -182,7 +182,6 @@ def test_seed_decides_the_initial_weights(plain_model):
     assert not np.allclose(plain_model(BATCH), network(seed=1)(BATCH))
 
 
-@pytest.mark.xfail(reason="bug in network.Dirac: not registered with Keras, so a saved .keras file cannot be loaded")
 def test_saved_model_gives_the_same_logits(plain_model, tmp_path):
     plain_model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")

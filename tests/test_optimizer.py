@@ -110,7 +110,6 @@ def test_momentum_of_a_kernel_averages_opposite_gradients_away(kernel):
     np.testing.assert_allclose(kernel.numpy(), middle + 0.05 * update, atol=1e-4)
 
 
-@pytest.mark.xfail(reason="bug in optimizer.Muon.get_config: it names head_decay, which is gone")
 def test_settings_survive_saving():
     before = Muon(learning_rate=0.2, momentum=0.3, sgd_momentum=0.4, bias_ratio=5.0, head_ratio=6.0)
     after = keras.optimizers.deserialize(keras.optimizers.serialize(before))

@@ -147,7 +147,6 @@ def test_failed_rename_leaves_the_former_shard(path, monkeypatch):
     assert path.read_bytes() == b"former"
 
 
-@pytest.mark.xfail(reason="bug in records.write_shard: other errors than OSError and OpError leave the partial file")
 def test_error_in_the_images_leaves_nothing(path):
     def broken():
         yield IMAGES[:3], LABELS[:3]

@@ -15,10 +15,6 @@ from models.trainer import TrainingDivergedError, augmented_batches, train_model
 # Keras warns that it cannot shuffle a data set, which is shuffled already.
 pytestmark = pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
 
-UNSERIALIZABLE = pytest.mark.xfail(
-    reason="bug in optimizer.Muon.get_config: it names head_decay, which is gone; TensorBoard's callback warns"
-)
-
 NETWORK = NetworkConfig(stem=8, stem_size=3, widths=(8,), blocks=(0,), pools=(True,))
 CONFIG = TrainingConfig(network=NETWORK, epochs=2, batch_size=20, flip=False, shift=0)
 
@@ -40,7 +36,6 @@ def train(split: Split, folder, **changes) -> keras.Model:
     return model
 
 
-@UNSERIALIZABLE
 def test_training_separates_bright_from_dark_and_is_reproducible(split, tmp_path):
     model = train(split, tmp_path / "one")
     assert np.mean(np.argmax(model(split.images), axis=-1) == split.labels) == 1.0
@@ -51,7 +46,6 @@ def test_training_separates_bright_from_dark_and_is_reproducible(split, tmp_path
     assert not (tmp_path / "one" / "state.npz").exists()
 
 
-@UNSERIALIZABLE
 def test_diverged_training_ends_with_the_loss_and_the_epoch(split, tmp_path):
     with pytest.raises(TrainingDivergedError, match=r"loss is (nan|inf) after epoch 1; nothing is exported"):
         train(split, tmp_path, learning_rate=float("inf"))
