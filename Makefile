@@ -6,7 +6,7 @@
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup data run test test-fast lint format bench lock doctor clean
+.PHONY: help setup data run test test-fast lint format bench schema lock doctor clean
 
 PYTHON ?=
 ARGS ?=
@@ -42,6 +42,9 @@ format: setup ## let ruff mend and format the code
 
 bench: setup data ## measure; see benchmarks/
 	@$(VENV_PYTHON) -m benchmarks $(ARGS)
+
+schema: setup ## write the schema that the latest run inferred to schema/proposal.pbtxt
+	@$(VENV_PYTHON) -m pipeline.propose_schema $(ARGS)
 
 lock: ## remake requirements.lock from setup.py; UPGRADE=1
 	@$(HOST_PYTHON) -m scripts.lock

@@ -22,6 +22,12 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--output-root", type=Path, default=Path("output"), help="where everything goes (output/)")
     parser.add_argument("--data-dir", type=Path, help="folder with the four IDX files; default: the usual places")
     parser.add_argument("--seed", type=int, default=42, help="of splits, weights, order and augmentation (42)")
+    parser.add_argument(
+        "--image-encoding", choices=("tensor", "jpeg", "png"), default="tensor", help="of the images in the records"
+    )
+    parser.add_argument(
+        "--gate-severity", choices=("warning", "error"), default="error", help="from which the data gate refuses"
+    )
     return parser.parse_args(argv)
 
 
@@ -38,6 +44,8 @@ def main(argv: list[str]) -> int:
             seed=arguments.seed,
             data_dir=arguments.data_dir,
             output_root=arguments.output_root.resolve(),
+            image_encoding=arguments.image_encoding,
+            gate_severity=arguments.gate_severity,
         )
         return run_pipeline(config, Path(__file__).resolve().parent)
     except PipelineError as error:

@@ -5,6 +5,7 @@ proposal lies beside it, to be compared and reviewed. The curated schema travels
 TFX's ImportSchemaGen has only its path there, and would serve an edited file from the cache.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from components.statistics_gen import FILE_NAME as STATISTICS_FILE
 from models.features import IMAGE, LABEL, TRAIN
 
 FILE_NAME = "schema.pbtxt"
+
+progress = logging.getLogger("progress")
 
 # The values that each derived feature can take at all.
 _RANGES = {
@@ -58,6 +61,32 @@ def propose_schema(statistics: statistics_pb2.DatasetFeatureStatisticsList, clas
     return schema
 
 
+def schema_differences(curated: schema_pb2.Schema, proposal: schema_pb2.Schema) -> list[str]:
+    """Tells where the curated schema says another thing about the data than the inferred one.
+
+    Compared are the features, their types, and the domains of whole numbers (classes and shape). Ranges and comparators
+    are for the curated schema to decide; data outside of them are anomalies.
+
+    Returns:
+      A line for each difference; empty where there is none.
+    """
+    sides = [{feature.name: feature for feature in schema.feature} for schema in (curated, proposal)]
+    lines = []
+    for name in sorted(sides[0].keys() | sides[1].keys()):
+        told = [_essence(side.get(name)) for side in sides]
+        if told[0] != told[1]:
+            lines.append(f"{name}: the curated schema says {told[0]}, the data {told[1]}")
+    return lines
+
+
+def _essence(feature: schema_pb2.Feature | None) -> str:
+    if feature is None:
+        return "nothing"
+    domain = feature.int_domain
+    limits = f" in {domain.min} to {domain.max}" if feature.HasField("int_domain") else ""
+    return schema_pb2.FeatureType.Name(feature.type) + limits
+
+
 class _Executor(base_executor.BaseExecutor):
     """Unpacks the statistics, calls `propose_schema` and writes both schemas."""
 
@@ -72,6 +101,8 @@ class _Executor(base_executor.BaseExecutor):
         proposal = propose_schema(tfdv.load_stats_binary(str(train)), exec_properties["class_count"])
         curated = exec_properties["curated"]
         schema = text_format.Parse(curated, schema_pb2.Schema()) if curated else proposal
+        for line in schema_differences(schema, proposal):
+            progress.warning("SchemaGen: %s; `make schema` writes out the proposal", line)
         for key, content in (("schema", schema), ("proposal", proposal)):
             folder = artifact_utils.get_single_uri(output_dict[key])
             tfdv.write_schema_text(content, str(Path(folder, FILE_NAME)))

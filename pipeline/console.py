@@ -92,12 +92,17 @@ class Console:
 
 
 class _Progress(logging.Handler):
+    """Shows progress while it lasts; a warning stays."""
+
     def __init__(self, console: Console) -> None:
         super().__init__(logging.INFO)
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._console.progress(record.getMessage())
+        if record.levelno >= logging.WARNING:
+            self._console.line(record.getMessage())
+        else:
+            self._console.progress(record.getMessage())
 
 
 def _restore(stream: TextIO, saved: int, descriptor: int) -> None:
