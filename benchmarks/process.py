@@ -24,7 +24,7 @@ def measure(command: list[str], log: Path, environment: dict[str, str] | None = 
     """Runs a Python command in the project's folder; its output goes to `log`.
 
     Raises:
-      RuntimeError: it ended with another status than 0; the message names the log.
+      RuntimeError: it ended with another status than 0; the message has its last lines.
     """
     with log.open("w") as output:
         started = time.monotonic()
@@ -39,7 +39,8 @@ def measure(command: list[str], log: Path, environment: dict[str, str] | None = 
         process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.monotonic() - started
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with status {process.returncode}; see {log}")
+        last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        raise RuntimeError(f"{' '.join(command)} ended with status {process.returncode}:\n{last}")
     return Measured(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak_mib=usage.ru_maxrss / 1024)
 
 
