@@ -51,6 +51,9 @@ def main(argv: list[str]) -> int:
     except PipelineError as error:
         print(f"local_runner.py: {error}", file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt:
+        print("local_runner.py: interrupted. Run it again: what was finished comes from the cache.", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ Synopsis:
 import datetime
 import fcntl
 import gc
+import re
 import time
 import traceback
 from pathlib import Path
@@ -79,15 +80,20 @@ def _run(config, dataset, run_id: str, run_dir: Path, console: Console, started:
     return _tell_result(summary, run_dir, console)
 
 
+def describe_failure(error: BaseException) -> tuple[str, int]:
+    """Returns what to tell of a node's failure, and the exit status."""
+    if isinstance(error, PipelineError):
+        # Beam names its step behind the message of what a worker raised.
+        return re.sub(r" \[while running '[^']*'\]$", "", str(error)), error.exit_status
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    # What Keras and AutoGraph raise begins with a traceback of its own.
+    text = lines[-1] if lines[0] == "in user code:" else lines[0]
+    return f"{type(error).__name__}: {text}", 1
+
+
 def _tell_failure(failed, run_dir: Path, console: Console) -> int:
     traceback.print_exception(failed.error)
-    if isinstance(failed.error, PipelineError):
-        message, status = str(failed.error), failed.error.exit_status
-    else:
-        lines = [line.strip() for line in str(failed.error).splitlines() if line.strip()] or [""]
-        # What Keras and AutoGraph raise begins with a traceback of its own.
-        text = lines[-1] if lines[0] == "in user code:" else lines[0]
-        message, status = f"{type(failed.error).__name__}: {text}", 1
+    message, status = describe_failure(failed.error)
     console.line(f"{failed.id} failed: {message}")
     console.line(f"log: {run_dir / 'log.txt'}")
     return status

@@ -18,6 +18,8 @@ from tfx.orchestration.local import local_dag_runner, runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
+from components.errors import InputError
+
 _Execution = metadata_store_pb2.Execution
 _RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 _STATES = {_Execution.COMPLETE: "ran", _Execution.CACHED: "cached"}
@@ -60,7 +62,11 @@ class ReportingRunner(local_dag_runner.LocalDagRunner):
         self.results: list[NodeResult] = []
 
     def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: object = None) -> None:
-        """Runs the nodes in topological order; after a failure the rest is skipped."""
+        """Runs the nodes in topological order; after a failure the rest is skipped.
+
+        Raises:
+          InputError: the database is none; nothing was run.
+        """
         runtime_parameter_utils.substitute_runtime_parameter(
             pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: self._run_id}
         )
@@ -69,6 +75,7 @@ class ReportingRunner(local_dag_runner.LocalDagRunner):
             deployment.metadata_connection_config,
             deployment.metadata_connection_config.WhichOneof("connection_config"),
         )
+        _check_database(connection)
         _fail_abandoned_executions(connection)
         for node in (node.pipeline_node for node in pipeline.nodes):
             node_id = node.node_info.id
@@ -129,6 +136,18 @@ def _resolved_as_before(handle, execution) -> bool:
     for event in handle.store.get_events_by_execution_ids(list(chosen)):
         chosen[event.execution_id].add((event.path.steps[0].key, event.artifact_id))
     return chosen[execution.id] == chosen[max(earlier)]
+
+
+def _check_database(connection) -> None:
+    """Opens the database once; it is made where there is none."""
+    try:
+        with metadata.Metadata(connection):
+            pass
+    except RuntimeError as error:
+        raise InputError(
+            f"{connection.sqlite.filename_uri}: expected a database of ML Metadata, found something else "
+            f"({str(error).splitlines()[0]}). Move it away, or choose another --output-root."
+        ) from error
 
 
 def _fail_abandoned_executions(connection) -> None:

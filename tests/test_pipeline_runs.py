@@ -277,6 +277,29 @@ def test_second_run_at_once_on_one_output_root_is_refused(project, data, tmp_pat
     assert len(second.error.splitlines()) == 1
 
 
+def test_file_that_is_no_database_ends_2_and_is_left_alone(data, tmp_path):
+    output = tmp_path / "output"
+    output.mkdir()
+    (output / "metadata.db").write_text("precious" * 1000)
+    run = run_smoke(output, data)
+    assert run.status == 2, run
+    assert f"{output / 'metadata.db'}: expected a database of ML Metadata" in run.error
+    assert len(run.error.splitlines()) == 1
+    assert (output / "metadata.db").read_text() == "precious" * 1000
+
+
+def test_interrupted_run_says_so_in_one_line(project, data, tmp_path):
+    command = ["local_runner.py", "--preset", "smoke", "--output-root", str(tmp_path / "o"), "--data-dir", str(data)]
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert error.splitlines() == ["local_runner.py: interrupted. Run it again: what was finished comes from the cache."]
+
+
 def test_leaked_test_images_end_3_and_name_the_split(altered_data, train_images, test_images, tmp_path):
     leaked = train_images.copy()
     leaked[:100] = test_images[:100]

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.errors import InputError
+from components.errors import DataRefused, InputError
 from pipeline.config import PipelineConfig, preset
-from pipeline.run import run_pipeline
+from pipeline.run import describe_failure, run_pipeline
 
 
 @pytest.fixture
@@ -40,3 +40,23 @@ def test_data_that_do_not_fit_together_are_refused_before_the_output_root_is_mad
     with pytest.raises(InputError, match="one label for each of the 4 images"):
         run_pipeline(config, tmp_path)
     assert not config.output_root.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (InputError("no space [while running 'WriteShard']"), ("no space", 2)),
+        (
+            DataRefused("the gate refuses:\nerror: train: label: gone"),
+            ("the gate refuses:\nerror: train: label: gone", 3),
+        ),
+        (
+            ValueError("in user code:\n\n    File x\n\n    ValueError: shapes differ\n"),
+            ("ValueError: ValueError: shapes differ", 1),
+        ),
+        (RuntimeError("first\nsecond"), ("RuntimeError: first", 1)),
+        (RuntimeError(), ("RuntimeError: ", 1)),
+    ],
+)
+def test_failure_is_told_in_the_words_that_help_with_its_exit_status(error, told):
+    assert describe_failure(error) == told
