@@ -1,8 +1,8 @@
 """Finds out what a folder of IDX files holds, from headers and digests alone, before anything is run.
 
-A data set is four files named as MNIST names them, gzipped or plain, and optionally `classes.txt` with one class name
-a line and `schema.pbtxt`, the curated schema. Fashion-MNIST is recognized by the content of any one of its files, so
-that an altered copy still meets the schema of the original.
+A data set is four files named as MNIST or EMNIST names them, gzipped or plain, and optionally `classes.txt` with one
+class name a line and `schema.pbtxt`, the curated schema. Fashion-MNIST is recognized by the content of any one of its
+files, so that an altered copy still meets the schema of the original.
 
 Synopsis:
 
@@ -12,6 +12,7 @@ Synopsis:
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ STEMS = {
     "test_images": "t10k-images-idx3-ubyte",
     "test_labels": "t10k-labels-idx1-ubyte",
 }
+_FILE_NAME = re.compile(r"(?:.*-)?(train|t10k|test)-(images|labels)-idx\d-ubyte(?:\.gz)?")
 _READ_BYTES = 1 << 20
 _CHEAPEST_FIRST = ("train_labels", "test_labels", "test_images", "train_images")
 # SHA-256 of the values of each file, without the IDX header.
@@ -43,6 +45,8 @@ class Dataset:
     """What a folder of IDX files holds.
 
     Attributes:
+      name: "fashion_mnist", or the folder's; letters, digits and underscores. What is compared with what came before,
+        and served in its place, has the same name, shape and number of classes.
       files: the path of each of the four files, by role (the keys of `STEMS`).
       image_shape: (height, width) or (height, width, channels).
       class_names: the name of each class, by label.
@@ -51,6 +55,7 @@ class Dataset:
       schema: the text of the curated schema beside the files, "" where there is none.
     """
 
+    name: str
     files: dict[str, Path]
     image_shape: tuple[int, ...]
     class_names: tuple[str, ...]
@@ -60,16 +65,24 @@ class Dataset:
 
 
 def find_files(folder: Path) -> dict[str, Path] | None:
-    """Returns the four files in `folder` by role, gzipped or plain, or None where one is missing."""
-    files = {}
-    for role, stem in STEMS.items():
-        for name in (f"{stem}.gz", stem):
-            if (folder / name).exists():
-                files[role] = folder / name
-                break
-        else:
-            return None
-    return files
+    """Returns the four files in `folder` by role, gzipped or plain, or None where one is missing.
+
+    Names are MNIST's (`STEMS`) or end like EMNIST's: `emnist-letters-test-images-idx3-ubyte.gz`.
+
+    Raises:
+      InputError: there is more than one data set in the folder.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*ubyte*"), reverse=True):
+        if match := _FILE_NAME.fullmatch(path.name):
+            part = "train" if match[1] == "train" else "test"
+            found.setdefault(f"{part}_{match[2]}", []).append(path)
+    for paths in found.values():
+        if len({path.name.removesuffix(".gz") for path in paths}) > 1:
+            names = ", ".join(path.name for path in paths)
+            raise InputError(f"{folder}: expected one data set in the folder, found {names}. Give each its own.")
+    # Gzipped before plain, as sorted.
+    return {role: found[role][0] for role in STEMS} if found.keys() == STEMS.keys() else None
 
 
 def inspect_dataset(folder: Path) -> Dataset:
@@ -108,6 +121,7 @@ def inspect_dataset(folder: Path) -> Dataset:
                 f"found {labels.max()} at position {int(labels.argmax())}."
             )
     return Dataset(
+        name="fashion_mnist" if is_fashion_mnist else re.sub(r"\W+", "_", folder.resolve().name) or "data",
         files=files,
         image_shape=shapes["train"][1:],
         class_names=class_names,

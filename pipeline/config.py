@@ -14,9 +14,6 @@ from components.errors import InputError
 from models.config import NetworkConfig, TrainingConfig
 from models.features import COMPRESSIONS, ENCODINGS, SEVERITIES
 
-PIPELINE_NAME = "fashion-mnist"
-MODEL_NAME = "fashion_mnist"
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PipelineConfig:
@@ -82,10 +79,9 @@ class PipelineConfig:
         """Where TFX keeps the outputs of each node."""
         return self.output_root / "artifacts"
 
-    @property
-    def serving_dir(self) -> Path:
+    def serving_dir(self, model: str) -> Path:
         """Where pushed models lie, one numbered folder a version."""
-        return self.output_root / "serving" / MODEL_NAME
+        return self.output_root / "serving" / model
 
     @property
     def checkpoint_dir(self) -> Path:

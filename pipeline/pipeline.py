@@ -31,7 +31,7 @@ from components.statistics_gen import ImageStatisticsGen
 from components.trainer import ReportingTrainer
 from models.features import TEST, TRAIN, VAL
 from pipeline.code_digest import ROOT, code_digest
-from pipeline.config import PIPELINE_NAME, PipelineConfig
+from pipeline.config import PipelineConfig
 from pipeline.evaluation import eval_config
 
 # FnApiRunner is the in-process direct runner. `--runner=DirectRunner` would try a Prism binary from the network first.
@@ -39,6 +39,15 @@ from pipeline.evaluation import eval_config
 FASHION_MNIST_SCHEMA = ROOT / "schema" / "fashion_mnist.pbtxt"
 
 BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
+
+
+def pipeline_name(dataset: Dataset) -> str:
+    """Returns the name under which ML Metadata keeps the runs on a kind of data.
+
+    Models and statistics are compared within one name only: those of other shapes or classes cannot be.
+    """
+    shape = "x".join(map(str, dataset.image_shape))
+    return f"{dataset.name}-{shape}-{len(dataset.class_names)}"
 
 
 def curated_schema(dataset: Dataset) -> str:
@@ -128,7 +137,9 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
         push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(config.serving_dir.resolve()))
+            filesystem=pusher_pb2.PushDestination.Filesystem(
+                base_directory=str(config.serving_dir(dataset.name).resolve())
+            )
         ),
     )
     sources = {
@@ -159,7 +170,7 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
             module = sources.get(node)
             node.exec_properties["code_digest"] = code_digest(*([module] if module else []))
     return Pipeline(
-        pipeline_name=PIPELINE_NAME,
+        pipeline_name=pipeline_name(dataset),
         pipeline_root=str(config.artifacts_root.resolve()),
         components=nodes,
         enable_cache=config.enable_cache,

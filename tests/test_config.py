@@ -66,6 +66,6 @@ def test_settings_cannot_be_changed_afterwards():
 
 def test_everything_a_run_makes_lies_below_the_output_root():
     config = preset("fast", output_root=Path("/somewhere"))
-    paths = (config.metadata_path, config.artifacts_root, config.serving_dir, config.runs_dir)
+    paths = (config.metadata_path, config.artifacts_root, config.serving_dir("model"), config.runs_dir)
     assert len(set(paths)) == 4
     assert all(path.is_relative_to("/somewhere") for path in paths)

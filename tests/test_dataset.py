@@ -176,3 +176,21 @@ def test_damage_in_any_file_is_found(folder):
     path.write_bytes(idx_bytes(TRAIN_IMAGES)[:-7])
     message = refusal(folder)
     assert "6x4x5 = 120 bytes, the file holds 113" in message
+
+
+def test_files_named_as_emnist_names_them_are_found(idx_folder):
+    images, labels = np.zeros((4, 5, 5), np.uint8), np.array([0, 1, 0, 1], np.uint8)
+    folder = idx_folder(images, labels, images, labels, name="emnist letters")
+    for path in list(folder.iterdir()):
+        path.rename(folder / f"emnist-letters-{path.name.replace('t10k', 'test')}")
+    dataset = inspect_dataset(folder)
+    assert dataset.files["test_labels"].name == "emnist-letters-test-labels-idx1-ubyte"
+    assert dataset.name == "emnist_letters"
+
+
+def test_two_data_sets_in_one_folder_are_refused_by_name(idx_folder):
+    images, labels = np.zeros((4, 5, 5), np.uint8), np.array([0, 1, 0, 1], np.uint8)
+    folder = idx_folder(images, labels, images, labels)
+    (folder / "emnist-train-images-idx3-ubyte").write_bytes(b"")
+    with pytest.raises(InputError, match=r"one data set in the folder, found train-images-.*, emnist-train-images-"):
+        inspect_dataset(folder)
