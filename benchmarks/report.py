@@ -15,9 +15,13 @@ medians. Read the ratios: the machine is shared and its speed drifts.
 
 def table(header: list[str], rows: list[list[object]]) -> str:
     """Returns a Markdown table; floats get three significant digits."""
-    cells = [[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    cells = [[_figure(cell) if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *cells]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def write_section(path: Path, name: str, title: str, body: str) -> None:
