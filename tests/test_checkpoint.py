@@ -91,6 +91,7 @@ def test_state_of_another_network_is_as_good_as_none(split, tmp_path):
     checkpoint.set_model(small)
     stopping.set_model(small)
     stopping.on_train_begin()
+    stopping.on_epoch_end(0, {"val_accuracy": 0.5})
     checkpoint.on_epoch_end(0)
     assert Checkpoint(tmp_path / "state.npz", stopping).restore(small) == 1
     wider = dataclasses.replace(CONFIG, network=dataclasses.replace(CONFIG.network, widths=(16,)))
