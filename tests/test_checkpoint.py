@@ -84,7 +84,7 @@ def test_state_that_cannot_be_read_is_as_good_as_none(split, tmp_path, content):
 
 def test_state_of_another_network_is_as_good_as_none(split, tmp_path):
     moments = {"mean": np.zeros((12, 12, 1)), "variance": np.ones((12, 12, 1)), "class_count": 2, "seed": 1}
-    stopping = keras.callbacks.EarlyStopping("val_accuracy", restore_best_weights=True)
+    stopping = keras.callbacks.EarlyStopping("val_accuracy", mode="max", restore_best_weights=True)
     checkpoint = Checkpoint(tmp_path / "state.npz", stopping)
     small = trainer.compile_model(CONFIG, split, **moments)
     small.optimizer.build(small.trainable_variables)
