@@ -14,6 +14,7 @@ Synopsis:
 
 from tfx import types
 from tfx.dsl.components.common import resolver
+from tfx.dsl.io import fileio
 
 SUBJECT, BLESSING, CANDIDATE = "subject", "blessing", "candidate"
 
@@ -34,7 +35,8 @@ class LatestOtherBlessed(resolver.ResolverStrategy):
         """Returns the channels, `subject` and `blessing` with one artifact each, or empty where no other is blessed."""
         candidates = input_dict.get(CANDIDATE, [])
         excluded = {artifact.id for artifact in candidates}
-        subjects = {artifact.id: artifact for artifact in input_dict.get(SUBJECT, [])}
+        # What was deleted from disk cannot be compared with.
+        subjects = {artifact.id: artifact for artifact in input_dict.get(SUBJECT, []) if fileio.exists(artifact.uri)}
         # What was blessed last is what is in use, even if something older than the others was blessed again.
         newest_first = sorted(input_dict.get(BLESSING, []), key=lambda artifact: artifact.id, reverse=True)
         for blessing in newest_first:

@@ -30,6 +30,7 @@ from models.profiling import StepProfiler
 from models.schedule import Triangle
 
 REPORT_FILE = "training.json"
+_TELL_SECONDS = 1.0
 
 progress = logging.getLogger("progress")
 
@@ -195,7 +196,18 @@ class Progress(keras.callbacks.Callback):
         self._epochs, self._examples = epochs, examples
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._started = time.monotonic()
+        self.epoch = epoch
+        self._started = self._told = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        now = time.monotonic()
+        if now - self._told > _TELL_SECONDS:
+            self._told = now
+            steps = self.params["steps"]
+            rate = (batch + 1) / steps * self._examples / (now - self._started)
+            progress.debug(
+                "epoch %d/%d: step %d/%d, %s images/s", self.epoch + 1, self._epochs, batch, steps, f"{rate:,.0f}"
+            )
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if not np.isfinite(logs["loss"]):
@@ -204,7 +216,6 @@ class Progress(keras.callbacks.Callback):
                 "Lower the learning rate (`learning_rate` in models/config.py)."
             )
         seconds = time.monotonic() - self._started
-        self.epoch = epoch
         self.examples_per_second = self._examples / seconds
         progress.info(
             "epoch %d/%d: loss %.4f, validation accuracy %.4f, %s images/s, %.0f s left",

@@ -59,7 +59,8 @@ class Console:
 
     def _transient(self, text: str) -> None:
         if self._live:
-            width = os.get_terminal_size(self._terminal.fileno()).columns
+            # 0 is what a terminal says that does not know.
+            width = os.get_terminal_size(self._terminal.fileno()).columns or 80
             self._terminal.write("\r\x1b[K" + text[: max(1, width - 1)])
             self._terminal.flush()
 
@@ -70,6 +71,7 @@ class Console:
     def _handlers(self, log: TextIO) -> None:
         """Sends every logger to the file and the logger "progress" to the terminal as well."""
         to_file = logging.StreamHandler(log)
+        to_file.setLevel(logging.INFO)
         to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
         previous, level = root.handlers[:], root.level
@@ -80,7 +82,10 @@ class Console:
         logging.captureWarnings(True)
         to_terminal = _Progress(self)
         logger = logging.getLogger("progress")
+        # What passes within seconds is for the eyes only.
+        logger.setLevel(logging.DEBUG)
         logger.addHandler(to_terminal)
+        self._stack.callback(logger.setLevel, logging.NOTSET)
         self._stack.callback(logger.removeHandler, to_terminal)
         self._stack.callback(logging.captureWarnings, False)
         self._stack.callback(setattr, root, "handlers", previous)
@@ -95,7 +100,7 @@ class _Progress(logging.Handler):
     """Shows progress while it lasts; a warning stays."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__(logging.INFO)
+        super().__init__(logging.DEBUG)
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -6,9 +6,10 @@ from tfx.types import standard_artifacts
 from components.baseline import LatestOtherBlessed
 
 
-def model(number: int) -> standard_artifacts.Model:
+def model(number: int, uri: str = __file__) -> standard_artifacts.Model:
+    """A model whose files are there: those of this test, unless said otherwise."""
     artifact = standard_artifacts.Model()
-    artifact.id = number
+    artifact.id, artifact.uri = number, uri
     return artifact
 
 
@@ -71,3 +72,8 @@ def test_property_that_names_the_subject_can_be_chosen():
     blessings = [blessing(2, 1, id_property="current_statistics_id")]
     assert resolve([model(1), model(5)], blessings, [model(5)], "current_statistics_id") == ([1], [2])
     assert resolve([model(1), model(5)], blessings, [model(5)]) == ([], [])
+
+
+def test_model_deleted_from_disk_is_passed_over(tmp_path):
+    models = [model(1), model(3, uri=str(tmp_path / "deleted")), model(9)]
+    assert resolve(models, [blessing(4, 1), blessing(5, 3)], [model(9)]) == ([1], [4])
