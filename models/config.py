@@ -48,7 +48,7 @@ class TrainingConfig:
     """
 
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
-    epochs: int = 5
+    epochs: int = 8
     batch_size: int = 250
     learning_rate: float = 0.1
     warmup: float = 0.1

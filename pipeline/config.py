@@ -103,7 +103,7 @@ PRESETS = {
     },
     "fast": {},
     "best": {
-        "accuracy_floor": 0.94,
+        "accuracy_floor": 0.93,
         "training": TrainingConfig(
             network=NetworkConfig(widths=(64, 128, 256), blocks=(1, 1, 0), pools=(True, True, False)),
             epochs=18,
