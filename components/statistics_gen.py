@@ -22,6 +22,7 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
+from components.errors import DataRefused
 from components.image_statistics import read_feature_tables
 from models.features import IMAGE, LABEL
 
@@ -68,6 +69,26 @@ def write_statistics(
             | "Statistics" >> beam.CombinePerKey(StatisticsCombiner(class_count))
             | "Write" >> beam.MapTuple(lambda split, result: _write(targets[split], result))
         )
+
+
+def check_counts(expected: dict[str, int], targets: dict[str, Path]) -> None:
+    """Compares the number of records that were read with the number that ExampleGen wrote.
+
+    A shard that was cut between two records, or within its gzip header, reads without an error.
+
+    Raises:
+      DataRefused: a split has fewer or more records than were written.
+    """
+    for split, path in targets.items():
+        statistics = (
+            tfdv.load_stats_binary(str(path)) if path.exists() else statistics_pb2.DatasetFeatureStatisticsList()
+        )
+        found = sum(dataset.num_examples for dataset in statistics.datasets)
+        if found != expected[split]:
+            raise DataRefused(
+                f"{split}: expected the {expected[split]:,} records that ExampleGen wrote, found {found:,}: a shard "
+                "was changed or cut short. Delete the artifact and run again."
+            )
 
 
 class StatisticsCombiner(beam.CombineFn):
@@ -143,6 +164,7 @@ class _Executor(base_beam_executor.BaseBeamExecutor):
             len(json.loads(examples.get_string_custom_property("class_names"))),
             self._make_beam_pipeline(),
         )
+        check_counts(json.loads(examples.get_string_custom_property("counts")), targets)
 
 
 class ImageStatisticsGenSpec(component_spec.ComponentSpec):

@@ -9,7 +9,7 @@ import tensorflow_data_validation as tfdv
 
 from components.errors import DataRefused
 from components.records import ShardFormat, shard_name, write_shard
-from components.statistics_gen import write_statistics
+from components.statistics_gen import check_counts, write_statistics
 
 
 def statistics_of(splits, folder: Path, shape=(28, 28), classes: int = 10, damage: bool = False) -> dict:
@@ -83,3 +83,14 @@ def test_damaged_shard_is_refused_by_name_and_nothing_is_written(fashion_images,
     with pytest.raises(DataRefused, match=r"data_tfrecord-00001-of-00002: .* found a damaged one"):
         statistics_of({"train": (fashion_images[:30], fashion_labels[:30])}, tmp_path, damage=True)
     assert not (tmp_path / "train" / "FeatureStats.pb").exists()
+
+
+def test_split_with_fewer_records_than_were_written_is_refused(fashion_images, fashion_labels, tmp_path):
+    """As after a shard that was cut between two records, or emptied."""
+    statistics_of({"train": (fashion_images[:30], fashion_labels[:30])}, tmp_path)
+    targets = {"train": tmp_path / "train" / "FeatureStats.pb", "val": tmp_path / "val" / "FeatureStats.pb"}
+    check_counts({"train": 30}, {"train": targets["train"]})
+    with pytest.raises(DataRefused, match=r"^train: expected the 31 records that ExampleGen wrote, found 30: a shard"):
+        check_counts({"train": 31}, {"train": targets["train"]})
+    with pytest.raises(DataRefused, match=r"^val: expected the 5 records that ExampleGen wrote, found 0: a shard"):
+        check_counts({"train": 30, "val": 5}, targets)
