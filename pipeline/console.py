@@ -6,7 +6,7 @@ and the console keeps a copy of the terminal for itself.
 Synopsis:
 
     with Console(log_path) as console:
-        console.line("Trainer", "ran", 81.2, "validation accuracy 0.9381")
+        console.end("Trainer", "ran", 81.2)
 """
 
 import contextlib

@@ -1,12 +1,14 @@
 """The DAG, in the order in which it runs.
 
-ExampleGen -> StatisticsGen -> SchemaGen -> ExampleValidator -> DataGate
-    |                              |                               |
-    +--------> Transform <---------+<------------------------------+
+ExampleGen -> StatisticsGen -> SchemaGen -> ExampleValidator
+    |               |              |               |
+    |               +-> AcceptedData -> DataGate <-+     AcceptedData: the latest other data that passed (a Resolver)
+    |                              |        |
+    +--------> Transform <---------+--------+
     |              |
-    +--------> Trainer ----> Baseline (a Resolver: the latest other blessed model)
-    |              |             |
-    +--------> Evaluator <-------+
+    +--------> Trainer -------> BlessedModel             BlessedModel: the latest other blessed model (a Resolver)
+    |              |                 |
+    +--------> Evaluator <-----------+
                    |
                 Pusher
 """
@@ -34,10 +36,10 @@ from pipeline.code_digest import ROOT, code_digest
 from pipeline.config import PipelineConfig
 from pipeline.evaluation import eval_config
 
-# FnApiRunner is the in-process direct runner. `--runner=DirectRunner` would try a Prism binary from the network first.
-# Naming a container image keeps TFX from building an sdist of itself for every Beam executor.
 FASHION_MNIST_SCHEMA = ROOT / "schema" / "fashion_mnist.pbtxt"
 
+# FnApiRunner is the in-process direct runner. `--runner=DirectRunner` would try a Prism binary from the network first.
+# Naming a container image keeps TFX from building an sdist of itself for every Beam executor.
 BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
 
 
