@@ -29,10 +29,24 @@ RUNTIME = [
     "setuptools>=70.1,<82",
     "pillow",
     "matplotlib",
+    # The runtime of the portable model, independent of TensorFlow.
+    "ai-edge-litert",
+    "jinja2",
+    "pyarrow",
     "psutil",
 ]
 
-DEV = ["pytest>=8", "pytest-timeout", "hypothesis", "ruff"]
+DEV = [
+    "pytest>=8",
+    "pytest-timeout",
+    "hypothesis",
+    "ruff",
+    # Drives the Chromium that `make browser` finds or unpacks.
+    "playwright",
+    # Execute the notebook.
+    "nbclient",
+    "ipykernel",
+]
 
 # What scripts/setup_env.py itself uses, locked with the rest so that the tools are checked too.
 SETUP = [
