@@ -17,3 +17,9 @@ class DataRefused(PipelineError):
     """The data gate found anomalies."""
 
     exit_status = 3
+
+
+class ModelRefused(PipelineError):
+    """The canary found that a model cannot be served."""
+
+    exit_status = 4

@@ -2,14 +2,19 @@
 
 Synopsis:
 
-    tf.saved_model.save(serving := ServingModule(model, (28, 28), names), folder, signatures=serving.signatures())
+    export_model(model, folder, (28, 28), class_names, records)
 """
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from models.features import IMAGE
 from models.images import decode_images, with_channels
+from models.portable import write_litert
+from models.warmup import write_warmup
 
 
 class ServingModule(tf.Module):
@@ -34,8 +39,7 @@ class ServingModule(tf.Module):
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
         def serving_default(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-            parsed = tf.io.parse_example(examples, {IMAGE: tf.io.FixedLenFeature([], tf.string)})
-            return self._predict(decode_images(parsed[IMAGE], self._image_shape))
+            return self._predict(self.decode(examples))
 
         @tf.function(input_signature=[tf.TensorSpec([None, *self._image_shape], tf.uint8, name="images")])
         def predict_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -44,6 +48,11 @@ class ServingModule(tf.Module):
             return self._predict(tf.reshape(images, [-1, *with_channels(self._image_shape)]))
 
         return {"serving_default": serving_default, "predict_images": predict_images}
+
+    def decode(self, examples: tf.Tensor) -> tf.Tensor:
+        """Decodes the images of serialized examples: string [batch] to uint8 [batch, height, width, channels]."""
+        parsed = tf.io.parse_example(examples, {IMAGE: tf.io.FixedLenFeature([], tf.string)})
+        return decode_images(parsed[IMAGE], self._image_shape)
 
     def _predict(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = tf.nn.softmax(self.model(images, training=False))
@@ -55,7 +64,24 @@ class ServingModule(tf.Module):
         }
 
 
-def export_model(model: keras.Model, folder: str, image_shape: tuple[int, ...], class_names: tuple[str, ...]) -> None:
-    """Writes `model` as a SavedModel with the signatures of `ServingModule`."""
+def export_model(
+    model: keras.Model,
+    folder: str,
+    image_shape: tuple[int, ...],
+    class_names: tuple[str, ...],
+    records: Sequence[bytes],
+) -> None:
+    """Writes `model` as a SavedModel with the signatures of `ServingModule`, warm-up requests and its LiteRT form.
+
+    Args:
+      model: from images to logits.
+      folder: of the SavedModel.
+      image_shape: of the images in the records.
+      class_names: in the order of the logits.
+      records: serialized `tf.train.Example`s that the warm-up asks about, at least one.
+    """
     module = ServingModule(model, image_shape, class_names)
     tf.saved_model.save(module, folder, signatures=module.signatures())
+    images = module.decode(tf.constant(list(records))).numpy()
+    write_warmup(Path(folder), examples=records, images=images.reshape(-1, *image_shape))
+    write_litert(Path(folder))

@@ -120,6 +120,11 @@ def evaluation_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(batch_size).prefetch(2)
 
 
+def first_records(split: Split, count: int) -> list[bytes]:
+    """Returns the first `count` serialized `tf.train.Example`s of the shards, or all where there are fewer."""
+    return list(_records(split.files).take(count).as_numpy_iterator())
+
+
 def _records(files: tuple[str, ...]) -> tf.data.Dataset:
     """Returns the serialized records of the shards, in order; TFRecord compression goes by the ending."""
     compression = "GZIP" if files[0].endswith(".gz") else ""

@@ -18,6 +18,7 @@ from models.images import with_channels
 from models.input_pipeline import (
     Split,
     evaluation_batches,
+    first_records,
     open_split,
     steps_per_epoch,
     training_batches,
@@ -28,6 +29,7 @@ from models.preprocessing import read_statistics
 from models.profile_report import read_profile
 from models.profiling import StepProfiler
 from models.schedule import Triangle
+from models.warmup import BATCHES
 
 REPORT_FILE = "training.json"
 _TELL_SECONDS = 1.0
@@ -65,7 +67,7 @@ def run_fn(fn_args) -> None:
         log_dir=Path(fn_args.model_run_dir),
         checkpoint_path=Path(settings["checkpoint_dir"], f"{_state_key(settings, fn_args)}.npz"),
     )
-    export_model(model, fn_args.serving_model_dir, image_shape, class_names)
+    export_model(model, fn_args.serving_model_dir, image_shape, class_names, first_records(val, max(BATCHES)))
     history["profile"] = read_profile(Path(fn_args.model_run_dir))
     Path(fn_args.model_run_dir, REPORT_FILE).write_text(json.dumps(history, indent=2) + "\n")
 

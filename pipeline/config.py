@@ -32,7 +32,9 @@ class PipelineConfig:
       gate_severity: the least severity, "error" or "warning", of an anomaly that refuses the data.
       accuracy_floor: test accuracy below which a model is refused.
       class_accuracy_floor: the same for each class.
-      accuracy_tolerance: how much worse than the latest other blessed model a candidate may be.
+      accuracy_tolerance: how much worse than the latest other blessed model a candidate may be. Two standard errors
+        of the difference between two models of 93 % on the same 10,000 images that disagree on 6 % of them.
+      kept_versions: how many pushed models stay in the serving folder.
       training: network and recipe.
       enable_cache: whether a node whose inputs, settings and code are unchanged is served from the cache.
     """
@@ -50,6 +52,7 @@ class PipelineConfig:
     accuracy_floor: float = 0.9092
     class_accuracy_floor: float = 0.5
     accuracy_tolerance: float = 0.005
+    kept_versions: int = 5
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     enable_cache: bool = True
 
@@ -66,6 +69,7 @@ class PipelineConfig:
         for name in ("accuracy_floor", "class_accuracy_floor", "accuracy_tolerance"):
             _require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
         _require(min(self.shards) >= 1, "shards", "one or more for each split", self.shards)
+        _require(self.kept_versions >= 1, "kept_versions", "one or more", self.kept_versions)
         sizes = [size for size in self.split_sizes if size is not None]
         _require(all(size > 0 for size in sizes), "split_sizes", "positive sizes", self.split_sizes)
 

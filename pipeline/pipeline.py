@@ -8,26 +8,34 @@ ExampleGen -> StatisticsGen -> SchemaGen -> ExampleValidator
     |              |
     +--------> Trainer -------> BlessedModel             BlessedModel: the latest other blessed model (a Resolver)
     |              |                 |
+    +--------> Canary                |                   Canary: can it be served at all
+    |              |                 |
+    +--------> Predictor             |
+    |              |                 |
     +--------> Evaluator <-----------+
                    |
-                Pusher
+                Pusher <- Canary
 """
 
 import dataclasses
 
 # Not `from tfx import v1`: that imports Google Cloud's AI platform, a fifth of the whole start-up.
-from tfx.components import Evaluator, ExampleValidator, Pusher, Transform
+from tfx.components import ExampleValidator, Transform
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
+from tfx.proto import trainer_pb2, transform_pb2
 from tfx.types import Channel, standard_artifacts
 
 from components.baseline import LatestOtherBlessed
+from components.canary import Canary
 from components.data_gate import DataBlessing, DataGate
 from components.dataset import Dataset
+from components.evaluator import ReportingEvaluator
 from components.example_gen import IdxExampleGen, SplitSettings
+from components.predictions import Predictor
+from components.pusher import VersionedPusher
 from components.schema_gen import ImageSchemaGen
 from components.statistics_gen import ImageStatisticsGen
 from components.trainer import ReportingTrainer
@@ -128,22 +136,24 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
         blessing=Channel(type=standard_artifacts.ModelBlessing),
         candidate=trainer.outputs["model"],
     ).with_id("BlessedModel")
-    evaluator = Evaluator(
+    canary = Canary(examples=examples, model=trainer.outputs["model"])
+    predictor = Predictor(examples=examples, model=trainer.outputs["model"])
+    predictor.add_upstream_node(canary)
+    evaluator = ReportingEvaluator(
         examples=examples,
         example_splits=[TEST],
         model=trainer.outputs["model"],
         baseline_model=blessed_model.outputs["subject"],
         eval_config=eval_config(config),
-    )
-    pusher = Pusher(
+    ).with_id("Evaluator")
+    evaluator.add_upstream_node(canary)
+    pusher = VersionedPusher(
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
-        push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(
-                base_directory=str(config.serving_dir(dataset.name).resolve())
-            )
-        ),
-    )
+        infra_blessing=canary.outputs["blessing"],
+        destination=str(config.serving_dir(dataset.name).resolve()),
+        keep=config.kept_versions,
+    ).with_id("Pusher")
     sources = {
         example_gen: "components.example_gen",
         statistics_gen: "components.statistics_gen",
@@ -151,6 +161,10 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
         data_gate: "components.data_gate",
         transform: "models.preprocessing",
         trainer: "components.trainer",
+        canary: "components.canary",
+        predictor: "components.predictions",
+        evaluator: "components.evaluator",
+        pusher: "components.pusher",
     }
     nodes = [
         example_gen,
@@ -161,6 +175,8 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
         data_gate,
         transform,
         trainer,
+        canary,
+        predictor,
         blessed_model,
         evaluator,
         pusher,

@@ -103,11 +103,11 @@ def _tell_result(summary: dict, run_dir: Path, console: Console) -> int:
     metrics = summary["metrics"]
     console.line("")
     console.line(f"test accuracy  {metrics['test_accuracy']:.4f}   loss {metrics['test_loss']:.4f}")
+    console.line(f"macro F1       {metrics['macro_f1']:.4f}   top 2 {metrics['top_2_accuracy']:.4f}")
+    word, verdict = summary["verdict"].split(": ", 1)
+    console.line(f"{word:<15}{verdict}")
     if summary["blessed"]:
-        console.line(f"blessed        pushed to {summary['pushed_model']}")
-    else:
-        for reason in summary["blessing_reasons"]:
-            console.line(f"not blessed    {reason}")
+        console.line(f"pushed to      {summary['pushed_model']}")
     console.line(f"TensorBoard    {summary['tensorboard']}")
     console.line(f"summary        {run_dir / 'summary.json'} ({summary['wall_seconds']:.0f} s)")
     return 0 if summary["blessed"] else NOT_BLESSED

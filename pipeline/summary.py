@@ -9,14 +9,12 @@ import platform
 import resource
 from pathlib import Path
 
-import tensorflow_model_analysis as tfma
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
-from models.features import LABEL
+from components.errors import ModelRefused
 from pipeline.code_digest import library_versions
 from pipeline.config import PipelineConfig
-from pipeline.evaluation import ACCURACY, LOSS
 from pipeline.runner import NodeResult
 
 _RENAMED = {"beam": "apache-beam"}
@@ -54,9 +52,10 @@ def summarize(
     examples = outputs.get("ExampleGen", "examples")
     evaluation = outputs.get("Evaluator", "evaluation")
     blessing = outputs.get("Evaluator", "blessing")
+    servable = outputs.get("Canary", "blessing")
+    refusals = [str(result.error) for result in results if isinstance(result.error, ModelRefused)]
     model_run = outputs.get("Trainer", "model_run")
     training = json.loads(_text(model_run, "training")) if model_run else {}
-    class_names = json.loads(_text(examples, "class_names")) if examples else []
     return {
         "run_id": run_id,
         "preset": config.preset,
@@ -64,9 +63,11 @@ def summarize(
         "wall_seconds": round(wall_seconds, 2),
         "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "nodes": [{"id": result.id, "state": result.state, "seconds": round(result.seconds, 2)} for result in results],
-        "metrics": read_metrics(Path(evaluation.uri), class_names) if evaluation else None,
-        "blessed": bool(blessing.custom_properties["blessed"].int_value) if blessing else None,
-        "blessing_reasons": refusal_reasons(Path(evaluation.uri), class_names) if evaluation else [],
+        "metrics": json.loads(_text(evaluation, "metrics")) if evaluation else None,
+        "blessed": bool(blessing.custom_properties["blessed"].int_value) if blessing else False if refusals else None,
+        "blessing_reasons": json.loads(_text(blessing, "reasons")) if blessing else refusals,
+        "verdict": _text(blessing, "verdict") if blessing else None,
+        "served": json.loads(_text(servable, "measured")) if servable else None,
         "pushed_model": _pushed_model(outputs.get("Pusher", "pushed_model")),
         "training": {name: value for name, value in training.items() if name != "profile"} or None,
         "profile": training.get("profile"),
@@ -77,40 +78,6 @@ def summarize(
         },
         "environment": environment(),
     }
-
-
-def read_metrics(evaluation: Path, class_names: list[str]) -> dict:
-    """Reads TFMA's metrics on the test split: accuracy and loss, and the accuracy of each class by name."""
-    result = tfma.load_eval_result(str(evaluation))
-    overall = result.get_metrics_for_slice(())
-    per_class = {name: result.get_metrics_for_slice(((LABEL, label),)) for label, name in enumerate(class_names)}
-    return {
-        "test_accuracy": overall[ACCURACY]["doubleValue"],
-        "test_loss": overall[LOSS]["doubleValue"],
-        "per_class_accuracy": {
-            name: metrics[ACCURACY]["doubleValue"] for name, metrics in per_class.items() if metrics
-        },
-    }
-
-
-def refusal_reasons(evaluation: Path, class_names: list[str]) -> list[str]:
-    """Returns a line for each threshold that the model failed: metric, slice, bound and value."""
-    validation = tfma.load_validation_result(str(evaluation))
-    reasons = []
-    for slice_result in validation.metric_validations_per_slice:
-        keys = slice_result.slice_key.single_slice_keys
-        where = "overall" if not keys else f"class {class_names[keys[0].int64_value]}"
-        for failure in slice_result.failures:
-            threshold = failure.metric_threshold
-            if failure.metric_key.is_diff:
-                wanted = f"at most {-threshold.change_threshold.absolute.value:g} below the latest other blessed model"
-            else:
-                wanted = f"at least {threshold.value_threshold.lower_bound.value:g}"
-            found = failure.metric_value.double_value.value
-            reasons.append(f"{failure.metric_key.name} ({where}): expected {wanted}, found {found:.4f}")
-    if not validation.validation_ok and not reasons:
-        reasons.append("the thresholds could not be checked, see the log")
-    return reasons
 
 
 def environment() -> dict[str, str]:

@@ -30,14 +30,14 @@ def test_overall_accuracy_has_the_floor_and_the_tolerance_against_the_baseline(a
 
 def test_each_class_has_its_own_floor_and_no_baseline(accuracy):
     (each,) = [part for part in accuracy.per_slice_thresholds if part.slicing_specs[0].feature_keys]
-    assert list(each.slicing_specs[0].feature_keys) == ["label"]
+    assert list(each.slicing_specs[0].feature_keys) == ["class"]
     assert each.threshold.value_threshold.lower_bound.value == 0.55
     assert not each.threshold.HasField("change_threshold")
 
 
-def test_what_is_sliced_is_what_has_thresholds(accuracy):
+def test_thresholds_hold_for_the_slices_they_name_only(accuracy):
     config = eval_config(preset("fast"))
-    assert [list(spec.feature_keys) for spec in config.slicing_specs] == [[], ["label"]]
+    assert [list(spec.feature_keys) for spec in config.slicing_specs] == [[], ["class"], ["brightness"]]
     assert not accuracy.HasField("threshold")
     assert not accuracy.threshold.ByteSize()
 

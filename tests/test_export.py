@@ -28,7 +28,7 @@ def model() -> keras.Model:
 @pytest.fixture(scope="module")
 def served(model, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("served"))
-    export_model(model, folder, SHAPE, NAMES)
+    export_model(model, folder, SHAPE, NAMES, examples(encoded("tensor")).numpy().tolist())
     loaded = tf.saved_model.load(folder)
     yield loaded.signatures
 
@@ -135,9 +135,10 @@ def test_bytes_that_are_no_example_are_refused(served):
 def test_images_with_channels_are_served_as_they_are_recorded(tmp_path):
     colour = np.random.default_rng(1).integers(0, 256, (2, 4, 5, 3), np.uint8)
     model = keras.Sequential([keras.Input((4, 5, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
-    export_model(model, str(tmp_path), (4, 5, 3), ("cold", "warm"))
+    records = examples(encoded("tensor", colour))
+    export_model(model, str(tmp_path), (4, 5, 3), ("cold", "warm"), records.numpy().tolist())
     loaded = tf.saved_model.load(str(tmp_path))
     by_image = loaded.signatures["predict_images"](images=tf.constant(colour))["probabilities"]
-    by_example = loaded.signatures["serving_default"](examples=examples(encoded("tensor", colour)))["probabilities"]
+    by_example = loaded.signatures["serving_default"](examples=records)["probabilities"]
     np.testing.assert_allclose(by_image, tf.nn.softmax(model(colour.astype("float32"))), atol=1e-6)
     np.testing.assert_allclose(by_example, by_image, atol=1e-6)
