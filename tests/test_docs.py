@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import local_runner
+from pipeline import predict, rollback
 from pipeline.config import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,8 +67,17 @@ def test_annotated_tree_names_files_that_exist_and_all_modules():
 
 def test_links_of_the_documents_lead_to_files():
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
+        prose = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", prose):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+@pytest.mark.parametrize("command", [rollback, predict], ids=["rollback", "predict"])
+def test_commands_of_the_served_model_answer_to_help(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        command.main(["--help"])
+    assert f"python -m {command.__name__}" in capsys.readouterr().out
+    assert f"python -m {command.__name__}" in README
 
 
 def test_files_to_edit_exist():

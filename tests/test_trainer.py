@@ -9,6 +9,8 @@ import pytest
 import tensorflow as tf
 
 from models.config import NetworkConfig, TrainingConfig
+from models.export import export_model
+from models.features import FASHION_MNIST_CLASSES
 from models.input_pipeline import Split
 from models.trainer import TrainingDivergedError, augmented_batches, train_model
 
@@ -70,3 +72,35 @@ def test_resumed_training_sees_the_augmented_batches_of_the_unbroken_one(split):
 
 def test_settings_survive_the_way_through_json():
     assert TrainingConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(CONFIG)))) == CONFIG
+
+
+def test_served_answers_to_real_images_equal_the_trained_model_s(fashion_images, fashion_labels, tmp_path):
+    """From the raw bytes of a record, and of a PNG, to probabilities."""
+    labels = fashion_labels.astype(np.int64)
+    split = Split(
+        files=(), image_shape=(28, 28), size=len(labels), images=fashion_images[..., np.newaxis], labels=labels
+    )
+    pixels = split.images.astype(np.float64)
+    statistics = {"mean": pixels.mean(axis=0), "variance": pixels.var(axis=0)}
+    config = dataclasses.replace(CONFIG, epochs=1)
+    model, _ = train_model(
+        config, split, split, class_count=10, seed=1, log_dir=tmp_path, checkpoint_path=tmp_path / "s.npz", **statistics
+    )
+    records = [
+        tf.train.Example(
+            features=tf.train.Features(
+                feature={"image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))}
+            )
+        ).SerializeToString()
+        for pixels in fashion_images[:50]
+        for image in (tf.io.serialize_tensor(pixels).numpy(), tf.io.encode_png(pixels[..., None]).numpy())
+    ]
+    export_model(model, str(tmp_path / "served"), (28, 28), FASHION_MNIST_CLASSES, records[:4])
+    signatures = tf.saved_model.load(str(tmp_path / "served")).signatures
+    expected = tf.nn.softmax(model(split.images[:50])).numpy()
+    assert expected.std() > 0.01
+    by_example = signatures["serving_default"](examples=tf.constant(records))["probabilities"].numpy()
+    np.testing.assert_allclose(by_example[0::2], expected, atol=1e-5)
+    np.testing.assert_allclose(by_example[1::2], expected, atol=1e-5)
+    by_image = signatures["predict_images"](images=tf.constant(fashion_images[:50]))["probabilities"]
+    np.testing.assert_allclose(by_image, expected, atol=1e-5)
