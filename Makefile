@@ -6,7 +6,7 @@
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup data run test test-fast lint format bench schema lock doctor clean
+.PHONY: help setup data browser run test test-fast lint format bench schema lock doctor clean
 
 PYTHON ?=
 ARGS ?=
@@ -23,13 +23,16 @@ setup: ## make .venv from requirements.lock (nothing to do: under 2 s)
 data: ## put the Fashion-MNIST files into data/, checked
 	@$(HOST_PYTHON) -m scripts.fetch_data
 
+browser: setup ## find Chromium, or on Debian unpack it into .venv, for the tests and the screenshots
+	@$(HOST_PYTHON) -m scripts.browser
+
 run: setup data ## run the whole pipeline; ARGS="--preset smoke"
 	@$(VENV_PYTHON) local_runner.py $(ARGS)
 
-test: setup data ## all tests, on real images
+test: setup data browser ## all tests, on real images
 	@$(VENV_PYTHON) -m pytest $(ARGS)
 
-test-fast: setup data ## the tests that don't run a whole pipeline
+test-fast: setup data browser ## the tests that don't run a whole pipeline
 	@$(VENV_PYTHON) -m pytest -m "not slow" $(ARGS)
 
 lint: setup ## ruff's rules and its formatting

@@ -47,7 +47,7 @@ def test_every_make_target_is_documented_and_every_documented_target_exists():
 
 
 def test_every_make_target_has_a_recipe_that_make_accepts():
-    for target in sorted(make_targets() - {"setup", "data"}):
+    for target in sorted(make_targets() - {"setup", "data", "browser"}):
         done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
