@@ -103,7 +103,8 @@ def train_model(
 
     Returns:
       The model with the weights of its best epoch on `val`, and a report: `epochs` run, `best_epoch` and its
-      `val_accuracy`, `parameters`, `multiply_adds` for an image, `examples_per_second` of training.
+      `val_accuracy`, `parameters`, `multiply_adds` for an image, `examples_per_second` of training, and `history`, a
+      dictionary for each epoch that this process ran.
 
     Raises:
       TrainingDivergedError: the loss became NaN or infinite.
@@ -146,6 +147,7 @@ def train_model(
         "parameters": model.count_params(),
         "multiply_adds": multiply_adds(model),
         "examples_per_second": round(telling.examples_per_second, 1),
+        "history": telling.history,
     }
 
 
@@ -191,11 +193,14 @@ class Progress(keras.callbacks.Callback):
     Attributes:
       epoch: the last one, from 0.
       examples_per_second: of the last one, validation included.
+      history: of each epoch: `epoch`, from 1, `loss`, `accuracy`, `val_loss`, `val_accuracy`, `seconds`, and the
+        `learning_rate` that it ended with.
     """
 
     def __init__(self, epochs: int, examples: int) -> None:
         super().__init__()
         self._epochs, self._examples = epochs, examples
+        self.history: list[dict[str, float]] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch = epoch
@@ -219,6 +224,9 @@ class Progress(keras.callbacks.Callback):
             )
         seconds = time.monotonic() - self._started
         self.examples_per_second = self._examples / seconds
+        measured = {name: round(float(value), 6) for name, value in logs.items()}
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        self.history.append({"epoch": epoch + 1, **measured, "seconds": round(seconds, 2), "learning_rate": rate})
         progress.info(
             "epoch %d/%d: loss %.4f, validation accuracy %.4f, %s images/s, %.0f s left",
             epoch + 1,

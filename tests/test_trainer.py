@@ -48,6 +48,19 @@ def test_training_separates_bright_from_dark_and_is_reproducible(split, tmp_path
     assert not (tmp_path / "one" / "state.npz").exists()
 
 
+def test_history_has_each_epoch_with_what_the_report_draws(split, tmp_path):
+    options = {"mean": np.full((12, 12, 1), 120.0), "variance": np.full((12, 12, 1), 8_100.0), "class_count": 2}
+    paths = {"log_dir": tmp_path, "checkpoint_path": tmp_path / "state.npz"}
+    _, report = train_model(CONFIG, split, split, seed=1, **options, **paths)
+    first, last = report["history"]
+    names = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds", "learning_rate"}
+    assert set(first) == set(last) == names
+    assert [first["epoch"], last["epoch"]] == [1, 2]
+    assert max(first["val_accuracy"], last["val_accuracy"]) == pytest.approx(report["val_accuracy"], abs=1e-6)
+    assert last["learning_rate"] < first["learning_rate"], "the schedule ends low"
+    json.dumps(report)
+
+
 def test_diverged_training_ends_with_the_loss_and_the_epoch(split, tmp_path):
     with pytest.raises(TrainingDivergedError, match=r"loss is (nan|inf) after epoch 1; nothing is exported"):
         train(split, tmp_path, learning_rate=float("inf"))
