@@ -1,6 +1,10 @@
-"""Our tf.data pipeline against the usual one, and a training epoch fed by it against one constant batch."""
+"""Our tf.data pipeline against the usual one, and a training epoch fed by it against one constant batch.
+
+python -m benchmarks.input_pipeline KIND FOLDER      # one epoch of one kind of pipeline, for its peak memory
+"""
 
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -10,7 +14,7 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.process import ROOT
+from benchmarks.process import ROOT, measure
 from benchmarks.report import table
 from components.dataset import find_files
 from components.example_gen import SplitSettings, write_examples
@@ -44,8 +48,9 @@ def benchmark(repeats: int) -> str:
         folders = _write_records(Path(scratch))
         files = sorted(str(path) for path in folders["train"].iterdir())
         cached = open_split(files, image_shape=_SHAPE, cache_mib=2048)
-        streamed = open_split(files, image_shape=_SHAPE, cache_mib=0)
-        return "\n\n".join([_throughput(files, cached, streamed, repeats), _epochs(cached, repeats)])
+        return "\n\n".join(
+            [_throughput(files, repeats), _epochs(cached, repeats), _memory(folders["train"], Path(scratch), repeats)]
+        )
 
 
 def _write_records(folder: Path) -> dict[str, Path]:
@@ -60,14 +65,21 @@ def _write_records(folder: Path) -> dict[str, Path]:
     return folders
 
 
-def _throughput(files: list[str], cached, streamed, repeats: int) -> str:
+_KINDS = {
+    "usual: parse_single_example, parse_tensor, shuffle, batch": usual_batches,
+    "ours, streamed": lambda files: _ours(files, cache_mib=0),
+    "ours, cached": lambda files: _ours(files, cache_mib=2048),
+}
+
+
+def _ours(files: list[str], cache_mib: float) -> tf.data.Dataset:
+    return training_batches(open_split(files, image_shape=_SHAPE, cache_mib=cache_mib), batch_size=_BATCH, seed=0)
+
+
+def _throughput(files: list[str], repeats: int) -> str:
     """Images a second of one epoch of batches, without augmentation, in turn."""
-    sources = {
-        "usual: parse_single_example, parse_tensor, shuffle, batch": usual_batches(files),
-        "ours, streamed": training_batches(streamed, batch_size=_BATCH, seed=0),
-        "ours, cached": training_batches(cached, batch_size=_BATCH, seed=0),
-    }
-    steps = cached.size // _BATCH
+    sources = {name: make(files) for name, make in _KINDS.items()}
+    steps = open_split(files, image_shape=_SHAPE, cache_mib=0).size // _BATCH
     rates = {name: [] for name in sources}
     for _ in range(repeats):
         for name, source in sources.items():
@@ -105,7 +117,30 @@ def _epochs(cached, repeats: int) -> str:
     )
 
 
+def _memory(folder: Path, scratch: Path, repeats: int) -> str:
+    """Peak resident memory of a process that imports TensorFlow and takes one epoch of batches."""
+    peaks = {name: [] for name in ("imports alone", *_KINDS)}
+    for _ in range(repeats):
+        for name, values in peaks.items():
+            command = ["-m", "benchmarks.input_pipeline", name, str(folder)]
+            values.append(measure(command, scratch / "memory.log").peak_mib)
+    rows = [[name, f"{statistics.median(values):,.0f}"] for name, values in peaks.items()]
+    return "Peak memory of a process that takes one epoch:\n\n" + table([f"{repeats} runs each", "MiB"], rows)
+
+
+def _take_epoch(kind: str, folder: Path) -> None:
+    if kind in _KINDS:
+        files = sorted(str(path) for path in folder.iterdir())
+        steps = open_split(files, image_shape=_SHAPE, cache_mib=0).size // _BATCH
+        for _ in _KINDS[kind](files).take(steps):
+            pass
+
+
 def _seconds(work: Callable[[], object]) -> float:
     started = time.monotonic()
     work()
     return time.monotonic() - started
+
+
+if __name__ == "__main__":
+    _take_epoch(sys.argv[1], Path(sys.argv[2]))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -9,11 +10,12 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+_POLL_SECONDS = 0.02
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One finished process: wall and CPU seconds, and the peak resident memory of its largest member in MiB."""
+    """One finished process: wall and CPU seconds, and its own peak resident memory in MiB."""
 
     wall: float
     cpu: float
@@ -35,13 +37,27 @@ def measure(command: list[str], log: Path, environment: dict[str, str] | None = 
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        peak = 0.0
+        # What wait4 reports as the peak begins with the parent's own, and ours may have imported TensorFlow.
+        while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+            peak = max(peak, _peak_mib(process.pid))
+            time.sleep(_POLL_SECONDS)
+        _, status, usage = ended
         process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.monotonic() - started
     if process.returncode:
         last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         raise RuntimeError(f"{' '.join(command)} ended with status {process.returncode}:\n{last}")
-    return Measured(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak_mib=usage.ru_maxrss / 1024)
+    return Measured(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak_mib=peak)
+
+
+def _peak_mib(pid: int) -> float:
+    """Returns the most memory that a process has held so far, 0 where the system doesn't tell."""
+    try:
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        found = None
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def medians(runs: list[Measured]) -> Measured:
