@@ -5,15 +5,12 @@ Synopsis:
     status = run_pipeline(preset("fast"), root=Path("."))     # 0, 1, 2, 3 or 4, as README.md says
 """
 
-import contextlib
 import datetime
 import fcntl
 import gc
 import re
-import signal
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 from components.dataset import inspect_dataset
@@ -65,10 +62,9 @@ def _run(config, dataset, run_id: str, run_dir: Path, console: Console, started:
     # TensorFlow and TFX take seconds to import, and --help or a wrong path must not wait for them. What they make stays
     # for good: without collecting garbage among it, importing takes a sixth less.
     gc.disable()
-    with _heeding_interrupts():
-        from pipeline.pipeline import create_pipeline
-        from pipeline.runner import ReportingRunner
-        from pipeline.summary import Outputs, summarize, write_summary
+    from pipeline.pipeline import create_pipeline
+    from pipeline.runner import ReportingRunner
+    from pipeline.summary import Outputs, summarize, write_summary
 
     gc.freeze()
     gc.enable()
@@ -82,26 +78,6 @@ def _run(config, dataset, run_id: str, run_dir: Path, console: Console, started:
     if failed:
         return _tell_failure(failed, run_dir, console)
     return _tell_result(summary, run_dir, console)
-
-
-@contextlib.contextmanager
-def _heeding_interrupts() -> Iterator[None]:
-    """Raises a KeyboardInterrupt at the end if one came in and was swallowed, as modules do that guard an import."""
-    interrupted = False
-    previous = signal.getsignal(signal.SIGINT)
-
-    def interrupt(*_: object) -> None:
-        nonlocal interrupted
-        interrupted = True
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    if interrupted:
-        raise KeyboardInterrupt
 
 
 def describe_failure(error: BaseException) -> tuple[str, int]:

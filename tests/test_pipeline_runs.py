@@ -365,7 +365,13 @@ def test_file_that_is_no_database_ends_2_and_is_left_alone(data, tmp_path):
 def test_interrupted_run_says_so_in_one_line(project, data, tmp_path):
     command = ["local_runner.py", "--preset", "smoke", "--output-root", str(tmp_path / "o"), "--data-dir", str(data)]
     process = subprocess.Popen(
-        [sys.executable, *command], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, *command],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that started the tests in the background has made them, and what they start, deaf to it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     process.stdout.readline()
     process.send_signal(signal.SIGINT)

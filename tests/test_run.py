@@ -1,8 +1,6 @@
 """What is refused before the DAG is built: nothing of it may touch the output root."""
 
-import contextlib
 import fcntl
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 
 from components.errors import DataRefused, InputError
 from pipeline.config import PipelineConfig, preset
-from pipeline.run import _heeding_interrupts, describe_failure, run_pipeline
+from pipeline.run import describe_failure, run_pipeline
 
 
 @pytest.fixture
@@ -62,14 +60,3 @@ def test_data_that_do_not_fit_together_are_refused_before_the_output_root_is_mad
 )
 def test_failure_is_told_in_the_words_that_help_with_its_exit_status(error, told):
     assert describe_failure(error) == told
-
-
-def test_interrupt_that_an_import_swallowed_is_raised_when_the_imports_are_done():
-    before = signal.getsignal(signal.SIGINT)
-    reached = []
-    with pytest.raises(KeyboardInterrupt), _heeding_interrupts():
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        reached.append("the rest of the imports")
-    assert reached
-    assert signal.getsignal(signal.SIGINT) is before
