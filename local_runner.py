@@ -28,7 +28,15 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--gate-severity", choices=("warning", "error"), default="error", help="from which the data gate refuses"
     )
-    return parser.parse_args(argv)
+    part = parser.add_argument_group("part of the pipeline, on the outputs of earlier runs")
+    part.add_argument("--from", dest="from_node", metavar="NODE", help="run this node and what depends on it")
+    part.add_argument("--to", dest="to_node", metavar="NODE", help="run this node and what it depends on")
+    part.add_argument("--only", dest="only_node", metavar="NODE", help="run this node alone")
+    parser.add_argument("--no-cache", action="store_true", help="run every node, even if nothing has changed")
+    arguments = parser.parse_args(argv)
+    if arguments.only_node and (arguments.from_node or arguments.to_node):
+        parser.error("--only names the one node to run: expected neither --from nor --to beside it")
+    return arguments
 
 
 def main(argv: list[str]) -> int:
@@ -36,6 +44,7 @@ def main(argv: list[str]) -> int:
     arguments = parse_arguments(argv)
     from components.errors import PipelineError
     from pipeline.config import preset
+    from pipeline.nodes import Selection
     from pipeline.run import run_pipeline
 
     try:
@@ -46,8 +55,11 @@ def main(argv: list[str]) -> int:
             output_root=arguments.output_root.resolve(),
             image_encoding=arguments.image_encoding,
             gate_severity=arguments.gate_severity,
+            enable_cache=not arguments.no_cache,
         )
-        return run_pipeline(config, Path(__file__).resolve().parent)
+        only = arguments.only_node
+        selection = Selection(from_node=only or arguments.from_node, to_node=only or arguments.to_node)
+        return run_pipeline(config, Path(__file__).resolve().parent, selection)
     except PipelineError as error:
         print(f"local_runner.py: {error}", file=sys.stderr)
         return error.exit_status

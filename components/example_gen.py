@@ -35,6 +35,8 @@ from components.splits import shard_ranges, split_indices, split_sizes
 from models.features import SPLITS, TEST, TRAIN, VAL
 
 _BLOCK = 1024
+# What takes no longer needs no progress.
+_QUIET_SECONDS = 2.0
 
 progress = logging.getLogger("progress")
 
@@ -128,7 +130,7 @@ def write_examples(
         _ = (
             root
             | "Shards" >> beam.Create(list(enumerate(shards)), reshuffle=len(shards) > 1)
-            | "WriteShard" >> beam.Map(_write, digests, time.monotonic())
+            | "WriteShard" >> beam.Map(_write, digests, [len(shard.indices) for shard in shards], time.monotonic())
         )
     digest = hashlib.sha256()
     for number in range(len(shards)):
@@ -152,12 +154,14 @@ def _split_shards(split, indices, labels, plain, image_shape, settings, folder) 
         )
 
 
-def _write(numbered: tuple[int, _Shard], digests: Path, started: float) -> None:
+def _write(numbered: tuple[int, _Shard], digests: Path, sizes: list[int], started: float) -> None:
     """Writes one shard; its digest goes to a file, because a Beam worker may be another process."""
     number, shard = numbered
     digest = write_shard(shard.path, _blocks(shard), shard.shard_format)
     (digests / str(number)).write_text(digest)
-    progress.info("%s shard %s, %.1f s", shard.split, shard.path.name, time.monotonic() - started)
+    if time.monotonic() - started > _QUIET_SECONDS:
+        written = sum(sizes[int(path.name)] for path in digests.iterdir())
+        progress.info("%s of %s examples written", f"{written:,}", f"{sum(sizes):,}")
 
 
 def _blocks(shard: _Shard) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -34,8 +34,13 @@ def code_digest(*modules: str, root: Path = ROOT) -> str:
     digest = hashlib.sha256(repr(library_versions()).encode())
     for module in sorted(imported_modules(modules, root)):
         digest.update(module.encode())
-        digest.update(_normalized(module_path(module, root)).encode())
+        digest.update(_normalized(module_path(module, root).read_bytes()).encode())
     return digest.hexdigest()
+
+
+def module_digest(module: str, root: Path = ROOT) -> str:
+    """Returns the SHA-256 (hexadecimal) of one module as `code_digest` sees it, without what it imports."""
+    return hashlib.sha256(_normalized(module_path(module, root).read_bytes()).encode()).hexdigest()
 
 
 def imported_modules(modules: tuple[str, ...], root: Path = ROOT) -> set[str]:
@@ -50,12 +55,7 @@ def imported_modules(modules: tuple[str, ...], root: Path = ROOT) -> set[str]:
         if path is None:
             continue
         found.add(module)
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.Import):
-                waiting.extend(alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                waiting.append(node.module)
-                waiting.extend(f"{node.module}.{alias.name}" for alias in node.names)
+        waiting.extend(_imports(path.read_bytes()))
     return found
 
 
@@ -76,9 +76,24 @@ def library_versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in _LIBRARIES}
 
 
-def _normalized(path: Path) -> str:
-    """Returns the syntax tree of a file as text, without comments and docstrings."""
-    tree = ast.parse(path.read_bytes())
+# By content: each node depends on many of the same modules, and parsing them again would take a second.
+@functools.cache
+def _imports(source: bytes) -> tuple[str, ...]:
+    """Returns the names that a module may import, those of what it takes from a module among them."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.extend(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+            names.extend(f"{node.module}.{alias.name}" for alias in node.names)
+    return tuple(names)
+
+
+@functools.cache
+def _normalized(source: bytes) -> str:
+    """Returns the syntax tree of a module as text, without comments and docstrings."""
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0] if node.body else None

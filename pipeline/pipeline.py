@@ -43,6 +43,7 @@ from models.features import TEST, TRAIN, VAL
 from pipeline.code_digest import ROOT, code_digest
 from pipeline.config import PipelineConfig
 from pipeline.evaluation import eval_config
+from pipeline.nodes import NODES
 
 FASHION_MNIST_SCHEMA = ROOT / "schema" / "fashion_mnist.pbtxt"
 
@@ -154,18 +155,6 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
         destination=str(config.serving_dir(dataset.name).resolve()),
         keep=config.kept_versions,
     ).with_id("Pusher")
-    sources = {
-        example_gen: "components.example_gen",
-        statistics_gen: "components.statistics_gen",
-        schema_gen: "components.schema_gen",
-        data_gate: "components.data_gate",
-        transform: "models.preprocessing",
-        trainer: "components.trainer",
-        canary: "components.canary",
-        predictor: "components.predictions",
-        evaluator: "components.evaluator",
-        pusher: "components.pusher",
-    }
     nodes = [
         example_gen,
         statistics_gen,
@@ -185,7 +174,7 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
     for node in nodes:
         if isinstance(node, BaseComponent):
             # TFX's cache key lacks the code of a component; a property of the execution is part of the key.
-            module = sources.get(node)
+            module = NODES[node.id]
             node.exec_properties["code_digest"] = code_digest(*([module] if module else []))
     return Pipeline(
         pipeline_name=pipeline_name(dataset),

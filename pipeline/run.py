@@ -18,16 +18,18 @@ from components.errors import InputError, PipelineError
 from pipeline.config import PipelineConfig
 from pipeline.console import Console
 from pipeline.locate_data import candidates, locate_data
+from pipeline.nodes import Selection
 
 NOT_BLESSED = 4
 
 
-def run_pipeline(config: PipelineConfig, root: Path) -> int:
-    """Runs the whole DAG and returns the exit status.
+def run_pipeline(config: PipelineConfig, root: Path, selection: Selection | None = None) -> int:
+    """Runs the DAG and returns the exit status.
 
     Args:
       config: the settings.
       root: the project's folder; `data/` is looked for there.
+      selection: the part of the DAG to run; the whole of it by default.
 
     Raises:
       InputError: data or output root cannot be used; nothing was run.
@@ -54,30 +56,56 @@ def run_pipeline(config: PipelineConfig, root: Path) -> int:
             ) from None
         with Console(run_dir / "log.txt") as console:
             console.line(f"run {run_id}: preset {config.preset}, seed {config.seed}, data {folder}")
-            return _run(config, dataset, run_id, run_dir, console, started)
+            return _run(config, dataset, root, selection, run_id, run_dir, console, started)
 
 
-def _run(config, dataset, run_id: str, run_dir: Path, console: Console, started: float) -> int:
+def _run(config, dataset, root: Path, selection, run_id: str, run_dir: Path, console: Console, started: float) -> int:
     console.start("imports")
     # TensorFlow and TFX take seconds to import, and --help or a wrong path must not wait for them. What they make stays
     # for good: without collecting garbage among it, importing takes a sixth less.
     gc.disable()
     from pipeline.pipeline import create_pipeline
+    from pipeline.provenance import collect
     from pipeline.runner import ReportingRunner
     from pipeline.summary import Outputs, summarize, write_summary
 
     gc.freeze()
     gc.enable()
     console.line(f"{'imports':<20} {'':<7} {time.monotonic() - started:7.1f} s")
-    runner = ReportingRunner(run_id, console.start, lambda result: console.end(result.id, result.state, result.seconds))
-    runner.run(create_pipeline(config, dataset))
-    outputs = Outputs(config.metadata_path, runner.results)
-    summary = summarize(config, run_id, time.monotonic() - started, runner.results, outputs)
-    write_summary(run_dir / "summary.json", summary)
-    failed = next((result for result in runner.results if result.state == "failed"), None)
-    if failed:
-        return _tell_failure(failed, run_dir, console)
-    return _tell_result(summary, run_dir, console)
+    provenance = collect(config, dataset, root)
+    runner = ReportingRunner(
+        run_id,
+        console.start,
+        lambda result: console.end(result.id, result.state, result.seconds, result.detail),
+        properties={"preset": config.preset, "seed": config.seed, **provenance},
+        selection=selection,
+    )
+    status, summary = None, {}
+    try:
+        runner.run(create_pipeline(config, dataset))
+        outputs = Outputs(config.metadata_path, runner.results)
+        summary = summarize(config, run_id, time.monotonic() - started, runner.results, outputs, provenance)
+        write_summary(run_dir / "summary.json", summary)
+        failed = next((result for result in runner.results if result.state == "failed"), None)
+        status = _tell_failure(failed, run_dir, console) if failed else _tell_result(summary, run_dir, console)
+    except InputError as error:
+        status = error.exit_status
+        raise
+    finally:
+        runner.close(status, {**outcome(summary), "wall_seconds": time.monotonic() - started})
+    return status
+
+
+def outcome(summary: dict) -> dict:
+    """Returns what of a summary is kept in ML Metadata with the run, so that a list of runs opens no other file."""
+    metrics = summary.get("metrics") or {}
+    return {
+        "test_accuracy": metrics.get("test_accuracy"),
+        "test_loss": metrics.get("test_loss"),
+        "blessed": summary.get("blessed"),
+        "pushed_model": summary.get("pushed_model"),
+        "nodes": summary.get("nodes"),
+    }
 
 
 def describe_failure(error: BaseException) -> tuple[str, int]:
@@ -102,12 +130,26 @@ def _tell_failure(failed, run_dir: Path, console: Console) -> int:
 def _tell_result(summary: dict, run_dir: Path, console: Console) -> int:
     metrics = summary["metrics"]
     console.line("")
-    console.line(f"test accuracy  {metrics['test_accuracy']:.4f}   loss {metrics['test_loss']:.4f}")
-    console.line(f"macro F1       {metrics['macro_f1']:.4f}   top 2 {metrics['top_2_accuracy']:.4f}")
-    word, verdict = summary["verdict"].split(": ", 1)
-    console.line(f"{word:<15}{verdict}")
-    if summary["blessed"]:
+    if metrics:
+        console.line(f"test accuracy  {metrics['test_accuracy']:.4f}   loss {metrics['test_loss']:.4f}")
+        console.line(f"macro F1       {metrics['macro_f1']:.4f}   top 2 {metrics['top_2_accuracy']:.4f}")
+        word, verdict = summary["verdict"].split(": ", 1)
+        console.line(f"{word:<15}{verdict}")
+    if summary["pushed_model"]:
         console.line(f"pushed to      {summary['pushed_model']}")
-    console.line(f"TensorBoard    {summary['tensorboard']}")
+    if summary["tensorboard"]:
+        console.line(f"TensorBoard    {summary['tensorboard']}")
     console.line(f"summary        {run_dir / 'summary.json'} ({summary['wall_seconds']:.0f} s)")
-    return 0 if summary["blessed"] else NOT_BLESSED
+    return exit_status(summary)
+
+
+def exit_status(summary: dict) -> int:
+    """Returns the exit status of a run in which no node failed.
+
+    Part of the DAG may hold no Evaluator; then the status is 4 only when the Pusher was to push and the model was not
+    blessed by the earlier run.
+    """
+    states = {node["id"]: node["state"] for node in summary["nodes"]}
+    refused = summary["blessed"] is False
+    unpushed = states.get("Pusher") in ("ran", "cached") and summary["pushed_model"] is None
+    return NOT_BLESSED if refused or unpushed else 0

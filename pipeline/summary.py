@@ -47,6 +47,7 @@ def summarize(
     wall_seconds: float,
     results: list[NodeResult],
     outputs: Outputs,
+    provenance: dict,
 ) -> dict:
     """Returns the content of `summary.json`; what a failed run did not reach is None."""
     examples = outputs.get("ExampleGen", "examples")
@@ -77,6 +78,7 @@ def summarize(
             "splits": json.loads(_text(examples, "counts")) if examples else None,
         },
         "environment": environment(),
+        "provenance": provenance,
     }
 
 

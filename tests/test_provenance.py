@@ -1,0 +1,109 @@
+"""What a run was made of, and the part of the DAG that it takes."""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.dataset import inspect_dataset
+from components.errors import InputError
+from pipeline.config import preset
+from pipeline.nodes import NODES, Selection
+from pipeline.provenance import collect, describe_code, describe_revision
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "a.py").write_text("A = 1\n")
+    git(tmp_path, "add", "a.py")
+    git(tmp_path, "commit", "--quiet", "-m", "first")
+    return tmp_path
+
+
+@pytest.fixture
+def dataset(idx_folder):
+    images, labels = np.zeros((4, 5, 5), np.uint8), np.array([0, 1, 0, 1], np.uint8)
+    return inspect_dataset(idx_folder(images, labels, images, labels))
+
+
+def test_revision_of_a_clean_tree(repository):
+    assert describe_revision(repository) == {"revision": git(repository, "rev-parse", "HEAD"), "clean": True}
+
+
+@pytest.mark.parametrize("name", ["a.py", "new.py"])
+def test_edited_and_new_files_make_the_tree_unclean(repository, name):
+    (repository / name).write_text("B = 2\n")
+    assert describe_revision(repository)["clean"] is False
+
+
+def test_folder_that_is_no_working_tree_has_no_revision(tmp_path, repository):
+    inside = repository / "copy"
+    inside.mkdir()
+    assert describe_revision(inside) is None
+    assert describe_revision(tmp_path / "nowhere") is None
+
+
+def test_provenance_is_json_with_every_setting_and_the_data(dataset, tmp_path):
+    config = preset("smoke", seed=7, output_root=tmp_path)
+    found = json.loads(json.dumps(collect(config, dataset, tmp_path)))
+    assert found["settings"]["seed"] == 7
+    assert found["settings"]["training"]["network"]["widths"] == [16, 32]
+    assert found["settings"]["output_root"] == str(tmp_path)
+    assert found["data"]["digest"] == dataset.digest
+    assert found["git"] is None
+    assert found["packages"]["tfx"] == "1.21.0"
+    assert found["machine"]["cores"] >= 1
+
+
+def test_code_is_told_by_module_and_a_comment_changes_nothing(tmp_path):
+    for module in NODES.values():
+        if module:
+            path = tmp_path.joinpath(*module.split(".")).with_suffix(".py")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("A = 1\n")
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "pipeline.py").write_text("from components import trainer\n")
+    (tmp_path / "components" / "trainer.py").write_text("from models import network\n")
+    network = tmp_path / "models" / "network.py"
+    network.write_text("A = 1\n")
+    before = describe_code(tmp_path)
+    network.write_text('"""Said."""\nA = 1  # said\n')
+    commented = describe_code(tmp_path)
+    network.write_text("A = 2\n")
+    after = describe_code(tmp_path)
+
+    assert before["nodes"]["Trainer"] == ["components.trainer", "models.network"]
+    assert before["nodes"]["Evaluator"] == ["components.evaluator"]
+    assert commented == before
+    assert {name for name in before["modules"] if before["modules"][name] != after["modules"][name]} == {
+        "models.network"
+    }
+    assert before["digest"] != after["digest"]
+    assert len(bytes.fromhex(before["modules"]["models.network"])) == hashlib.sha256().digest_size
+
+
+def test_unknown_node_names_the_nodes_there_are():
+    with pytest.raises(InputError, match=r"^node Traner: expected .* \(ExampleGen, StatisticsGen, .*, Pusher\)\.$"):
+        Selection(from_node="Traner")
+
+
+def test_selection_is_true_where_it_leaves_something_out():
+    assert not Selection()
+    assert str(Selection(from_node="Trainer", to_node="Evaluator")) == "--from Trainer --to Evaluator"
+
+
+def test_table_of_nodes_names_those_of_the_pipeline(dataset, tmp_path):
+    from pipeline.pipeline import create_pipeline
+
+    pipeline = create_pipeline(preset("smoke", output_root=tmp_path), dataset)
+    assert {node.id for node in pipeline.components} == set(NODES)
+    assert list(tmp_path.glob("*.db")) == []
