@@ -28,6 +28,7 @@ RUNTIME = [
     # tensorflow_hub imports pkg_resources, which setuptools 82 removed.
     "setuptools>=70.1,<82",
     "pillow",
+    "scipy",
     "matplotlib",
     # The runtime of the portable model, independent of TensorFlow.
     "ai-edge-litert",

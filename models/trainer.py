@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.augment import augment
+from models.calibration import fit_temperature, scale_logits
 from models.checkpoint import Checkpoint
 from models.config import TrainingConfig
 from models.export import export_model
@@ -102,8 +103,8 @@ def train_model(
       checkpoint_path: file that an interrupted training is taken up from; gone when it is complete.
 
     Returns:
-      The model with the weights of its best epoch on `val`, and a report: `epochs` run, `best_epoch` and its
-      `val_accuracy`, `parameters`, `multiply_adds` for an image, `examples_per_second` of training, and `history`, a
+      The model with the weights of its best epoch on `val`, calibrated there, and a report: `epochs` run,
+      `best_epoch` and its `val_accuracy`, `temperature` that the logits were divided by, `parameters`, `multiply_adds` for an image, `examples_per_second` of training, and `history`, a
       dictionary for each epoch that this process ran.
 
     Raises:
@@ -139,16 +140,27 @@ def train_model(
             checkpoint,
         ],
     )
+    logits, labels = _answers(model, val)
+    temperature = fit_temperature(logits, labels)
+    scale_logits(model.get_layer("head"), temperature)
     checkpoint.delete()
     return model, {
         "epochs": telling.epoch + 1,
         "best_epoch": stopping.best_epoch + 1,
         "val_accuracy": float(stopping.best),
+        "temperature": round(temperature, 4),
         "parameters": model.count_params(),
         "multiply_adds": multiply_adds(model),
         "examples_per_second": round(telling.examples_per_second, 1),
         "history": telling.history,
     }
+
+
+def _answers(model: keras.Model, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the model's logits, float32 [size, classes], and the labels, int64 [size]."""
+    answers = [(model(images), labels) for images, labels in evaluation_batches(split, batch_size=500)]
+    logits, labels = zip(*answers, strict=True)
+    return np.concatenate(logits), np.concatenate(labels)
 
 
 def compile_model(
