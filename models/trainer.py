@@ -103,9 +103,9 @@ def train_model(
       checkpoint_path: file that an interrupted training is taken up from; gone when it is complete.
 
     Returns:
-      The model with the weights of its best epoch on `val`, calibrated there, and a report: `epochs` run,
-      `best_epoch` and its `val_accuracy`, `temperature` that the logits were divided by, `parameters`, `multiply_adds` for an image, `examples_per_second` of training, and `history`, a
-      dictionary for each epoch that this process ran.
+      The model with the weights of its best epoch on `val`, calibrated there, and a report: `epochs` run, `best_epoch`
+      and its `val_accuracy`, `temperature` that the logits were divided by, `parameters`, `multiply_adds` for an
+      image, `examples_per_second` of training, and `history`, a dict for each epoch that this process ran.
 
     Raises:
       TrainingDivergedError: the loss became NaN or infinite.
