@@ -45,6 +45,11 @@ def _training(artifacts: dict[str, _Properties]) -> str:
     return f"{training['val_accuracy']:.2%} validation, {training['epochs']} epochs".replace("%", " %")
 
 
+def _canary(artifacts: dict[str, _Properties]) -> str:
+    measured = json.loads(artifacts["blessing"]["measured"])
+    return f"served {measured['examples']:,} images, {measured['litert_disagreements']} otherwise by LiteRT"
+
+
 def _predictions(artifacts: dict[str, _Properties]) -> str:
     return f"{artifacts['predictions']['examples']:,} predictions"
 
@@ -69,6 +74,7 @@ _TELLERS = {
     "AcceptedData": _resolved,
     "DataGate": _data_gate,
     "Trainer": _training,
+    "Canary": _canary,
     "Predictor": _predictions,
     "BlessedModel": _resolved,
     "Evaluator": _evaluation,

@@ -22,6 +22,11 @@ from pipeline.details import describe
             {"model_run": {"training": '{"val_accuracy": 0.92459, "epochs": 8}'}},
             "92.46 % validation, 8 epochs",
         ),
+        (
+            "Canary",
+            {"blessing": {"measured": '{"examples": 10000, "litert_disagreements": 2}'}},
+            "served 10,000 images, 2 otherwise by LiteRT",
+        ),
         ("Predictor", {"predictions": {"examples": 10000}}, "10,000 predictions"),
         ("Evaluator", {"blessing": {"blessed": 1}, "evaluation": {"test_accuracy": 0.9246}}, "blessed, 92.46 % test"),
         ("Evaluator", {"blessing": {"blessed": 0}, "evaluation": {"test_accuracy": 0.1}}, "not blessed, 10.00 % test"),
