@@ -45,7 +45,7 @@ def usual_batches(files: list[str]) -> tf.data.Dataset:
 def benchmark(repeats: int) -> str:
     """Returns the section's text."""
     with tempfile.TemporaryDirectory() as scratch:
-        folders = _write_records(Path(scratch))
+        folders = write_records(Path(scratch))
         files = sorted(str(path) for path in folders["train"].iterdir())
         cached = open_split(files, image_shape=_SHAPE, cache_mib=2048)
         return "\n\n".join(
@@ -53,7 +53,8 @@ def benchmark(repeats: int) -> str:
         )
 
 
-def _write_records(folder: Path) -> dict[str, Path]:
+def write_records(folder: Path) -> dict[str, Path]:
+    """Writes the real images as shards of each split below `folder` and returns the folder of each."""
     folders = {split: folder / split for split in SPLITS}
     settings = SplitSettings(
         sizes=(None, 5_000, None), shards=(4, 1, 2), seed=0, stratified=True, encoding="tensor", compression=""
