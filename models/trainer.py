@@ -15,6 +15,7 @@ from models.calibration import fit_temperature, scale_logits
 from models.checkpoint import Checkpoint
 from models.config import TrainingConfig
 from models.export import export_model
+from models.graph_summary import write_graph
 from models.images import with_channels
 from models.input_pipeline import (
     Split,
@@ -126,6 +127,7 @@ def train_model(
         first_epoch + 1,
     )
     telling = Progress(config.epochs, train.size)
+    write_graph(model, log_dir / "train")
     model.fit(
         augmented_batches(train, config, class_count=class_count, seed=seed, first_epoch=first_epoch),
         initial_epoch=first_epoch,
@@ -136,7 +138,7 @@ def train_model(
         shuffle=False,
         callbacks=[
             telling,
-            keras.callbacks.TensorBoard(str(log_dir), write_graph=True, profile_batch=0),
+            keras.callbacks.TensorBoard(str(log_dir), write_graph=False, profile_batch=0),
             StepProfiler(str(log_dir / "train"), first_step=5, steps=10),
             stopping,
             checkpoint,

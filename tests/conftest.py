@@ -5,7 +5,9 @@ Nothing here imports TensorFlow at the top, so that the tests of the parsers sta
 
 import gzip
 import struct
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -73,3 +75,23 @@ def fashion_labels(fashion_mnist: Path) -> np.ndarray:
     """Their labels: uint8 [400]."""
     with gzip.open(fashion_mnist / "train-labels-idx1-ubyte.gz") as stream:
         return np.frombuffer(stream.read(8 + 400)[8:], np.uint8)
+
+
+@pytest.fixture(scope="session")
+def smoke_output(fashion_mnist: Path, tmp_path_factory) -> Path:
+    """The output root of a finished smoke run, for what only reads one."""
+    output = tmp_path_factory.mktemp("smoke") / "output"
+    where = ["--output-root", str(output), "--data-dir", str(fashion_mnist)]
+    command = [sys.executable, "local_runner.py", "--preset", "smoke", *where]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return output
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator:
+    """A headless Chromium of playwright's."""
+    from scripts.screenshots import chromium
+
+    with chromium() as browser:
+        yield browser
