@@ -321,21 +321,28 @@ def test_model_below_threshold_is_not_pushed_and_ends_4(second_run, project, dat
     assert folder_content(second_run.output / "serving") == before
 
 
-def test_killed_run_leaves_nothing_running_and_the_next_one_finishes(project, data, tmp_path):
+def test_run_killed_while_training_resumes_and_ends_with_the_weights_of_an_unbroken_one(
+    first_run, project, data, tmp_path
+):
     output = tmp_path / "output"
     command = ["local_runner.py", "--preset", "smoke", "--output-root", str(output), "--data-dir", str(data)]
     killed = subprocess.Popen([sys.executable, *command], cwd=project, stdout=subprocess.PIPE, text=True)
-    for line in killed.stdout:
-        if line.startswith("Transform"):
-            break
-    time.sleep(1)
+    while not list(output.glob("checkpoints/*[0-9a-f].npz")):
+        assert killed.poll() is None
+        time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     again = run_smoke(output, data, project)
     assert again.status == 0, again
-    assert again.states["StatisticsGen"] == "cached"
+    assert again.states["Transform"] == "cached"
     assert again.states["Trainer"] == "ran"
+    assert len(again.summary["training"]["history"]) < again.summary["training"]["epochs"] == 4
+    assert not list(output.glob("checkpoints/*"))
     assert not _states_in_metadata(output) & {"NEW", "RUNNING"}
+    (weights,), (unbroken,) = (
+        list(Path(run.summary["pushed_model"]).glob("variables/variables.data*")) for run in (again, first_run)
+    )
+    assert weights.read_bytes() == unbroken.read_bytes()
 
 
 def test_second_run_at_once_on_one_output_root_is_refused(project, data, tmp_path):
