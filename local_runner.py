@@ -33,6 +33,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     part.add_argument("--to", dest="to_node", metavar="NODE", help="run this node and what it depends on")
     part.add_argument("--only", dest="only_node", metavar="NODE", help="run this node alone")
     parser.add_argument("--no-cache", action="store_true", help="run every node, even if nothing has changed")
+    parser.add_argument("--dry-run", action="store_true", help="tell what would run, what is cached, and why")
     arguments = parser.parse_args(argv)
     if arguments.only_node and (arguments.from_node or arguments.to_node):
         parser.error("--only names the one node to run: expected neither --from nor --to beside it")
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> int:
     from components.errors import PipelineError
     from pipeline.config import preset
     from pipeline.nodes import Selection
-    from pipeline.run import run_pipeline
+    from pipeline.run import run_pipeline, tell_plan
 
     try:
         config = preset(
@@ -59,7 +60,8 @@ def main(argv: list[str]) -> int:
         )
         only = arguments.only_node
         selection = Selection(from_node=only or arguments.from_node, to_node=only or arguments.to_node)
-        return run_pipeline(config, Path(__file__).resolve().parent, selection)
+        start = tell_plan if arguments.dry_run else run_pipeline
+        return start(config, Path(__file__).resolve().parent, selection)
     except PipelineError as error:
         print(f"local_runner.py: {error}", file=sys.stderr)
         return error.exit_status

@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("components", "models", "pipeline")
-_LIBRARIES = (
+LIBRARIES = (
     "tfx",
     "tensorflow",
     "keras",
@@ -73,7 +73,7 @@ def module_path(module: str, root: Path = ROOT) -> Path | None:
 @functools.cache
 def library_versions() -> dict[str, str]:
     """Returns the installed versions of the libraries whose code decides what a node makes."""
-    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 # By content: each node depends on many of the same modules, and parsing them again would take a second.

@@ -9,6 +9,7 @@ import datetime
 import fcntl
 import gc
 import re
+import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -57,6 +58,24 @@ def run_pipeline(config: PipelineConfig, root: Path, selection: Selection | None
         with Console(run_dir / "log.txt") as console:
             console.line(f"run {run_id}: preset {config.preset}, seed {config.seed}, data {folder}")
             return _run(config, dataset, root, selection, run_id, run_dir, console, started)
+
+
+def tell_plan(config: PipelineConfig, root: Path, selection: Selection | None = None) -> int:
+    """Prints what a run would do, node by node, and why; changes nothing. Returns the exit status 0.
+
+    Raises:
+      InputError: data or database cannot be used.
+    """
+    dataset = inspect_dataset(locate_data(config.data_dir, candidates(root, Path.home())))
+    with tempfile.TemporaryDirectory() as folder, Console(Path(folder, "log.txt")) as console:
+        console.start("imports")
+        from pipeline.dry_run import foresee
+        from pipeline.provenance import collect
+
+        properties = {"preset": config.preset, "seed": config.seed, **collect(config, dataset, root)}
+        for forecast in foresee(config, dataset, properties, selection):
+            console.line(f"{forecast.id:<20} {forecast.state:<9}  {forecast.reason}")
+    return 0
 
 
 def _run(config, dataset, root: Path, selection, run_id: str, run_dir: Path, console: Console, started: float) -> int:

@@ -25,7 +25,7 @@ from pipeline.nodes import Selection
 from pipeline.run_record import close_abandoned_records, close_record, open_record
 
 _Execution = metadata_store_pb2.Execution
-_RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
+RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 _STATES = {_Execution.COMPLETE: "ran", _Execution.CACHED: "cached"}
 
 
@@ -185,16 +185,16 @@ def _node_state(connection, node_id: str, execution_id: int | None) -> tuple[str
         with metadata.Metadata(connection) as handle:
             (execution,) = handle.store.get_executions_by_id([execution_id])
             (kind,) = handle.store.get_execution_types_by_id([execution.type_id])
-            resolved_as_before = kind.name == _RESOLVER and _resolved_as_before(handle, execution)
+            as_before = kind.name == RESOLVER and resolved_as_before(handle, execution)
         if execution.last_known_state in _STATES:
-            return "cached" if resolved_as_before else _STATES[execution.last_known_state], None
+            return "cached" if as_before else _STATES[execution.last_known_state], None
     found = "no execution" if execution is None else _Execution.State.Name(execution.last_known_state)
     return "failed", NodeFailedError(
         f"{node_id}: expected state COMPLETE or CACHED in ML Metadata, found {found}; its inputs could not be resolved."
     )
 
 
-def _resolved_as_before(handle, execution) -> bool:
+def resolved_as_before(handle, execution) -> bool:
     """Says whether a resolver chose what it chose the last time; it makes nothing itself, so nothing changed then."""
     (node,) = [
         context

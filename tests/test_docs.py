@@ -57,10 +57,12 @@ def test_annotated_tree_names_files_that_exist_and_all_modules():
     modules = set(re.findall(r"\w+\.py", tree))
     for folder in ("pipeline", "components", "models"):
         assert folder + "/" in tree
-        for path in (ROOT / folder).glob("*.py"):
-            assert path.name in modules or path.name == "__init__.py", f"{path} is not in the README's tree"
+        for path in (ROOT / folder).rglob("*.py"):
+            assert path.name in modules or path.name in ("__init__.py", "__main__.py"), (
+                f"{path} is not in the README's tree"
+            )
     existing = {
-        path.name for folder in ("pipeline", "components", "models", "tests") for path in ROOT.glob(f"{folder}/*")
+        path.name for folder in ("pipeline", "components", "models", "tests") for path in ROOT.glob(f"{folder}/**/*")
     }
     assert modules - existing == {"local_runner.py"}
 

@@ -1,0 +1,114 @@
+"""Answers from ML Metadata on the command line: python -m pipeline.metadata COMMAND.
+
+Read-only but for `gc --delete`, and safe while a run goes on.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from components.errors import InputError
+from pipeline.metadata import differences, garbage, lineage, names, runs, show, why
+from pipeline.metadata.store import Store
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command and returns the exit status: 0, or 2 for what cannot be answered."""
+    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    try:
+        print(arguments.answer(arguments, Store(arguments.output_root / "metadata.db")), flush=True)
+    except InputError as error:
+        print(f"pipeline.metadata: {error}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        # The reader has seen enough; Python would complain again when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """Parses the command line."""
+    everywhere = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    everywhere.add_argument("--output-root", type=Path, default=Path("output"), help="of the runs (output/)")
+    everywhere.add_argument("--json", action="store_true", help="print JSON")
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.metadata",
+        description="Answers from ML Metadata: what happened in a run, where a model comes from, why a node ran.",
+        epilog="RUN is 'latest', a run's id, or the beginning of one. ARTIFACT is a8, a path, or a served version.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, answer, told: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, parents=[everywhere], help=told, description=told, allow_abbrev=False)
+        command.set_defaults(answer=answer)
+        return command
+
+    add("runs", _runs, "list the runs, the latest first")
+    command = add("show", _show, "all about a run, an artifact (a8) or an execution (e8)")
+    command.add_argument("subject", metavar="RUN|ARTIFACT|EXECUTION")
+    command = add("lineage", _lineage, "what an artifact was made of, or what was made of it")
+    command.add_argument(
+        "artifact", metavar="ARTIFACT|MODEL", help="a8, a path, a served version, or a run for its model"
+    )
+    way = command.add_mutually_exclusive_group()
+    way.add_argument("--up", dest="down", action="store_false", help="to data, code and settings (default)")
+    way.add_argument("--down", dest="down", action="store_true", help="to everything that was made of it")
+    command.set_defaults(down=False)
+    command.add_argument("--format", choices=("tree", "dot", "mermaid", "json"), default="tree", help="of the graph")
+    command = add("diff", _diff, "two runs side by side, what differs of them")
+    command.add_argument("first", metavar="RUN")
+    command.add_argument("second", metavar="RUN")
+    command.add_argument("--all", action="store_true", help="what is equal as well")
+    command = add("why", _why, "why a node ran or was cached")
+    command.add_argument("node", metavar="NODE")
+    command.add_argument("run", metavar="RUN", nargs="?", default="latest", help="default: the latest")
+    command = add("gc", _gc, "list what could go: orphans, outputs of failures, and what is superseded")
+    command.add_argument("--keep", type=int, default=5, metavar="N", help="keep all of the latest N runs (5)")
+    command.add_argument("--delete", action="store_true", help="delete it; without, nothing changes")
+    return parser.parse_args(argv)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2)
+
+
+def _runs(arguments: argparse.Namespace, store: Store) -> str:
+    found = runs.list_runs(store)
+    return _json(found) if arguments.json else runs.render(found)
+
+
+def _show(arguments: argparse.Namespace, store: Store) -> str:
+    found = show.show(store, names.find(store, arguments.subject))
+    return _json(found) if arguments.json else show.render(found)
+
+
+def _lineage(arguments: argparse.Namespace, store: Store) -> str:
+    graph = lineage.trace(store, names.find_artifact(store, arguments.artifact), down=arguments.down)
+    form = "json" if arguments.json else arguments.format
+    return _json(lineage.as_json(store, graph)) if form == "json" else lineage.RENDERERS[form](store, graph)
+
+
+def _diff(arguments: argparse.Namespace, store: Store) -> str:
+    first, second = (store.find_run(text) for text in (arguments.first, arguments.second))
+    rows = differences.compare(store, first, second, everything=arguments.all)
+    if arguments.json:
+        return _json({"first": first.id, "second": second.id, "differences": rows})
+    return differences.render(rows, first, second)
+
+
+def _why(arguments: argparse.Namespace, store: Store) -> str:
+    found = why.explain(store, arguments.node, store.find_run(arguments.run))
+    return _json(found) if arguments.json else why.render(found)
+
+
+def _gc(arguments: argparse.Namespace, store: Store) -> str:
+    if arguments.keep < 0:
+        raise InputError(f"--keep: expected 0 or more runs, found {arguments.keep}.")
+    plan = garbage.find(store, arguments.output_root, keep=arguments.keep)
+    if arguments.delete:
+        # What the lock guards may have changed while it was waited for.
+        plan = garbage.delete(arguments.output_root, keep=arguments.keep)
+    return _json(plan) if arguments.json else garbage.render(plan, deleted=arguments.delete)

@@ -1,0 +1,261 @@
+"""`lineage`: what an artifact was made of, back to data, code and settings; or what was made of it.
+
+A model that the Evaluator compared with and statistics that the gate compared with are shown and not followed: they
+judge what is made, they are no part of it.
+"""
+
+import dataclasses
+import json
+
+from pipeline.metadata.show import name_execution
+from pipeline.metadata.store import Artifact, Store, is_resolver
+from pipeline.metadata.text import flatten, shorten
+
+_SHOWN = {
+    "Examples": ("digest", "counts"),
+    "ModelRun": ("val_accuracy",),
+    "ModelEvaluation": ("test_accuracy",),
+    "ModelBlessing": ("blessed",),
+    "DataBlessing": ("blessed",),
+    "PushedModel": ("pushed_version",),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Edge:
+    """One event: artifact and execution, the input's or output's key, and whether it was only compared with."""
+
+    artifact: int
+    execution: int
+    key: str
+    is_input: bool
+    compared: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lineage:
+    """The part of the graph that an artifact leads to; edges lie in the order of their discovery."""
+
+    root: int
+    down: bool
+    edges: list[Edge]
+
+
+def trace(store: Store, artifact: Artifact, *, down: bool) -> Lineage:
+    """Returns everything that `artifact` was made of, or, `down`, that was made of it."""
+    chosen = {
+        (execution.run, number)
+        for execution in store.executions.values()
+        if is_resolver(execution)
+        for key, number in store.outputs.get(execution.id, ())
+        if key != "candidate"
+    }
+    edges: list[Edge] = []
+    seen_artifacts, seen_executions = {artifact.id}, set()
+    waiting = [artifact.id]
+    while waiting:
+        number = waiting.pop()
+        steps = _readers(store, number, chosen) if down else _makers(store, number)
+        for step in steps:
+            edges.append(step)
+            if step.compared or step.execution in seen_executions:
+                continue
+            seen_executions.add(step.execution)
+            further = _made(store, step.execution) if down else _read(store, step.execution, chosen)
+            for edge in further:
+                edges.append(edge)
+                if not edge.compared and edge.artifact not in seen_artifacts:
+                    seen_artifacts.add(edge.artifact)
+                    waiting.append(edge.artifact)
+    return Lineage(root=artifact.id, down=down, edges=edges)
+
+
+def _makers(store: Store, artifact: int) -> list[Edge]:
+    execution = store.producers.get(artifact)
+    if execution is None:
+        return []
+    return [edge for edge in _made(store, execution) if edge.artifact == artifact]
+
+
+def _made(store: Store, execution: int) -> list[Edge]:
+    return [
+        Edge(artifact=number, execution=execution, key=key, is_input=False)
+        for key, number in store.outputs.get(execution, ())
+    ]
+
+
+def _read(store: Store, execution: int, chosen: set) -> list[Edge]:
+    run = store.executions[execution].run
+    return [
+        Edge(artifact=number, execution=execution, key=key, is_input=True, compared=(run, number) in chosen)
+        for key, number in store.inputs.get(execution, ())
+    ]
+
+
+def _readers(store: Store, artifact: int, chosen: set) -> list[Edge]:
+    readers = dict.fromkeys(store.consumers.get(artifact, ()))
+    return [edge for reader in readers for edge in _read(store, reader, chosen) if edge.artifact == artifact]
+
+
+def _describe_artifact(store: Store, number: int) -> str:
+    artifact = store.artifacts[number]
+    properties = store.properties("Artifact", number)
+    shown = [
+        f"{name} {shorten(properties[name], 70)}" for name in _SHOWN.get(artifact.type, ()) if properties.get(name)
+    ]
+    return ", ".join([f"a{number} {artifact.type}", *shown])
+
+
+def as_tree(store: Store, graph: Lineage) -> str:
+    """Returns the graph as a tree for a terminal; what stands above already is not followed again."""
+    lines = [f"{_describe_artifact(store, graph.root)}  {store.artifacts[graph.root].uri}"]
+    by_artifact: dict[int, list[Edge]] = {}
+    by_execution: dict[int, list[Edge]] = {}
+    for edge in graph.edges:
+        towards = by_artifact if edge.is_input == graph.down else by_execution
+        towards.setdefault(edge.artifact if towards is by_artifact else edge.execution, []).append(edge)
+    seen: set[str] = set()
+
+    def artifacts(number: int, indent: str) -> None:
+        edges = by_artifact.get(number, [])
+        for position, edge in enumerate(edges):
+            executions(edge, indent, position == len(edges) - 1)
+
+    def executions(edge: Edge, indent: str, last: bool) -> None:
+        execution = store.executions[edge.execution]
+        name = f"e{execution.id}"
+        label = f"{name_execution(execution)}, {execution.state} in run {execution.run}"
+        label += f", as {edge.key}" if graph.down else ""
+        note = " (compared with)" if edge.compared else " (above)" if name in seen else ""
+        lines.append(f"{indent}{'└─ ' if last else '├─ '}{label}{note}")
+        if note:
+            return
+        seen.add(name)
+        deeper = indent + ("   " if last else "│  ")
+        below = by_execution.get(execution.id, [])
+        if not graph.down:
+            rule = "│  " if below else "   "
+            lines.extend(f"{deeper}{rule}{text}" for text in _settings(store, execution.id))
+        for position, step in enumerate(below):
+            end = position == len(below) - 1
+            known = f"a{step.artifact}"
+            note = " (compared with)" if step.compared else " (above)" if known in seen else ""
+            lines.append(
+                f"{deeper}{'└─ ' if end else '├─ '}{step.key}: {_describe_artifact(store, step.artifact)}{note}"
+            )
+            if not note:
+                seen.add(known)
+                artifacts(step.artifact, deeper + ("   " if end else "│  "))
+
+    artifacts(graph.root, "")
+    return "\n".join([*lines, *_runs_settings(store, graph)])
+
+
+def _settings(store: Store, execution: int) -> list[str]:
+    """Returns a line for each property of an execution, those kept as JSON taken apart."""
+    found = {}
+    for name, value in store.properties("Execution", execution).items():
+        try:
+            found |= flatten(json.loads(value) if isinstance(value, str) and value[:1] == "{" else value, name)
+        except ValueError:
+            found[name] = value
+    return [f"{name} = {shorten(value, 80)}" for name, value in sorted(found.items())]
+
+
+def _runs_settings(store: Store, graph: Lineage) -> list[str]:
+    """Returns what the runs were made of in which the nodes ran: revision, data, code and every setting."""
+    if graph.down:
+        return []
+    ran = dict.fromkeys(store.executions[edge.execution].run for edge in graph.edges)
+    lines = []
+    for run in store.runs(bulky=True):
+        if run.id in ran and run.properties:
+            kept = run.properties
+            parts = {"git": kept.get("git"), "data": kept.get("data"), "settings": kept.get("settings")}
+            lines += ["", f"run {run.id}", f"  code = {kept.get('code', {}).get('digest')}"]
+            lines += [f"  {name} = {shorten(value, 100)}" for name, value in flatten(parts).items()]
+    return lines
+
+
+def as_json(store: Store, graph: Lineage) -> dict:
+    """Returns the graph with every property of its artifacts and executions, and what the runs were made of."""
+    artifacts = dict.fromkeys([graph.root, *(edge.artifact for edge in graph.edges)])
+    executions = dict.fromkeys(edge.execution for edge in graph.edges)
+    runs = {store.executions[number].run for number in executions}
+    return {
+        "root": f"a{graph.root}",
+        "direction": "down" if graph.down else "up",
+        "artifacts": [
+            {
+                "id": f"a{number}",
+                "type": store.artifacts[number].type,
+                "uri": store.artifacts[number].uri,
+                "properties": store.properties("Artifact", number),
+            }
+            for number in artifacts
+        ],
+        "executions": [
+            {
+                "id": f"e{number}",
+                "node": store.executions[number].node,
+                "run": store.executions[number].run,
+                "state": store.executions[number].state,
+                "properties": store.properties("Execution", number),
+            }
+            for number in executions
+        ],
+        "edges": [
+            {
+                "from": source,
+                "to": target,
+                "key": edge.key,
+                "compared": edge.compared,
+            }
+            for source, target, edge in _arrows(graph)
+        ],
+        "runs": {run.id: run.properties for run in store.runs(bulky=True) if run.id in runs},
+    }
+
+
+def as_dot(store: Store, graph: Lineage) -> str:
+    """Returns the graph for Graphviz: artifacts as boxes, executions as ellipses."""
+    lines = ["digraph lineage {", "  rankdir=LR;"]
+    for name, label, is_artifact in _labels(store, graph):
+        lines.append(f"  {name} [shape={'box' if is_artifact else 'ellipse'}, label={json.dumps(label)}];")
+    for source, target, edge in _arrows(graph):
+        style = ", style=dashed" if edge.compared else ""
+        lines.append(f"  {source} -> {target} [label={json.dumps(edge.key)}{style}];")
+    return "\n".join([*lines, "}"])
+
+
+def as_mermaid(store: Store, graph: Lineage) -> str:
+    """Returns the graph for Mermaid, as README files render it."""
+    lines = ["flowchart LR"]
+    for name, label, is_artifact in _labels(store, graph):
+        quoted = json.dumps(label.replace('"', "'"), ensure_ascii=False)
+        lines.append(f"    {name}[{quoted}]" if is_artifact else f"    {name}([{quoted}])")
+    for source, target, edge in _arrows(graph):
+        lines.append(f"    {source} {'-.->' if edge.compared else '-->'}|{edge.key}| {target}")
+    return "\n".join(lines)
+
+
+def _labels(store: Store, graph: Lineage) -> list[tuple[str, str, bool]]:
+    artifacts = dict.fromkeys([graph.root, *(edge.artifact for edge in graph.edges)])
+    executions = dict.fromkeys(edge.execution for edge in graph.edges)
+    return [
+        *((f"a{number}", _describe_artifact(store, number), True) for number in artifacts),
+        *((f"e{number}", name_execution(store.executions[number]), False) for number in executions),
+    ]
+
+
+def _arrows(graph: Lineage) -> list[tuple[str, str, Edge]]:
+    """Returns each edge once, from what was there first to what came of it."""
+    found = {}
+    for edge in graph.edges:
+        ends = (f"a{edge.artifact}", f"e{edge.execution}")
+        source, target = ends if edge.is_input else ends[::-1]
+        found[source, target, edge.key] = edge
+    return [(source, target, edge) for (source, target, _), edge in found.items()]
+
+
+RENDERERS = {"tree": as_tree, "dot": as_dot, "mermaid": as_mermaid}

@@ -1,0 +1,131 @@
+"""`show`: everything that is known of one run, artifact or execution."""
+
+from pathlib import Path
+
+from pipeline.metadata import runs
+from pipeline.metadata.store import Artifact, Execution, Run, Store
+from pipeline.metadata.text import duration, flatten, shorten, size, table, when
+
+
+def show(store: Store, found: Run | Artifact | Execution) -> dict:
+    """Returns what is known, as values for JSON."""
+    if isinstance(found, Run):
+        return show_run(store, found)
+    return show_artifact(store, found) if isinstance(found, Artifact) else show_execution(store, found)
+
+
+def show_run(store: Store, run: Run) -> dict:
+    """Returns a run's line of the table, what it was made of, and its executions with what they put out."""
+    kept = {name: value for name, value in run.properties.items() if name not in ("code", "packages", "nodes")}
+    return {
+        "run": runs.describe(store, run),
+        "properties": kept,
+        "code": run.properties.get("code", {}).get("digest"),
+        "packages": len(run.properties.get("packages", {})),
+        "folder": str(store.path.parent / "runs" / run.id),
+        "executions": [
+            {
+                "id": f"e{execution.id}",
+                "node": execution.node,
+                "state": execution.state,
+                "seconds": _seconds(execution),
+                "outputs": _events(store, store.outputs.get(execution.id, ())),
+            }
+            for execution in store.executions_of(run)
+        ],
+    }
+
+
+def show_execution(store: Store, execution: Execution) -> dict:
+    """Returns an execution's node, state, run, times, inputs, outputs and properties."""
+    return {
+        "execution": f"e{execution.id}",
+        "node": execution.node,
+        "type": execution.type,
+        "state": execution.state,
+        "run": execution.run,
+        "started": when(execution.started),
+        "seconds": _seconds(execution),
+        "inputs": _events(store, store.inputs.get(execution.id, ())),
+        "outputs": _events(store, store.outputs.get(execution.id, ())),
+        "properties": store.properties("Execution", execution.id),
+    }
+
+
+def show_artifact(store: Store, artifact: Artifact) -> dict:
+    """Returns an artifact's place, size, state, properties, the execution that made it and those that read it."""
+    producer = store.executions.get(store.producers.get(artifact.id, 0))
+    return {
+        "artifact": f"a{artifact.id}",
+        "type": artifact.type,
+        "state": artifact.state,
+        "uri": artifact.uri,
+        "bytes": folder_size(Path(artifact.uri)),
+        "created": when(artifact.created),
+        "producer": name_execution(producer) if producer else None,
+        "run": producer.run if producer else None,
+        "consumers": [name_execution(store.executions[number]) for number in store.consumers.get(artifact.id, ())],
+        "properties": store.properties("Artifact", artifact.id),
+    }
+
+
+def name_execution(execution: Execution) -> str:
+    """Returns an execution as it is named in a line: its number and node."""
+    return f"e{execution.id} {execution.node}"
+
+
+def folder_size(path: Path) -> int | None:
+    """Returns the bytes of a file or of all files below a folder, None where there is nothing."""
+    if path.is_file():
+        return path.stat().st_size
+    if not path.is_dir():
+        return None
+    return sum(file.lstat().st_size for file in path.rglob("*") if file.is_file() or file.is_symlink())
+
+
+def _events(store: Store, events: list[tuple[str, int]]) -> list[dict]:
+    found = []
+    for key, number in events:
+        artifact = store.artifacts[number]
+        found.append({"key": key, "artifact": f"a{number}", "type": artifact.type, "uri": artifact.uri})
+    return found
+
+
+def _seconds(execution: Execution) -> float:
+    return (execution.ended - execution.started) / 1000
+
+
+def render(shown: dict) -> str:
+    """Returns a description as lines: plain values first, then a block for each structure."""
+    lines, blocks = [], []
+    for name, value in shown.items():
+        if name == "executions":
+            blocks.append(_executions(value))
+        elif name in ("inputs", "outputs") and value:
+            rows = [[event["key"], event["artifact"], event["type"], event["uri"]] for event in value]
+            blocks.append(table([name, "artifact", "type", "path"], rows))
+        elif isinstance(value, dict):
+            rows = [[key, shorten(leaf)] for key, leaf in sorted(flatten(value).items())]
+            blocks.append(table([name, "value"], rows) if rows else f"{name}: none")
+        elif name == "bytes":
+            lines.append(f"{'size':<11}{size(value)}")
+        elif name == "seconds":
+            lines.append(f"{'time':<11}{duration(value)}")
+        else:
+            text = ", ".join(value) if isinstance(value, list) else shorten(value)
+            lines.append(f"{name:<11}{text or '-'}")
+    return "\n\n".join(["\n".join(lines)] * bool(lines) + blocks)
+
+
+def _executions(executions: list[dict]) -> str:
+    rows = [
+        [
+            execution["id"],
+            execution["node"],
+            execution["state"],
+            duration(execution["seconds"]),
+            " ".join(f"{event['key']}={event['artifact']}" for event in execution["outputs"]),
+        ]
+        for execution in executions
+    ]
+    return table(["id", "node", "state", "time", "outputs"], rows, right=("time",))

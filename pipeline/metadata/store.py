@@ -1,0 +1,260 @@
+"""Reads the sqlite database of ML Metadata, also while a run writes to it.
+
+Plain SQL in sqlite's read-only mode: neither TensorFlow nor the library of ML Metadata is needed, one query answers
+what the library needs a call an execution for, and nothing can be changed by mistake (docs/LOG.md has the figures).
+Each query takes its rows at once, so that a running pipeline never waits for a reader.
+
+Synopsis:
+
+    store = Store(Path("output/metadata.db"))
+    store.find_run("latest").properties["test_accuracy"]
+"""
+
+import dataclasses
+import functools
+import json
+import sqlite3
+from collections import defaultdict
+from pathlib import Path
+
+from components.errors import InputError
+
+SCHEMA_VERSION = 10
+# Of metadata_store.proto: states of executions and artifacts, types of events.
+EXECUTION_STATES = {1: "new", 2: "running", 3: "ran", 4: "failed", 5: "cached", 6: "canceled"}
+ARTIFACT_STATES = {1: "pending", 2: "live", 3: "marked for deletion", 4: "deleted", 5: "abandoned"}
+_INPUTS, _OUTPUTS = (2, 3, 5), (1, 4, 6)
+_JSON_PROPERTIES = ("settings", "data", "code", "git", "packages", "machine", "command", "nodes")
+# Long, and of no use for a list of runs.
+_BULKY = ("code", "packages", "nodes")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run: its id, when it began (milliseconds since 1970), and what was kept of it; {} for a run of long ago."""
+
+    number: int
+    id: str
+    started: int
+    properties: dict
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Execution:
+    """One execution of a node; times are milliseconds since 1970, `run` is a run's id."""
+
+    id: int
+    type: str
+    state: str
+    node: str
+    pipeline: str
+    run: str
+    started: int
+    ended: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """One artifact."""
+
+    id: int
+    type: str
+    uri: str
+    state: str
+    created: int
+
+
+class Store:
+    """A database of ML Metadata.
+
+    Raises:
+      InputError: there is none, it is damaged, or a newer version wrote it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise InputError(
+                f"{path}: expected a database of ML Metadata, found none. Run the pipeline first, or name the folder "
+                "of its output with --output-root."
+            )
+        self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
+        found = self.rows("SELECT schema_version FROM MLMDEnv")
+        if not found or found[0][0] > SCHEMA_VERSION:
+            version = found[0][0] if found else "none"
+            raise InputError(
+                f"{path}: expected version {SCHEMA_VERSION} of the schema of ML Metadata or an older one, found "
+                f"{version}. Use the version of this project that wrote it."
+            )
+
+    def rows(self, query: str, parameters: tuple = ()) -> list[tuple]:
+        """Returns all rows of a query."""
+        try:
+            return self._connection.execute(query, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise InputError(
+                f"{self.path}: expected a database of ML Metadata, found something else ({error}). Restore it from a "
+                "copy, or name another folder with --output-root."
+            ) from None
+
+    def runs(self, *, bulky: bool = False) -> list[Run]:
+        """Returns all runs, the oldest first; their code, packages and nodes only if `bulky`."""
+        left_out = () if bulky else _BULKY
+        properties = self._properties("Context", "pipeline_run", left_out)
+        return [
+            Run(number=number, id=name, started=created, properties=properties.get(number, {}))
+            for number, name, created in self.rows(
+                "SELECT c.id, c.name, c.create_time_since_epoch FROM Context c JOIN Type t ON t.id = c.type_id "
+                "WHERE t.name = 'pipeline_run' ORDER BY c.id"
+            )
+        ]
+
+    def find_run(self, text: str) -> Run:
+        """Returns the run that "latest", an id or the beginning of one names.
+
+        Raises:
+          InputError: there is none, or more than one.
+        """
+        runs = self.runs(bulky=True)
+        if not runs:
+            raise InputError(f"{self.path}: expected runs, found none. Run the pipeline first.")
+        if text == "latest":
+            return runs[-1]
+        found = [run for run in runs if run.id == text] or [run for run in runs if run.id.startswith(text)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InputError(
+                f"run {text}: expected the beginning of one run's id, found {len(found)} ({found[0].id} to "
+                f"{found[-1].id}). Give more of it."
+            )
+        raise InputError(f"run {text}: expected a run of {self.path}, found none. 'runs' lists them.")
+
+    def properties(self, table: str, number: int) -> dict:
+        """Returns the properties of one row of "Artifact", "Execution" or "Context"."""
+        rows = self.rows(f"{_select_values(table)} WHERE {table.lower()}_id = ?", (number,))
+        return {name: _value(name, values) for _, name, *values in rows}
+
+    def property_of_all(self, table: str, name: str) -> dict[int, object]:
+        """Returns one property of all rows that have it, by their id."""
+        rows = self.rows(f"{_select_values(table)} WHERE name = ?", (name,))
+        return {number: _value(name, values) for number, _, *values in rows}
+
+    def _properties(self, table: str, kind: str, left_out: tuple[str, ...]) -> dict[int, dict]:
+        marks = ", ".join("?" * len(left_out))
+        found: dict[int, dict] = defaultdict(dict)
+        for number, name, *values in self.rows(
+            f"{_select_values(table)} WHERE {table.lower()}_id IN (SELECT r.id FROM {table} r JOIN Type t "
+            f"ON t.id = r.type_id WHERE t.name = ?) AND name NOT IN ({marks})",
+            (kind, *left_out),
+        ):
+            found[number][name] = _value(name, values)
+        return found
+
+    @functools.cached_property
+    def artifacts(self) -> dict[int, Artifact]:
+        """All artifacts by id."""
+        return {
+            number: Artifact(
+                id=number, type=kind, uri=uri or "", state=ARTIFACT_STATES.get(state, "unknown"), created=created
+            )
+            for number, kind, uri, state, created in self.rows(
+                "SELECT a.id, t.name, a.uri, a.state, a.create_time_since_epoch FROM Artifact a "
+                "JOIN Type t ON t.id = a.type_id ORDER BY a.id"
+            )
+        }
+
+    @functools.cached_property
+    def executions(self) -> dict[int, Execution]:
+        """All executions by id."""
+        contexts: dict[int, dict[str, str]] = defaultdict(dict)
+        for execution, kind, name in self.rows(
+            "SELECT s.execution_id, t.name, c.name FROM Association s JOIN Context c ON c.id = s.context_id "
+            "JOIN Type t ON t.id = c.type_id WHERE t.name IN ('node', 'pipeline_run')"
+        ):
+            contexts[execution][kind] = name
+        return {
+            number: Execution(
+                id=number,
+                type=kind,
+                state=EXECUTION_STATES.get(state, "unknown"),
+                node=contexts[number].get("node", "?").rsplit(".", 1)[-1],
+                pipeline=contexts[number].get("node", "?").rsplit(".", 1)[0],
+                run=contexts[number].get("pipeline_run", "?"),
+                started=created,
+                ended=updated,
+            )
+            for number, kind, state, created, updated in self.rows(
+                "SELECT e.id, t.name, e.last_known_state, e.create_time_since_epoch, e.last_update_time_since_epoch "
+                "FROM Execution e JOIN Type t ON t.id = e.type_id ORDER BY e.id"
+            )
+        }
+
+    @functools.cached_property
+    def _events(self) -> tuple[dict[int, list], dict[int, list]]:
+        inputs: dict[int, list] = defaultdict(list)
+        outputs: dict[int, list] = defaultdict(list)
+        for execution, artifact, kind, key in self.rows(
+            "SELECT e.execution_id, e.artifact_id, e.type, p.step_key FROM Event e "
+            "LEFT JOIN EventPath p ON p.event_id = e.id AND p.is_index_step = 0 ORDER BY e.id"
+        ):
+            if kind in _INPUTS:
+                inputs[execution].append((key or "", artifact))
+            elif kind in _OUTPUTS:
+                outputs[execution].append((key or "", artifact))
+        return inputs, outputs
+
+    @property
+    def inputs(self) -> dict[int, list[tuple[str, int]]]:
+        """(key, artifact) of the inputs of each execution."""
+        return self._events[0]
+
+    @property
+    def outputs(self) -> dict[int, list[tuple[str, int]]]:
+        """(key, artifact) of what each execution made, took from the cache, or, for a resolver, chose."""
+        return self._events[1]
+
+    @functools.cached_property
+    def producers(self) -> dict[int, int]:
+        """The execution that made each artifact."""
+        found: dict[int, int] = {}
+        for number, execution in self.executions.items():
+            if execution.state != "cached" and not is_resolver(execution):
+                for _, artifact in self.outputs.get(number, ()):
+                    found.setdefault(artifact, number)
+        return found
+
+    @functools.cached_property
+    def consumers(self) -> dict[int, list[int]]:
+        """The executions that read each artifact; what came from the cache read nothing."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for execution, inputs in self.inputs.items():
+            if self.executions[execution].state != "cached":
+                for _, artifact in inputs:
+                    found[artifact].append(execution)
+        return found
+
+    def executions_of(self, run: Run) -> list[Execution]:
+        """Returns the executions of a run, in the order in which they began."""
+        return [execution for execution in self.executions.values() if execution.run == run.id]
+
+
+def is_resolver(execution: Execution) -> bool:
+    """Whether an execution chose among artifacts and made none."""
+    return execution.type.rsplit(".", 1)[-1] == "Resolver"
+
+
+def _select_values(table: str) -> str:
+    return (
+        f"SELECT {table.lower()}_id, name, int_value, double_value, string_value, bool_value, proto_value "
+        f"FROM {table}Property"
+    )
+
+
+def _value(name: str, values: list) -> object:
+    value = next((value for value in values if value is not None), None)
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if name in _JSON_PROPERTIES and isinstance(value, str):
+        return json.loads(value)
+    return value

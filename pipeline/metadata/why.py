@@ -1,0 +1,190 @@
+"""`why`: why a node ran or was cached, naming the changed input, setting or source file.
+
+What TFX's cache looks at is compared with the node's latest earlier success: inputs, properties, and behind the digest
+of the code each module of it. A changed input leads on to the node that made it.
+"""
+
+import json
+from pathlib import Path
+
+from components.errors import InputError
+from pipeline.code_digest import LIBRARIES
+from pipeline.metadata.store import Execution, Run, Store, is_resolver
+from pipeline.metadata.text import flatten, shorten
+
+_DIGEST = "code_digest"
+
+
+def explain(store: Store, node: str, run: Run) -> dict:
+    """Returns node, run, state, what it was compared with, reasons, and `because`: the same of each input's maker.
+
+    Raises:
+      InputError: no run has such a node.
+    """
+    nodes = sorted({execution.node for execution in store.executions.values()})
+    if node not in nodes:
+        raise InputError(f"node {node}: expected one of {store.path} ({', '.join(nodes)}).")
+    runs = {found.id: found for found in store.runs(bulky=True)}
+    return _explain(store, node, run, runs)
+
+
+def _explain(store: Store, node: str, run: Run, runs: dict[str, Run]) -> dict:
+    found = {"node": node, "run": run.id, "state": "skipped", "compared_with": None, "reasons": [], "because": []}
+    executions = [execution for execution in store.executions_of(run) if execution.node == node]
+    if not executions:
+        found["reasons"] = [_why_skipped(store, run)]
+        return found
+    execution = executions[-1]
+    found["state"] = execution.state
+    if execution.state == "cached":
+        made = [store.producers.get(artifact) for _, artifact in store.outputs.get(execution.id, ())]
+        source = store.executions.get(next((number for number in made if number), 0))
+        origin = f"e{source.id} of run {source.run}" if source else "an earlier execution"
+        found["compared_with"] = source.run if source else None
+        if _is_whole(store, execution):
+            found["reasons"] = [f"inputs, settings and code are those of {origin}"]
+        else:
+            found["reasons"] = [f"left out of this run, which took the outputs of {origin}"]
+        return found
+    previous = _previous(store, execution)
+    if previous is None:
+        found["reasons"] = ["no earlier run of it succeeded here"]
+        return found
+    found["compared_with"] = previous.run
+    if is_resolver(execution):
+        found["reasons"] = _resolver_reasons(store, previous, execution)
+        return found
+    changed = _changed_inputs(store, previous, execution)
+    found["reasons"] = [text for text, _ in changed]
+    found["reasons"] += property_changes(
+        store.properties("Execution", previous.id), store.properties("Execution", execution.id)
+    )
+    if _code_changed(store, previous, execution):
+        found["reasons"] += code_changes(node, runs.get(previous.run), runs.get(execution.run))
+    if not found["reasons"]:
+        found["reasons"] = [_without_difference(store, previous, run)]
+    for maker in dict.fromkeys(maker for _, maker in changed if maker):
+        found["because"].append(_explain(store, maker, run, runs))
+    return found
+
+
+def _previous(store: Store, execution: Execution) -> Execution | None:
+    """Returns the latest earlier success of the node that knows its inputs and settings."""
+    for other in reversed(store.executions.values()):
+        same = other.id < execution.id and (other.node, other.pipeline) == (execution.node, execution.pipeline)
+        if same and other.state in ("ran", "cached") and _is_whole(store, other):
+            return other
+    return None
+
+
+def _is_whole(store: Store, execution: Execution) -> bool:
+    """Whether an execution knows what it was made of: what a partial run took over has outputs alone."""
+    return bool(
+        execution.state == "ran" or store.inputs.get(execution.id) or store.properties("Execution", execution.id)
+    )
+
+
+def _why_skipped(store: Store, run: Run) -> str:
+    failed = next((e.node for e in store.executions_of(run) if e.state == "failed"), None)
+    command = " ".join(run.properties.get("command", []))
+    if failed:
+        return f"not reached: {failed} failed"
+    if any(flag in command for flag in ("--from", "--to", "--only")):
+        return f"left out: {command}"
+    return "not reached"
+
+
+def _changed_inputs(store: Store, previous: Execution, execution: Execution) -> list[tuple[str, str | None]]:
+    """Returns, for each input that is another artifact, a line and the node that made it in this run, if one did."""
+    sides = []
+    for number in (previous.id, execution.id):
+        side: dict[str, list[int]] = {}
+        for key, artifact in store.inputs.get(number, ()):
+            side.setdefault(key, []).append(artifact)
+        sides.append(side)
+    found = []
+    for key in sorted(sides[0].keys() | sides[1].keys()):
+        before, after = (sorted(side.get(key, [])) for side in sides)
+        if before == after:
+            continue
+        makers = [store.executions[store.producers[artifact]] for artifact in after if artifact in store.producers]
+        maker = next((made.node for made in makers if made.run == execution.run), None)
+        names = [", ".join(f"a{number}" for number in numbers) or "none" for numbers in (before, after)]
+        found.append(
+            (f"input {key}: {names[0]} -> {names[1]}" + (f", made by {maker} in this run" if maker else ""), maker)
+        )
+    return found
+
+
+def property_changes(before: dict, after: dict) -> list[str]:
+    """Returns a line for each setting that differs; settings kept as JSON are compared inside."""
+    sides = [flatten({name: _parsed(value) for name, value in side.items()}) for side in (before, after)]
+    return [
+        f"setting {name}: {shorten(sides[0].get(name), 50)} -> {shorten(sides[1].get(name), 50)}"
+        for name in sorted(sides[0].keys() | sides[1].keys())
+        if sides[0].get(name) != sides[1].get(name) and name.rsplit(".", 1)[-1] != _DIGEST
+    ]
+
+
+def _parsed(value: object) -> object:
+    try:
+        return json.loads(value) if isinstance(value, str) and value[:1] in "{[" else value
+    except ValueError:
+        return value
+
+
+def _code_changed(store: Store, previous: Execution, execution: Execution) -> bool:
+    digests = [store.properties("Execution", number).get(_DIGEST) for number in (previous.id, execution.id)]
+    return digests[0] != digests[1]
+
+
+def code_changes(node: str, before: Run | None, after: Run | None) -> list[str]:
+    """Returns a line for each module of a node and each package that differs between two runs."""
+    sides = [run.properties.get("code") if run else None for run in (before, after)]
+    if None in sides:
+        return ["code: changed; one of the two runs kept no record of its modules"]
+    modules = set().union(*(side["nodes"].get(node, []) for side in sides))
+    lines = []
+    for module in sorted(modules):
+        digests = [side["modules"].get(module) for side in sides if module in side["nodes"].get(node, [])]
+        path = module.replace(".", "/") + ".py"
+        if len(digests) < 2:
+            lines.append(
+                f"code: {path} {'is' if module in sides[1]['nodes'].get(node, []) else 'is no longer'} imported"
+            )
+        elif digests[0] != digests[1]:
+            lines.append(f"code: {path} changed")
+    packages = [run.properties.get("packages", {}) for run in (before, after)]
+    for name in LIBRARIES:
+        versions = [side.get(name, "none") for side in packages]
+        if versions[0] != versions[1]:
+            lines.append(f"package {name}: {versions[0]} -> {versions[1]}")
+    return lines or ["code: changed"]
+
+
+def _without_difference(store: Store, previous: Execution, run: Run) -> str:
+    if run.properties.get("settings", {}).get("enable_cache") is False:
+        return "nothing changed; the cache was off (--no-cache)"
+    for _, number in store.outputs.get(previous.id, ()):
+        artifact = store.artifacts[number]
+        if artifact.state == "deleted" or not Path(artifact.uri).exists():
+            return f"nothing changed, but its earlier output a{number} is gone ({artifact.uri})"
+    return "nothing that ML Metadata keeps of it changed"
+
+
+def _resolver_reasons(store: Store, previous: Execution, execution: Execution) -> list[str]:
+    chosen = []
+    for number in (previous.id, execution.id):
+        chosen.append([f"a{artifact}" for key, artifact in store.outputs.get(number, ()) if key == "subject"])
+    names = [", ".join(side) or "none" for side in chosen]
+    return [f"chose {names[1]}, as before" if names[0] == names[1] else f"chose {names[1]}, before {names[0]}"]
+
+
+def render(found: dict, depth: int = 0) -> str:
+    """Returns the explanation as lines, that of an input's maker further in."""
+    indent = "  " * depth
+    compared = f" (compared with run {found['compared_with']})" if found["compared_with"] else ""
+    lines = [f"{indent}{found['node']} {found['state']} in run {found['run']}{compared}"]
+    lines += [f"{indent}  {reason}" for reason in found["reasons"]]
+    lines += [render(deeper, depth + 1) for deeper in found["because"]]
+    return "\n".join(lines)

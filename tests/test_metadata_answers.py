@@ -1,0 +1,423 @@
+"""The answers of `python -m pipeline.metadata`, on a database that ML Metadata wrote; oracles by hand.
+
+The runs: `first` ran everything; `cached` nothing; `seeded` the Trainer and what follows it, with another seed;
+`refused` the same with another network, whose model was not blessed; `broken` failed in its Transform.
+"""
+
+import contextlib
+import copy
+import fcntl
+import json
+import shutil
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from benchmarks.recorded_runs import RecordedRuns
+from components.errors import InputError
+from pipeline.metadata.cli import main
+
+FIRST, CACHED, SEEDED, REFUSED, BROKEN = (f"2026010{day}-120000-000" for day in range(1, 6))
+FROM_TRAINER = {"Trainer", "Canary", "Evaluator", "Predictor", "Pusher"}
+
+
+def record(output: Path) -> RecordedRuns:
+    runs = RecordedRuns(output)
+    runs.add(FIRST, accuracy=0.91)
+    runs.add(CACHED, accuracy=0.91)
+    runs.add(SEEDED, changed="Trainer", settings={"seed": 7}, accuracy=0.92)
+    runs.add(
+        REFUSED, changed="Trainer", settings={"seed": 7}, modules={"models.network": "bb"}, accuracy=0.5, blessed=False
+    )
+    runs.add(BROKEN, changed="Transform", settings={"seed": 7}, failed="Transform")
+    return runs
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> RecordedRuns:
+    return record(tmp_path_factory.mktemp("runs") / "output")
+
+
+@pytest.fixture
+def own_runs(runs, tmp_path) -> RecordedRuns:
+    """The same in a folder that a test may change: copied, for ML Metadata takes seconds to write them."""
+    own = copy.copy(runs)
+    own.output_root = tmp_path / "output"
+    shutil.copytree(runs.output_root, own.output_root)
+    with contextlib.closing(sqlite3.connect(own.output_root / "metadata.db")) as connection:
+        for table, column in (("Artifact", "uri"), ("ArtifactProperty", "string_value")):
+            replaced = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+            connection.execute(replaced, (str(runs.output_root), str(own.output_root)))
+        connection.commit()
+    return own
+
+
+@pytest.fixture
+def ask(runs, capsys):
+    """Runs a command and returns its lines; a failure is an assertion."""
+
+    def call(*words: str, output: Path = runs.output_root) -> list[str]:
+        assert main([*words, "--output-root", str(output)]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out.splitlines()
+
+    return call
+
+
+@pytest.fixture
+def ask_json(ask):
+    return lambda *words, **options: json.loads("\n".join(ask(*words, "--json", **options)))
+
+
+@pytest.fixture
+def refusal(runs, capsys):
+    """Runs a command that cannot be answered and returns its one line."""
+
+    def call(*words: str, output: Path = runs.output_root) -> str:
+        assert main([*words, "--output-root", str(output)]) == 2
+        told = capsys.readouterr()
+        assert told.out == ""
+        (line,) = told.err.splitlines()
+        return line
+
+    return call
+
+
+def test_runs_lists_the_latest_first_with_what_came_of_it(ask_json):
+    listed = {run["id"]: run for run in ask_json("runs")}
+    assert list(listed) == [BROKEN, REFUSED, SEEDED, CACHED, FIRST]
+    assert [run["state"] for run in listed.values()] == ["failed", "not blessed", "done", "done", "done"]
+    assert [run["accuracy"] for run in listed.values()] == [None, 0.5, 0.92, 0.91, 0.91]
+    assert [run["blessed"] for run in listed.values()] == [None, False, True, True, True]
+    assert [run["seed"] for run in listed.values()] == [7, 7, 7, 1, 1]
+    assert listed[REFUSED]["pushed"] is None
+    assert listed[FIRST]["pushed"] == listed[CACHED]["pushed"] != listed[SEEDED]["pushed"]
+
+
+def test_table_of_runs_is_aligned(ask):
+    header, *rows = ask("runs")
+    assert header.split() == ["run", "started", "preset", "seed", "state", "time", "accuracy", "blessed", "pushed"]
+    assert rows[2][header.index("accuracy") :].split()[:2] == ["0.9200", "yes"]
+    assert rows[2][header.index("state") :].startswith("done")
+
+
+def test_run_that_kept_no_record_is_told_from_its_executions(tmp_path, ask_json):
+    runs = RecordedRuns(tmp_path / "output")
+    runs.add(FIRST, record=False)
+    runs.add(BROKEN, changed="Transform", failed="Transform", record=False)
+    broken, first = ask_json("runs", output=runs.output_root)
+    assert (first["state"], first["accuracy"], first["blessed"], first["pushed"]) == ("done", 0.9, True, "1700000010")
+    assert (broken["state"], broken["accuracy"], broken["seed"]) == ("failed", None, None)
+    assert ask_json("show", FIRST, output=runs.output_root)["code"] is None
+    assert ask_json("diff", FIRST, BROKEN, output=runs.output_root)["differences"]
+
+
+def test_show_run_tells_settings_and_every_execution(ask_json, runs):
+    shown = ask_json("show", SEEDED[:8])
+    assert shown["properties"]["settings"]["seed"] == 7
+    states = {execution["node"]: execution["state"] for execution in shown["executions"]}
+    assert {node for node, state in states.items() if state == "ran"} == FROM_TRAINER | {"BlessedModel"}
+    assert states["Transform"] == "cached"
+    (trainer,) = [execution for execution in shown["executions"] if execution["node"] == "Trainer"]
+    assert [output["artifact"] for output in trainer["outputs"]] == [
+        f"a{runs.artifacts[SEEDED][key]}" for key in ("model", "model_run")
+    ]
+
+
+def test_show_artifact_tells_its_size_maker_and_readers(ask_json, runs):
+    number = runs.artifacts[FIRST]["model"]
+    shown = ask_json("show", f"a{number}")
+    assert shown["type"] == "Model"
+    assert shown["bytes"] == 10
+    assert shown["producer"] == f"e{runs.executions[FIRST]['Trainer']} Trainer"
+    readers = {reader.split()[1] for reader in shown["consumers"]}
+    assert readers == {"Canary", "Evaluator", "Predictor", "Pusher"}
+    assert ask_json("show", shown["uri"]) == shown
+
+
+def test_show_execution_tells_inputs_outputs_and_properties(ask, ask_json, runs):
+    name = f"e{runs.executions[SEEDED]['Trainer']}"
+    shown = ask_json("show", name)
+    assert [event["key"] for event in shown["inputs"]] == ["examples", "transform_graph"]
+    assert [event["key"] for event in shown["outputs"]] == ["model", "model_run"]
+    assert json.loads(shown["properties"]["custom_config"]) == {"seed": 7}
+    assert any(line.split() == ["state", "ran"] for line in ask("show", name))
+
+
+def test_diff_shows_what_differs_and_only_that(ask_json):
+    rows = ask_json("diff", FIRST, REFUSED)["differences"]
+    found = {(row["aspect"], row["name"]): (row["first"], row["second"]) for row in rows}
+    assert found[("settings", "seed")] == (1, 7)
+    assert found[("code", "models.network")] == ("aa", "bb")
+    assert found[("metrics", "test_accuracy")] == (0.91, 0.5)
+    assert found[("result", "state")] == ("done", "not blessed")
+    assert not [key for key in found if key[0] in ("data", "git", "packages", "machine")]
+    everything = ask_json("diff", FIRST, REFUSED, "--all")["differences"]
+    assert {"aspect": "data", "name": "digest", "first": "d1", "second": "d1"} in everything
+    assert len(everything) > len(rows)
+
+
+def test_diff_of_equal_runs_says_so(ask):
+    assert ask("diff", FIRST, CACHED) == [f"{FIRST} and {CACHED}: no difference"]
+
+
+def test_why_names_the_changed_setting(ask):
+    assert ask("why", "Trainer", SEEDED) == [
+        f"Trainer ran in run {SEEDED} (compared with run {CACHED})",
+        "  setting custom_config.seed: 1 -> 7",
+    ]
+
+
+def test_why_names_the_changed_source_file(ask):
+    assert ask("why", "Trainer", REFUSED) == [
+        f"Trainer ran in run {REFUSED} (compared with run {SEEDED})",
+        "  code: models/network.py changed",
+    ]
+
+
+def test_why_follows_a_changed_input_to_what_changed_it(ask, runs):
+    before, after = (runs.artifacts[run]["model"] for run in (SEEDED, REFUSED))
+    lines = ask("why", "Canary", REFUSED)
+    assert f"  input model: a{before} -> a{after}, made by Trainer in this run" in lines
+    assert lines[-2:] == [
+        f"  Trainer ran in run {REFUSED} (compared with run {SEEDED})",
+        "    code: models/network.py changed",
+    ]
+
+
+def test_why_of_a_cached_node_names_the_run_it_came_from(ask, runs):
+    source = runs.executions[FIRST]["Transform"]
+    assert ask("why", "Transform", SEEDED) == [
+        f"Transform cached in run {SEEDED} (compared with run {FIRST})",
+        f"  inputs, settings and code are those of e{source} of run {FIRST}",
+    ]
+
+
+def test_why_of_the_first_run_and_of_what_was_not_reached(ask, ask_json):
+    assert ask("why", "Trainer", FIRST)[1] == "  no earlier run of it succeeded here"
+    assert ask("why", "Trainer")[1] == "  not reached: Transform failed"
+    assert ask_json("why", "Trainer")["state"] == "skipped"
+
+
+def test_why_of_a_resolver_tells_what_it_chose(ask, runs):
+    chosen = runs.artifacts[FIRST]["model"]
+    assert ask("why", "BlessedModel", SEEDED)[1:] == [f"  chose a{chosen}, before none"]
+    assert ask("why", "BlessedModel", CACHED)[1:] == ["  chose none, as before"]
+    assert ask("why", "BlessedModel", REFUSED)[1:] == [f"  chose a{runs.artifacts[SEEDED]['model']}, before a{chosen}"]
+
+
+def test_why_tells_a_changed_package_and_a_cache_that_was_off(tmp_path, ask):
+    runs = RecordedRuns(tmp_path / "output")
+    runs.add(FIRST, modules={"models.network": "aa"}, packages={"numpy": "2.0"})
+    runs.add(CACHED, changed="Trainer", modules={"models.network": "cc"}, packages={"numpy": "2.1"})
+    runs.add(SEEDED, changed="Trainer", modules={"models.network": "cc"}, packages={"numpy": "2.1"})
+    assert ask("why", "Trainer", CACHED, output=runs.output_root)[1:] == [
+        "  code: models/network.py changed",
+        "  package numpy: 2.0 -> 2.1",
+    ]
+    assert ask("why", "Trainer", SEEDED, output=runs.output_root)[1:] == [
+        "  nothing that ML Metadata keeps of it changed"
+    ]
+    shutil.rmtree(tmp_path / "output" / "artifacts" / "Trainer")
+    assert "is gone" in ask("why", "Trainer", SEEDED, output=runs.output_root)[1]
+
+
+def test_lineage_of_a_served_model_leads_to_data_code_and_settings(ask_json, runs):
+    version = next(run["pushed"] for run in ask_json("runs") if run["id"] == SEEDED)
+    graph = ask_json("lineage", version)
+    keys = (
+        "pushed_model",
+        "model",
+        "blessing",
+        "infra_blessing",
+        "transform_graph",
+        "schema",
+        "statistics",
+        "examples",
+    )
+    wanted = {f"a{runs.artifacts[SEEDED][key]}" for key in keys}
+    assert wanted <= {artifact["id"] for artifact in graph["artifacts"]}
+    nodes = {execution["node"]: execution for execution in graph["executions"]}
+    assert set(nodes) == {
+        *("Pusher", "Trainer", "Canary", "Evaluator", "Transform", "SchemaGen", "StatisticsGen", "ExampleGen"),
+    }
+    assert nodes["Trainer"]["run"] == SEEDED
+    assert nodes["Transform"]["run"] == FIRST
+    assert graph["runs"][SEEDED]["settings"]["seed"] == 7
+    (examples,) = [artifact for artifact in graph["artifacts"] if artifact["type"] == "Examples"]
+    assert examples["properties"]["digest"] == f"digest of {FIRST}"
+
+
+def test_baseline_is_shown_and_not_followed(ask_json, runs):
+    graph = ask_json("lineage", SEEDED)
+    baseline = f"a{runs.artifacts[FIRST]['model']}"
+    (edge,) = [edge for edge in graph["edges"] if edge["from"] == baseline]
+    assert (edge["key"], edge["compared"]) == ("subject", True)
+    assert f"e{runs.executions[FIRST]['Trainer']}" not in {execution["id"] for execution in graph["executions"]}
+
+
+def test_lineage_down_leads_from_a_data_set_to_every_model(ask_json, runs):
+    graph = ask_json("lineage", f"a{runs.artifacts[FIRST]['examples']}", "--down")
+    models = {artifact["id"] for artifact in graph["artifacts"] if artifact["type"] == "Model"}
+    assert models == {f"a{runs.artifacts[run]['model']}" for run in (FIRST, SEEDED, REFUSED)}
+
+
+def test_tree_follows_each_execution_once(ask, runs):
+    lines = ask("lineage", SEEDED)
+    trainer = f"e{runs.executions[SEEDED]['Trainer']} Trainer, ran in run {SEEDED}"
+    assert lines[0].startswith(f"a{runs.artifacts[SEEDED]['pushed_model']} PushedModel, pushed_version ")
+    assert sum(trainer in line for line in lines) == 1
+    assert any(line.strip("│ ") == "custom_config.seed = 7" for line in lines)
+    assert "  settings.seed = 7" in lines
+    down = ask("lineage", f"a{runs.artifacts[FIRST]['examples']}", "--down")
+    assert sum(trainer in line and "(above)" not in line for line in down) == 1
+
+
+def test_every_format_has_the_same_arrows(ask, ask_json, runs):
+    name = f"a{runs.artifacts[FIRST]['model']}"
+    arrows = {(edge["from"], edge["to"]) for edge in ask_json("lineage", name)["edges"]}
+    dot = ask("lineage", name, "--up", "--format", "dot")
+    assert {(line.split()[0], line.split()[2]) for line in dot if " -> " in line} == arrows
+    mermaid = [line.split() for line in ask("lineage", name, "--format", "mermaid") if "-->" in line]
+    assert {(words[0], words[2]) for words in mermaid} == arrows
+    assert json.loads("\n".join(ask("lineage", name, "--format", "json"))) == ask_json("lineage", name)
+    assert dot[0] == "digraph lineage {"
+    assert dot[-1] == "}"
+
+
+def test_gc_lists_what_is_superseded_and_keeps_what_blessed_models_need(own_runs, ask_json):
+    plan = ask_json("gc", "--keep", "1", output=own_runs.output_root)
+    refused = {"model", "model_run", "infra_blessing", "evaluation", "blessing", "predictions", "pushed_model"}
+    wanted = {f"a{own_runs.artifacts[REFUSED][key]}" for key in refused}
+    # The answers of blessed models to the test split: nothing depends on them.
+    wanted |= {f"a{own_runs.artifacts[run]['predictions']}" for run in (FIRST, SEEDED)}
+    assert {item["artifact"] for item in plan["items"]} == wanted
+    assert {item["reason"] for item in plan["items"]} == {"superseded"}
+    assert plan["bytes"] == 10 * len(wanted)
+    assert all(Path(item["path"], "content").exists() for item in plan["items"])
+
+
+def test_gc_keeps_the_latest_runs_whole(own_runs, ask):
+    assert ask("gc", output=own_runs.output_root) == ["nothing could go"]
+
+
+def test_gc_finds_orphans_and_outputs_of_failures(own_runs, ask_json, ask):
+    orphan = own_runs.output_root / "artifacts" / "Trainer" / "model" / "99"
+    orphan.mkdir()
+    (orphan / "weights").write_bytes(b"12345")
+    (item,) = ask_json("gc", output=own_runs.output_root)["items"]
+    assert item == {"reason": "orphan", "node": "Trainer", "artifact": None, "path": str(orphan), "bytes": 5}
+    assert ask("gc", output=own_runs.output_root)[-1] == "1 folder, 5 B could go; --delete deletes it"
+
+
+def test_gc_of_a_moved_output_root_takes_nothing_for_an_orphan(own_runs, ask, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(own_runs.output_root, moved)
+    assert ask("gc", "--keep", "0", output=moved) == ["nothing could go"]
+
+
+def test_gc_deletes_and_marks_as_deleted(own_runs, ask, ask_json):
+    planned = ask_json("gc", "--keep", "1", output=own_runs.output_root)
+    lines = ask("gc", "--keep", "1", "--delete", output=own_runs.output_root)
+    assert lines[-1] == f"{len(planned['items'])} folders, 90 B deleted"
+    assert not any(Path(item["path"]).exists() for item in planned["items"])
+    for item in planned["items"]:
+        assert ask_json("show", item["artifact"], output=own_runs.output_root)["state"] == "deleted"
+    assert ask("gc", "--keep", "1", output=own_runs.output_root) == ["nothing could go"]
+    model = ask_json("show", f"a{own_runs.artifacts[SEEDED]['model']}", output=own_runs.output_root)
+    assert (model["state"], model["bytes"]) == ("live", 10)
+
+
+def test_deleting_while_a_run_goes_on_is_refused_and_changes_nothing(own_runs, refusal):
+    before = sorted(own_runs.output_root.rglob("*"))
+    with (own_runs.output_root / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        line = refusal("gc", "--keep", "0", "--delete", output=own_runs.output_root)
+    assert line == (
+        f"pipeline.metadata: {own_runs.output_root}: a run is using it, nothing was deleted. Wait for its end."
+    )
+    assert [path for path in sorted(own_runs.output_root.rglob("*")) if path.name != ".lock"] == before
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("show", "a999"), "artifact a999: expected a1 to a"),
+        (("show", "e999"), "execution e999: expected e1 to e"),
+        (("show", "2030"), "run 2030: expected a run of"),
+        (("show", "2026"), "run 2026: expected the beginning of one run's id, found 5 (20260101-120000-000 to"),
+        (("diff", FIRST, "nowhere"), "run nowhere: expected a run of"),
+        (("why", "Traner"), "node Traner: expected one of"),
+        (("lineage", "e1"), "e1: expected an artifact (a1), a path, a served version or a run, found an execution."),
+        (("gc", "--keep", "-1"), "--keep: expected 0 or more runs, found -1."),
+    ],
+)
+def test_what_is_not_there_is_told_in_one_line(refusal, words, told):
+    assert refusal(*words).startswith(f"pipeline.metadata: {told}")
+
+
+def test_run_without_a_model_has_no_lineage(tmp_path, refusal):
+    runs = RecordedRuns(tmp_path / "output")
+    runs.add(FIRST, failed="Transform")
+    assert "expected a model, found none" in refusal("lineage", "latest", output=runs.output_root)
+
+
+def test_missing_database_says_what_to_do(tmp_path, refusal):
+    assert refusal("runs", output=tmp_path) == (
+        f"pipeline.metadata: {tmp_path / 'metadata.db'}: expected a database of ML Metadata, found none. Run the "
+        "pipeline first, or name the folder of its output with --output-root."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_database_and_one_of_something_else_are_told(tmp_path, own_runs, refusal):
+    database = own_runs.output_root / "metadata.db"
+    whole = database.read_bytes()
+    database.write_bytes(b"precious" * 1000)
+    assert "found something else (file is not a database)" in refusal("runs", output=own_runs.output_root)
+    database.write_bytes(whole[:5000])
+    assert "found something else" in refusal("runs", output=own_runs.output_root)
+    database.write_bytes(b"")
+    assert "found something else (no such table: MLMDEnv)" in refusal("runs", output=own_runs.output_root)
+    assert database.read_bytes() == b""
+
+
+def test_database_of_a_newer_ml_metadata_is_refused(own_runs, refusal):
+    with sqlite3.connect(own_runs.output_root / "metadata.db") as connection:
+        connection.execute("UPDATE MLMDEnv SET schema_version = 11")
+    assert "expected version 10 of the schema of ML Metadata or an older one, found 11." in refusal(
+        "runs", output=own_runs.output_root
+    )
+
+
+def test_database_without_runs_says_so(tmp_path, ask, refusal):
+    output = RecordedRuns(tmp_path / "output").output_root
+    assert ask("runs", output=output) == ["no runs yet"]
+    assert "expected runs, found none" in refusal("show", "latest", output=output)
+
+
+def test_asking_changes_no_byte(own_runs, ask):
+    database = own_runs.output_root / "metadata.db"
+    before = database.read_bytes()
+    for words in (("runs",), ("show", "latest"), ("lineage", SEEDED), ("why", "Trainer"), ("gc",)):
+        ask(*words, output=own_runs.output_root)
+    assert database.read_bytes() == before
+
+
+def test_answer_waits_for_a_writer_that_holds_the_database(own_runs, ask):
+    """A run that commits holds the database for milliseconds; the reader waits."""
+    connection = sqlite3.connect(own_runs.output_root / "metadata.db", isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN EXCLUSIVE")
+    release = threading.Timer(0.3, connection.execute, ["COMMIT"])
+    release.start()
+    assert len(ask("runs", output=own_runs.output_root)) == 6
+    release.join()
+    connection.close()
+
+
+def test_store_refuses_in_the_words_of_the_command_line(tmp_path):
+    from pipeline.metadata.store import Store
+
+    with pytest.raises(InputError, match="expected a database of ML Metadata, found none"):
+        Store(tmp_path / "metadata.db")

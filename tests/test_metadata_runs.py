@@ -1,0 +1,156 @@
+"""The answers on a database of real runs, made once through the command line: cached, changed, failed, not blessed."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.code_digest import ROOT
+
+pytestmark = pytest.mark.slow
+
+NODES = ["ExampleGen", "StatisticsGen", "AcceptedData", "SchemaGen", "ExampleValidator", "DataGate", "Transform"]
+
+
+class Project:
+    """A copy of the project whose code a test may change, and the output of its runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.output = folder / "project", folder / "output"
+        for name in ("components", "models", "pipeline", "schema"):
+            shutil.copytree(ROOT / name, self.root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "local_runner.py", self.root)
+
+    def run(self, *flags: str, status: int = 0) -> str:
+        command = ["local_runner.py", "--preset", "smoke", "--data-dir", str(ROOT / "data")]
+        done = subprocess.run(
+            [sys.executable, *command, "--output-root", str(self.output), *flags],
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def ask(self, *words: str) -> str:
+        command = [sys.executable, "-m", "pipeline.metadata", *words, "--output-root", str(self.output)]
+        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def states(self, text: str) -> dict[str, str]:
+        rows = [line.split() for line in text.splitlines() if line[:1].isupper()]
+        return {words[0]: words[1] for words in rows if words[0] in [*NODES, *_AFTER]}
+
+
+_AFTER = ["Trainer", "BlessedModel", "Canary", "Evaluator", "Predictor", "Pusher"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    """Runs, the oldest first: whole; the data alone; the Trainer alone with another seed; a failing Canary."""
+    project = Project(tmp_path_factory.mktemp("metadata"))
+    project.first = project.run()
+    project.before = (project.output / "metadata.db").read_bytes()
+    project.plan = project.run("--dry-run", "--seed", "5", "--from", "Trainer", "--to", "Canary")
+    assert (project.output / "metadata.db").read_bytes() == project.before
+    project.data = project.run("--to", "DataGate")
+    project.part = project.run("--seed", "5", "--from", "Trainer", "--to", "Canary")
+    canary = project.root / "components" / "canary.py"
+    canary.write_text(canary.read_text().replace("    def Do(", "    def Undone(", 1))
+    project.broken = project.run("--only", "Canary", "--seed", "5", status=1)
+    return project
+
+
+def test_nodes_tell_what_they_made(project):
+    assert "5,500 examples" in project.first
+    assert "3 of 3 splits without anomalies" in project.first
+    assert " % validation, 4 epochs" in project.first
+    assert " % test" in project.first
+
+
+def test_dry_run_foretold_what_the_run_did(project):
+    foretold = {node: state for node, state in project.states(project.plan).items()}
+    assert foretold == dict.fromkeys(NODES, "skipped") | {
+        "Trainer": "would",
+        "Canary": "would",
+        **dict.fromkeys(("BlessedModel", "Evaluator", "Predictor", "Pusher"), "skipped"),
+    }
+    assert "setting custom_config.seed: 42 -> 5" in project.plan
+    done = project.states(project.part)
+    assert {node for node, state in done.items() if state == "ran"} == {"Trainer", "Canary"}
+
+
+def test_part_of_the_pipeline_takes_what_it_needs_from_the_latest_run_that_has_it(project):
+    runs = json.loads(project.ask("runs", "--json"))
+    assert [run["state"] for run in runs] == ["failed", "done", "done", "done"]
+    first = runs[-1]["id"]
+    # Not from the latest run: that one stopped before the Transform.
+    assert project.part.count(f"of run {first}") == len(NODES)
+    summaries = sorted(project.output.glob("runs/*/summary.json"))
+    part = json.loads(summaries[2].read_text())
+    assert part["metrics"] is None
+    assert part["training"]["epochs"] == 4
+    assert part["provenance"]["settings"]["seed"] == 5
+    assert [node["state"] for node in part["nodes"] if node["id"] in NODES] == ["skipped"] * len(NODES)
+
+
+def test_served_model_leads_to_data_code_and_every_setting(project):
+    version = json.loads(project.ask("runs", "--json"))[-1]["pushed"]
+    graph = json.loads(project.ask("lineage", version, "--json"))
+    nodes = {execution["node"]: execution["properties"] for execution in graph["executions"]}
+    summary = json.loads(min(project.output.glob("runs/*/summary.json")).read_text())
+    (examples,) = [artifact for artifact in graph["artifacts"] if artifact["type"] == "Examples"]
+    assert examples["properties"]["digest"] == summary["data"]["digest"]
+    assert len(nodes["Trainer"]["code_digest"]) == 64
+    assert json.loads(nodes["Trainer"]["custom_config"])["training"]["epochs"] == 4
+    (run,) = graph["runs"].values()
+    assert run["settings"]["training"]["network"]["widths"] == [16, 32]
+    assert run["git"] is None
+    assert "└─" in project.ask("lineage", version)
+
+
+def test_data_set_leads_to_every_model(project):
+    graph = json.loads(project.ask("lineage", "a1", "--down", "--json"))
+    assert sum(artifact["type"] == "Model" for artifact in graph["artifacts"]) == 2
+
+
+def test_why_names_setting_and_source_file(project):
+    runs = [run["id"] for run in json.loads(project.ask("runs", "--json"))]
+    assert "setting custom_config.seed: 42 -> 5" in project.ask("why", "Trainer", runs[1])
+    broken = project.ask("why", "Canary")
+    assert broken.startswith("Canary failed in run")
+    assert "code: components/canary.py changed" in broken
+    assert "inputs, settings and code are those of" in project.ask("why", "DataGate", runs[2])
+
+
+def test_diff_names_the_changed_module_and_seed(project):
+    runs = [run["id"] for run in json.loads(project.ask("runs", "--json"))]
+    rows = json.loads(project.ask("diff", runs[-1], runs[0], "--json"))["differences"]
+    found = {(row["aspect"], row["name"]) for row in rows}
+    assert ("settings", "seed") in found
+    assert {name for aspect, name in found if aspect == "code"} == {"components.canary"}
+    assert not [key for key in found if key[0] in ("data", "packages", "machine", "git")]
+
+
+def test_deleted_outputs_are_not_taken_from_the_cache_and_served_models_stay(project, tmp_path):
+    served = {path: path.read_bytes() for path in project.output.glob("serving/**/*") if path.is_file()}
+    plan = json.loads(project.ask("gc", "--keep", "0", "--json"))
+    # The Trainer's of the other seed, its Canary's, and the answers to the test split of the first run.
+    assert {item["node"] for item in plan["items"]} == {"Trainer", "Canary", "Predictor"}
+    assert project.ask("gc", "--keep", "0", "--delete").splitlines()[-1].endswith("deleted")
+    again = project.run("--seed", "5", "--from", "Trainer", "--to", "Trainer")
+    assert project.states(again)["Trainer"] == "ran"
+    assert "is gone" in project.ask("why", "Trainer")
+    for path, content in served.items():
+        assert path.read_bytes() == content
+
+
+def test_unknown_node_and_missing_earlier_run_end_2_in_one_line(project, tmp_path):
+    assert "node Traner: expected one of the pipeline (ExampleGen, " in project.run("--only", "Traner", status=2)
+    empty = Project(tmp_path)
+    assert "no earlier run in" in empty.run("--from", "Trainer", status=2).splitlines()[-1]
