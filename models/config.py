@@ -40,7 +40,7 @@ class TrainingConfig:
       learning_rate: of the convolutions at the peak of the schedule.
       warmup: share of the steps over which the rate rises; it falls to 0 over the rest.
       label_smoothing: share of each label that is spread over all classes.
-      flip: whether half of the images are mirrored.
+      flip: whether each image is mirrored in every other epoch.
       shift: most pixels that an image is moved by, in each direction.
       erase: side of the square that is blanked; 0 for none.
       patience: epochs without a better validation accuracy after which training stops.

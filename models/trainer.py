@@ -188,11 +188,13 @@ def augmented_batches(
     train: Split, config: TrainingConfig, *, class_count: int, seed: int, first_epoch: int = 0
 ) -> tf.data.Dataset:
     """Returns endless training batches: images uint8 [batch, ...], augmented, and one-hot labels float32."""
+    steps = steps_per_epoch(train, config.batch_size)
 
     def prepare(step: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images = augment(
             images,
             [seed, tf.cast(step, tf.int32)],
+            epoch=step // steps,
             flip=config.flip,
             shift=config.shift,
             erase=config.erase,
