@@ -17,7 +17,7 @@ class NetworkConfig:
 
     stem: int = 32
     stem_size: int = 4
-    widths: tuple[int, ...] = (48, 96)
+    widths: tuple[int, ...] = (64, 128)
     blocks: tuple[int, ...] = (0, 1)
     pools: tuple[bool, ...] = (True, True)
 
