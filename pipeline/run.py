@@ -105,14 +105,30 @@ def _run(config, dataset, root: Path, selection, run_id: str, run_dir: Path, con
         outputs = Outputs(config.metadata_path, runner.results)
         summary = summarize(config, run_id, time.monotonic() - started, runner.results, outputs, provenance)
         write_summary(run_dir / "summary.json", summary)
+        report = _write_report(config.output_root, run_id, console)
         failed = next((result for result in runner.results if result.state == "failed"), None)
         status = _tell_failure(failed, run_dir, console) if failed else _tell_result(summary, run_dir, console)
+        if report:
+            console.line(f"report         {report}")
     except InputError as error:
         status = error.exit_status
         raise
     finally:
         runner.close(status, {**outcome(summary), "wall_seconds": time.monotonic() - started})
     return status
+
+
+def _write_report(output_root: Path, run_id: str, console: Console) -> Path | None:
+    """Writes report.html; a run that has done its work does not fail for it."""
+    console.start("report")
+    try:
+        from pipeline.report.render import write_report
+
+        return write_report(output_root, run_id)
+    except Exception as error:
+        traceback.print_exc()
+        console.line(f"no report: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        return None
 
 
 def outcome(summary: dict) -> dict:

@@ -33,6 +33,7 @@ IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 START_SECONDS = 120
 SHOW_MS = 40_000
 COLORS = 128
+NARROW_HEIGHT, GAP = 1500, 24
 # The profiler's page loads its program only after Google's charts, from a server of Google's. With this in their place
 # it shows its figures anywhere, without the charts.
 NO_CHARTS = "window.google = {charts: {load() {}, safeLoad() {}, setOnLoadCallback() {}}, visualization: {}};"
@@ -148,6 +149,36 @@ def tensorboard_pictures(browser: Browser, logs: Path) -> None:
             page.close()
 
 
+def report_pictures(browser: Browser, report: Path) -> None:
+    """Takes pictures of a run's report: its beginning, what it says of errors and classes, and how it looks narrow."""
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.goto(report.resolve().as_uri())
+    save(_part(page, "header", "#confusion"), "report")
+    save(_part(page, "#errors", "#quality"), "report-errors")
+    save(_part(page, "#time", "#comparison"), "report-lineage")
+    page.set_viewport_size({"width": 380, "height": NARROW_HEIGHT})
+    page.evaluate("scrollTo(0, 0)")
+    with Image.open(io.BytesIO(page.screenshot(full_page=True))) as image:
+        sheet = Image.new("RGB", (3 * 380 + 2 * GAP, NARROW_HEIGHT), "white")
+        for number in range(3):
+            top = number * NARROW_HEIGHT
+            sheet.paste(image.crop((0, top, 380, top + NARROW_HEIGHT)), (number * (380 + GAP), 0))
+    stream = io.BytesIO()
+    sheet.save(stream, "PNG")
+    save(stream.getvalue(), "report-narrow")
+    page.close()
+
+
+def _part(page: Page, first: str, last: str) -> bytes:
+    """Returns a picture of the page from one element to another, over its whole width."""
+    top = page.locator(first).bounding_box()["y"] + page.evaluate("scrollY")
+    box = page.locator(last).bounding_box()
+    bottom = box["y"] + box["height"] + page.evaluate("scrollY")
+    size = page.viewport_size["width"]
+    page.add_style_tag(content="nav { position: static !important; }")
+    return page.screenshot(full_page=True, clip={"x": 0, "y": top, "width": size, "height": bottom - top + 16})
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.screenshots", description=__doc__.splitlines()[0])
     parser.add_argument("--output-root", type=Path, default=Path("output"), help="of the run (output/)")
@@ -155,10 +186,12 @@ def main(argv: list[str] | None = None) -> int:
     logs = sorted(
         arguments.output_root.glob("artifacts/Trainer/model_run/*/train"), key=lambda path: path.stat().st_mtime
     )
-    if not logs:
+    reports = sorted(arguments.output_root.glob("runs/*/report.html"))
+    if not (logs and reports):
         raise Stop(f"{arguments.output_root}: expected a run that trained, found none. Run 'make run' first.")
     with chromium() as browser:
         tensorboard_pictures(browser, logs[-1].parent)
+        report_pictures(browser, reports[-1])
     return 0
 
 

@@ -1,0 +1,31 @@
+"""Writes the report of a run: python -m pipeline.report [RUN] [--output-root OUTPUT]."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from components.errors import InputError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit status: 0, or 2 if there is no such run."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.report",
+        description="Writes runs/<id>/report.html: one file that works offline.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", nargs="?", default="latest", help="'latest', or the beginning of an id")
+    parser.add_argument("--output-root", type=Path, default=Path("output"), help="of the runs (output/)")
+    arguments = parser.parse_args(argv)
+    from pipeline.report.render import write_report
+
+    try:
+        print(write_report(arguments.output_root, arguments.run))
+    except InputError as error:
+        print(f"pipeline.report: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,273 @@
+"""What the report is made of: reading records, measuring answers, pictures, gates; test_report.py looks at the page."""
+
+import base64
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from components.errors import InputError
+from components.records import ShardFormat, write_shard
+from pipeline.metadata.store import Run
+from pipeline.report import answers as measured
+from pipeline.report.__main__ import main
+from pipeline.report.answers import Answers
+from pipeline.report.collect import Facts, Node, SplitStatistics, served_run
+from pipeline.report.dag import direct_reads, draw, layers
+from pipeline.report.formats import figure, percent, seconds
+from pipeline.report.images import LARGEST_SIDE, Sprite
+from pipeline.report.records import fields, read_examples
+from pipeline.report.render import render
+from pipeline.report.sections import compare, gates
+
+
+@pytest.fixture
+def answers() -> Answers:
+    """Six answers on two classes: four right, two wrong."""
+    return Answers(
+        example=np.array([0, 1, 2, 3, 4, 5]),
+        label=np.array([0, 0, 0, 1, 1, 1]),
+        prediction=np.array([0, 1, 0, 1, 0, 1]),
+        confidence=np.array([0.9, 0.7, 0.6, 1.0, 0.8, 0.55], np.float32),
+        slices={"brightness": np.array(["dark", "dark", "bright", "dark", "bright", "bright"], object)},
+        class_names=["cat", "<dog>"],
+    )
+
+
+def facts(summary: dict | None = None, **changes: object) -> Facts:
+    """A run of which nothing is known, but for `changes`."""
+    nothing = {
+        "run": Run(number=1, id="20260101-120000-000", started=1_767_268_800_000, properties={}),
+        "summary": summary or {},
+        "nodes": [],
+        "class_names": [],
+        "answers": None,
+        "pictures": {},
+        "samples": {},
+        "statistics": [],
+        "anomalies": [],
+        "others": {},
+    }
+    return Facts(**{**nothing, **changes})
+
+
+# records
+
+
+@pytest.mark.parametrize(("encoding", "compression"), [("tensor", ""), ("tensor", "GZIP"), ("png", ""), ("jpeg", "")])
+def test_records_are_read_as_tensorflow_wrote_them(encoding, compression, fashion_images, fashion_labels, tmp_path):
+    images, labels = fashion_images[:20], fashion_labels[:20].astype(np.int64)
+    shards = [tmp_path / f"data_tfrecord-{n}{'.gz' if compression else ''}" for n in range(2)]
+    for shard, part in zip(shards, (slice(0, 12), slice(12, 20)), strict=True):
+        write_shard(shard, [(images[part], labels[part])], ShardFormat(encoding=encoding, compression=compression))
+    found = list(read_examples(shards))
+    assert [position for position, *_ in found] == list(range(20))
+    assert [label for *_, label in found] == labels.tolist()
+    for (_, image, _), expected in zip(found, images, strict=True):
+        assert image.shape == (28, 28, 1)
+        difference = np.abs(image[..., 0].astype(int) - expected)
+        assert difference.max() == 0 if encoding != "jpeg" else difference.mean() < 5
+    assert [position for position, *_ in read_examples(shards, {13, 3})] == [3, 13]
+    assert list(read_examples(shards, set())) == []
+
+
+def test_shard_that_was_cut_short_is_read_as_far_as_it_goes(fashion_images, fashion_labels, tmp_path):
+    shard = tmp_path / "data_tfrecord-0"
+    write_shard(shard, [(fashion_images[:3], fashion_labels[:3])], ShardFormat(encoding="tensor", compression=""))
+    assert len(list(read_examples([shard]))) == 3
+
+
+def test_fields_of_a_protocol_buffer_by_the_example_of_its_specification():
+    # "150 in field 1" and "testing in field 2", https://protobuf.dev/programming-guides/encoding/
+    message = bytes.fromhex("089601" + "120774657374696e67")
+    assert list(fields(message)) == [(1, 150), (2, b"testing")]
+    with pytest.raises(ValueError, match="found wire type 3 at byte 1"):
+        list(fields(b"\x0b"))
+
+
+# answers
+
+
+def test_answers_are_read_with_their_slices_and_without_what_has_no_label(tmp_path):
+    table = pa.table(
+        {
+            "source": ["a", "a", "a"],
+            "example": [0, 1, 2],
+            "label": pa.array([1, None, 0], pa.int64()),
+            "prediction": [1, 0, 1],
+            "probabilities": pa.array([[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]], pa.list_(pa.float32())),
+            "brightness": ["dark", "dark", "bright"],
+        }
+    )
+    pq.write_table(table, tmp_path / "predictions.parquet")
+    found = measured.read_answers(tmp_path / "predictions.parquet", [])
+    assert found.example.tolist() == [0, 2]
+    assert found.confidence.tolist() == [0.75, 0.5]
+    assert found.class_names == ["0", "1"]
+    assert found.slices["brightness"].tolist() == ["dark", "bright"]
+
+
+def test_confusion_matrix_has_a_row_for_each_label(answers):
+    assert measured.confusion_matrix(answers).tolist() == [[2, 1], [1, 2]]
+
+
+def test_errors_come_with_the_surest_first_and_right_answers_with_the_least_sure(answers):
+    assert measured.most_confident_errors(answers, 5).tolist() == [4, 1]
+    assert measured.most_confident_errors(answers, 1).tolist() == [4]
+    cells = {cell: indices.tolist() for cell, indices in measured.cell_examples(answers, 1).items()}
+    assert cells == {(0, 0): [2], (0, 1): [1], (1, 0): [4], (1, 1): [5]}
+
+
+def test_calibration_error_by_hand():
+    confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.65, 0.65])
+    right = np.array([True, True, True, False, True, False])
+    # Bin of 0.95: accuracy 0.75, four of six; bin of 0.65: accuracy 0.5, two of six.
+    assert measured.calibration_error(confidence, right) == pytest.approx((4 * 0.20 + 2 * 0.15) / 6)
+    assert measured.reliability(np.array([1.0]), np.array([True])) == [(1.0, 1.0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "low", "high"),
+    # Newcombe 1998, Statistics in Medicine 17, table I, method 3; the last two by the limits of the formula.
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (0, 0, 0.0, 1.0)],
+)
+def test_interval_of_a_share_as_published(right, count, low, high):
+    assert measured.wilson_interval(right, count) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_quality_by_slice_covers_each_class_and_value(answers):
+    found = {(q.slicing, q.value): (q.examples, q.accuracy) for q in measured.quality_by_slice(answers)}
+    assert found["overall", "all"] == (6, pytest.approx(4 / 6))
+    assert found["class", "cat"] == (3, pytest.approx(2 / 3))
+    assert found["brightness", "dark"] == (3, pytest.approx(2 / 3))
+    assert len(found) == 5
+
+
+# pictures
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 1), (4, 6, 3)])
+def test_each_image_is_found_at_its_place_in_the_sprite(shape):
+    images = {name: np.full(shape, 20 * number, np.uint8) for number, name in enumerate("abcde")}
+    sprite = Sprite.of(images)
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(sprite.uri.split(",")[1]))))
+    assert (sprite.width, sprite.height, sprite.columns, sprite.rows) == (6, 4, 3, 2)
+    for name, image in images.items():
+        column, row = sprite.place(name)
+        part = picture[row * 4 : row * 4 + 4, column * 6 : column * 6 + 6]
+        np.testing.assert_array_equal(part.reshape(shape), image)
+
+
+def test_large_images_are_shrunk_for_the_sprite():
+    sprite = Sprite.of({0: np.zeros((200, 100, 3), np.uint8)})
+    assert (sprite.width, sprite.height) == (LARGEST_SIDE // 2, LARGEST_SIDE)
+
+
+# the graph
+
+
+@pytest.fixture
+def nodes() -> list[Node]:
+    """A reads nothing; B reads A; C reads A and B; D, a resolver, is read by C."""
+    return [
+        Node(id="A", state="ran", seconds=1.0),
+        Node(id="B", state="cached", seconds=0.1, reads=("A",)),
+        Node(id="D", state="ran", seconds=0.0),
+        Node(id="C", state="failed", seconds=2.0, reads=("A", "B", "D")),
+    ]
+
+
+def test_a_node_lies_below_what_it_reads(nodes):
+    assert layers(nodes) == [["A"], ["B", "D"], ["C"]]
+    assert layers([]) == []
+
+
+def test_a_line_that_a_longer_way_implies_is_left_out(nodes):
+    assert direct_reads(nodes) == {"A": set(), "B": {"A"}, "D": set(), "C": {"B", "D"}}
+    svg = draw(nodes)
+    assert svg.count("<path") == 3
+    assert svg.count("<rect") == 4
+
+
+# the page
+
+
+def test_report_of_a_run_that_reached_nothing_has_what_there_is():
+    page = render(facts(run=Run(number=1, id="20260101-120000-000", started=0, properties={"state": "data refused"})))
+    assert "data refused" in page
+    assert 'id="result"' in page and 'id="time"' in page
+    assert 'id="confusion"' not in page and 'id="training"' not in page
+
+
+def test_names_from_the_data_cannot_be_markup(answers):
+    pictures = {("test", number): np.zeros((2, 2, 1), np.uint8) for number in range(6)}
+    page = render(facts(answers=answers, class_names=answers.class_names, pictures=pictures))
+    assert "<dog>" not in page
+    assert "&lt;dog&gt;" in page and "\\u003cdog\\u003e" in page
+
+
+def test_report_calls_on_no_network(answers):
+    statistics = [
+        SplitStatistics(
+            split="train",
+            examples=6,
+            features={"image_mean": {"mean": 1.0, "std": 0.5, "min": 0.0, "max": 2.0}},
+            histograms={"image_mean": [(0.0, 1.0, 3.0), (1.0, 2.0, 3.0)]},
+        )
+    ]
+    history = [{"epoch": 1, "loss": 1.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5} | _TIMES]
+    training = {"epochs": 1, "best_epoch": 1, "val_accuracy": 0.5, "parameters": 9, "multiply_adds": 9} | _RATE
+    page = render(facts({"training": {**training, "history": history}}, statistics=statistics, answers=answers))
+    assert page.count('class="plot"') == 4
+    assert "http://" not in page and "https://" not in page
+    assert "url(#" not in page or "url(#accuracy-" in page
+
+
+_TIMES = {"seconds": 1.0, "learning_rate": 0.1}
+_RATE = {"examples_per_second": 9.0}
+
+
+def test_gates_tell_where_a_run_was_stopped_and_why():
+    states = [Node(id="DataGate", state="ran"), Node(id="Canary", state="ran"), Node(id="Evaluator", state="ran")]
+    summary = {"blessed": False, "verdict": "refused: too weak", "blessing_reasons": ["accuracy: expected 0.9"]}
+    found = {gate.node: gate for gate in gates(facts(summary, nodes=[*states, Node(id="Pusher", state="ran")]))}
+    assert [gate.result for gate in found.values()] == ["passed", "passed", "refused", "refused"]
+    assert found["Evaluator"].reasons == ["too weak", "accuracy: expected 0.9"]
+    stopped = gates(facts(nodes=[Node(id="DataGate", state="failed"), Node(id="Evaluator", state="skipped")]))
+    assert [gate.result for gate in stopped] == ["refused", "not reached", "not reached", "not reached"]
+
+
+def test_comparison_shows_what_the_runs_have_and_which_settings_differ():
+    this = {"run_id": "20260102-000000-000", "metrics": {"test_accuracy": 0.92}, "seed": 1}
+    other = {"run_id": "20260101-000000-000", "metrics": {"test_accuracy": 0.91}, "seed": 1}
+    for summary, epochs in ((this, 8), (other, 18)):
+        summary["provenance"] = {"settings": {"training": {"epochs": epochs, "shift": 2}}}
+    found = compare(facts(this, others={"previous": other}))
+    assert found["columns"] == ["this run", "previous run"]
+    rows = {row["name"]: row["values"] for row in found["rows"]}
+    assert rows["test accuracy"] == ["92.00\u202f%", "91.00\u202f%"]
+    assert found["settings"] == [{"name": "training.epochs", "values": ["8", "18"]}]
+
+
+def test_served_run_is_the_one_with_the_highest_version_that_still_exists(tmp_path):
+    (tmp_path / "9").mkdir()
+    (tmp_path / "10").mkdir()
+    summaries = [{"pushed_model": str(tmp_path / version)} for version in ("9", "10", "11")] + [{}]
+    assert served_run(summaries) == summaries[1]
+    assert served_run([{}]) is None
+
+
+def test_figures_are_short_and_have_their_unit():
+    assert (percent(0.92345), percent(None)) == ("92.3\u202f%", "")
+    assert (seconds(8.44), seconds(59.6), seconds(125)) == ("8.4\u202fs", "60\u202fs", "2\u202fmin 5\u202fs")
+    assert [figure(value) for value in (None, True, 0.1234567, "x", [1, 2])] == ["none", "yes", "0.1235", "x", "[1, 2]"]
+
+
+def test_report_of_an_unknown_run_ends_2_in_one_line(tmp_path, capsys):
+    assert main(["--output-root", str(tmp_path)]) == InputError("").exit_status == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"pipeline.report: {tmp_path}/metadata.db: expected a database of ML Metadata, found none")
+    assert error.count("\n") == 1
