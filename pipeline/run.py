@@ -104,9 +104,10 @@ def _run(config, dataset, root: Path, selection, run_id: str, run_dir: Path, con
         runner.run(create_pipeline(config, dataset))
         outputs = Outputs(config.metadata_path, runner.results)
         summary = summarize(config, run_id, time.monotonic() - started, runner.results, outputs, provenance)
+        failed = next((result for result in runner.results if result.state == "failed"), None)
+        summary["failure"] = {"node": failed.id, "message": describe_failure(failed.error)[0]} if failed else None
         write_summary(run_dir / "summary.json", summary)
         report = _write_report(config.output_root, run_id, console)
-        failed = next((result for result in runner.results if result.state == "failed"), None)
         status = _tell_failure(failed, run_dir, console) if failed else _tell_result(summary, run_dir, console)
         if report:
             console.line(f"report         {report}")

@@ -236,8 +236,15 @@ def test_gates_tell_where_a_run_was_stopped_and_why():
     found = {gate.node: gate for gate in gates(facts(summary, nodes=[*states, Node(id="Pusher", state="ran")]))}
     assert [gate.result for gate in found.values()] == ["passed", "passed", "refused", "refused"]
     assert found["Evaluator"].reasons == ["too weak", "accuracy: expected 0.9"]
-    stopped = gates(facts(nodes=[Node(id="DataGate", state="failed"), Node(id="Evaluator", state="skipped")]))
+    refused = {"failure": {"node": "DataGate", "message": "the data gate refuses the data:\nerror: train: image"}}
+    stopped = gates(facts(refused, nodes=[Node(id="DataGate", state="failed"), Node(id="Evaluator", state="skipped")]))
+    assert stopped[0].reasons == ["the data gate refuses the data:", "error: train: image"]
     assert [gate.result for gate in stopped] == ["refused", "not reached", "not reached", "not reached"]
+
+
+def test_failure_of_another_node_is_told_at_the_top():
+    page = render(facts({"failure": {"node": "Trainer", "message": "the loss is <nan>"}}))
+    assert "<b>Trainer</b>: the loss is &lt;nan&gt;" in page
 
 
 def test_comparison_shows_what_the_runs_have_and_which_settings_differ():

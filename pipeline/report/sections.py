@@ -32,18 +32,20 @@ def gates(facts: Facts) -> list[Gate]:
         state = states.get(node, "skipped")
         return {"failed": "refused", "skipped": "not reached"}.get(state, "passed")
 
+    failure = summary.get("failure") or {}
+    told = {failure.get("node"): (failure.get("message") or "").splitlines()}
     found = [f"{a['severity']}: {a['split']}: {a['feature']}: {a['text']}" for a in facts.anomalies]
     clean = ["no anomaly, no skew, no image in two splits"]
-    data = found or (clean if ended("DataGate") == "passed" else [])
+    data = found or told.get("DataGate") or (clean if ended("DataGate") == "passed" else [])
     served = summary.get("served") or {}
-    canary = []
+    canary = told.get("Canary", [])
     if served.get("latency_ms"):
         one = served["latency_ms"].get("predict_images", {}).get("1")
         canary = [f"loaded in {served['load_seconds']:.1f} s, one image in {one:.1f} ms in a fresh process"]
     evaluator = ended("Evaluator")
     if evaluator == "passed" and summary.get("blessed") is False:
         evaluator = "refused"
-    verdict = [summary["verdict"].split(": ", 1)[-1]] if summary.get("verdict") else []
+    verdict = [summary["verdict"].split(": ", 1)[-1]] if summary.get("verdict") else told.get("Evaluator", [])
     pushed = summary.get("pushed_model")
     pusher = "passed" if pushed else "refused" if ended("Pusher") == "passed" else "not reached"
     return [
