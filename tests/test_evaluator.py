@@ -15,6 +15,9 @@ from pipeline.config import preset
 from pipeline.evaluation import eval_config
 from tests.served_models import NAMES, SHAPE, banded_images, export_banded_model, write_split
 
+# Each runs TFMA on Beam, three seconds.
+pytestmark = pytest.mark.slow
+
 # Twelve of each class; three ants are labelled bees.
 CLASSES = np.repeat([0, 1, 2], 12)
 LABELS = np.where(np.arange(36) < 3, 1, CLASSES)
