@@ -110,8 +110,7 @@ PRESETS = {
         "accuracy_floor": 0.93,
         "training": TrainingConfig(
             network=NetworkConfig(widths=(64, 128, 256), blocks=(1, 1, 0), pools=(True, True, False)),
-            epochs=18,
-            shift=1,
+            epochs=24,
             erase=8,
         ),
     },
