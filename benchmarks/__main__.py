@@ -10,7 +10,7 @@ import importlib
 from benchmarks.process import ROOT
 from benchmarks.report import write_section
 
-NAMES = ("data_plane", "memory", "input_pipeline", "determinism", "whole_run", "serving")
+NAMES = ("data_plane", "memory", "input_pipeline", "determinism", "whole_run", "serving", "metadata")
 
 
 def main() -> None:

@@ -55,7 +55,14 @@ def test_help_tells_every_exit_status_and_flag():
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--no-such-flag",), ("--preset", "warp"), ("--seed", "many"), ("--pre", "smoke"), ("stray",)],
+    [
+        ("--no-such-flag",),
+        ("--preset", "warp"),
+        ("--seed", "many"),
+        ("--pre", "smoke"),
+        ("stray",),
+        ("--only", "Trainer", "--from", "Trainer"),
+    ],
     ids=" ".join,
 )
 def test_wrong_usage_ends_2_and_makes_nothing(tmp_path, arguments):
@@ -79,6 +86,15 @@ def test_missing_data_end_2_in_one_line_and_leave_the_output_root_alone(tmp_path
     assert str(tmp_path / "nowhere") in line
     assert "make data" in line
     assert [path.name for path in tmp_path.rglob("*")] == (["output", "precious"] if existing else [])
+
+
+@pytest.mark.parametrize("flag", ["--from", "--to", "--only"])
+def test_unknown_node_ends_2_and_names_the_nodes_there_are(tmp_path, flag):
+    process = run(flag, "Traner", "--output-root", str(tmp_path / "output"))
+    assert process.returncode == 2
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("local_runner.py: node Traner: expected one of the pipeline (ExampleGen, StatisticsGen, ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_seed_out_of_range_ends_2_in_one_line():

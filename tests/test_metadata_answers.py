@@ -329,6 +329,15 @@ def test_gc_deletes_and_marks_as_deleted(own_runs, ask, ask_json):
     assert (model["state"], model["bytes"]) == ("live", 10)
 
 
+def test_folder_that_cannot_be_deleted_is_named(own_runs, refusal, monkeypatch):
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    line = refusal("gc", "--keep", "1", "--delete", output=own_runs.output_root)
+    assert line.endswith("cannot be deleted (Permission denied). Mend its permissions and repeat.")
+
+
 def test_deleting_while_a_run_goes_on_is_refused_and_changes_nothing(own_runs, refusal):
     before = sorted(own_runs.output_root.rglob("*"))
     with (own_runs.output_root / ".lock").open("w") as lock:

@@ -148,9 +148,3 @@ def test_deleted_outputs_are_not_taken_from_the_cache_and_served_models_stay(pro
     assert "is gone" in project.ask("why", "Trainer")
     for path, content in served.items():
         assert path.read_bytes() == content
-
-
-def test_unknown_node_and_missing_earlier_run_end_2_in_one_line(project, tmp_path):
-    assert "node Traner: expected one of the pipeline (ExampleGen, " in project.run("--only", "Traner", status=2)
-    empty = Project(tmp_path)
-    assert "no earlier run in" in empty.run("--from", "Trainer", status=2).splitlines()[-1]

@@ -168,9 +168,9 @@ def _runs_settings(store: Store, graph: Lineage) -> list[str]:
         return []
     ran = dict.fromkeys(store.executions[edge.execution].run for edge in graph.edges)
     lines = []
-    for run in store.runs(bulky=True):
+    for run in store.runs():
         if run.id in ran and run.properties:
-            kept = run.properties
+            kept = store.whole(run).properties
             parts = {"git": kept.get("git"), "data": kept.get("data"), "settings": kept.get("settings")}
             lines += ["", f"run {run.id}", f"  code = {kept.get('code', {}).get('digest')}"]
             lines += [f"  {name} = {shorten(value, 100)}" for name, value in flatten(parts).items()]
@@ -213,7 +213,7 @@ def as_json(store: Store, graph: Lineage) -> dict:
             }
             for source, target, edge in _arrows(graph)
         ],
-        "runs": {run.id: run.properties for run in store.runs(bulky=True) if run.id in runs},
+        "runs": {run.id: store.whole(run).properties for run in store.runs() if run.id in runs},
     }
 
 

@@ -97,10 +97,9 @@ class Store:
                 "copy, or name another folder with --output-root."
             ) from None
 
-    def runs(self, *, bulky: bool = False) -> list[Run]:
-        """Returns all runs, the oldest first; their code, packages and nodes only if `bulky`."""
-        left_out = () if bulky else _BULKY
-        properties = self._properties("Context", "pipeline_run", left_out)
+    def runs(self) -> list[Run]:
+        """Returns all runs, the oldest first, without the most of their properties: code, packages and nodes."""
+        properties = self._properties("Context", "pipeline_run", _BULKY)
         return [
             Run(number=number, id=name, started=created, properties=properties.get(number, {}))
             for number, name, created in self.rows(
@@ -109,20 +108,24 @@ class Store:
             )
         ]
 
+    def whole(self, run: Run) -> Run:
+        """Returns a run with all of its properties."""
+        return dataclasses.replace(run, properties=self.properties("Context", run.number))
+
     def find_run(self, text: str) -> Run:
-        """Returns the run that "latest", an id or the beginning of one names.
+        """Returns the run that "latest", an id or the beginning of one names, with all of its properties.
 
         Raises:
           InputError: there is none, or more than one.
         """
-        runs = self.runs(bulky=True)
+        runs = self.runs()
         if not runs:
             raise InputError(f"{self.path}: expected runs, found none. Run the pipeline first.")
         if text == "latest":
-            return runs[-1]
+            return self.whole(runs[-1])
         found = [run for run in runs if run.id == text] or [run for run in runs if run.id.startswith(text)]
         if len(found) == 1:
-            return found[0]
+            return self.whole(found[0])
         if found:
             raise InputError(
                 f"run {text}: expected the beginning of one run's id, found {len(found)} ({found[0].id} to "

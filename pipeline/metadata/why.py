@@ -24,7 +24,7 @@ def explain(store: Store, node: str, run: Run) -> dict:
     nodes = sorted({execution.node for execution in store.executions.values()})
     if node not in nodes:
         raise InputError(f"node {node}: expected one of {store.path} ({', '.join(nodes)}).")
-    runs = {found.id: found for found in store.runs(bulky=True)}
+    runs = {found.id: found for found in store.runs()}
     return _explain(store, node, run, runs)
 
 
@@ -60,7 +60,7 @@ def _explain(store: Store, node: str, run: Run, runs: dict[str, Run]) -> dict:
         store.properties("Execution", previous.id), store.properties("Execution", execution.id)
     )
     if _code_changed(store, previous, execution):
-        found["reasons"] += code_changes(node, runs.get(previous.run), runs.get(execution.run))
+        found["reasons"] += code_changes(node, *(store.whole(runs[side.run]) for side in (previous, execution)))
     if not found["reasons"]:
         found["reasons"] = [_without_difference(store, previous, run)]
     for maker in dict.fromkeys(maker for _, maker in changed if maker):
@@ -138,9 +138,9 @@ def _code_changed(store: Store, previous: Execution, execution: Execution) -> bo
     return digests[0] != digests[1]
 
 
-def code_changes(node: str, before: Run | None, after: Run | None) -> list[str]:
+def code_changes(node: str, before: Run, after: Run) -> list[str]:
     """Returns a line for each module of a node and each package that differs between two runs."""
-    sides = [run.properties.get("code") if run else None for run in (before, after)]
+    sides = [run.properties.get("code") for run in (before, after)]
     if None in sides:
         return ["code: changed; one of the two runs kept no record of its modules"]
     modules = set().union(*(side["nodes"].get(node, []) for side in sides))
