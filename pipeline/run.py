@@ -111,8 +111,8 @@ def _run(config, dataset, root: Path, selection, run_id: str, run_dir: Path, con
         status = _tell_failure(failed, run_dir, console) if failed else _tell_result(summary, run_dir, console)
         if report:
             console.line(f"report         {report}")
-    except InputError as error:
-        status = error.exit_status
+    except Exception as error:
+        status = error.exit_status if isinstance(error, PipelineError) else 1
         raise
     finally:
         runner.close(status, {**outcome(summary), "wall_seconds": time.monotonic() - started})
@@ -141,6 +141,7 @@ def outcome(summary: dict) -> dict:
         "blessed": summary.get("blessed"),
         "pushed_model": summary.get("pushed_model"),
         "nodes": summary.get("nodes"),
+        "failure": summary.get("failure"),
     }
 
 

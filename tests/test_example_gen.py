@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components import example_gen
 from components.dataset import find_files
 from components.errors import InputError
 from components.example_gen import ExamplesSummary, SplitSettings, write_examples
@@ -119,6 +120,15 @@ def test_number_of_workers_does_not_change_a_byte(write):
     two, second = write(argv=FNAPI + workers, name="two")
     assert two == one
     assert contents(second) == contents(first)
+
+
+@pytest.mark.parametrize(("quiet_seconds", "told"), [(0.0, True), (60.0, False)])
+def test_what_takes_longer_tells_how_many_examples_are_written(write, caplog, monkeypatch, quiet_seconds, told):
+    monkeypatch.setattr(example_gen, "_QUIET_SECONDS", quiet_seconds)
+    with caplog.at_level("INFO", logger="progress"):
+        summary, _ = write()
+    total = sum(summary.counts.values())
+    assert (f"{total} of {total} examples written" in caplog.messages) is told
 
 
 def test_smaller_splits_are_drawn_from_the_whole_file(write):

@@ -145,6 +145,31 @@ def test_show_execution_tells_inputs_outputs_and_properties(ask, ask_json, runs)
     assert any(line.split() == ["state", "ran"] for line in ask("show", name))
 
 
+def test_property_that_tfx_keeps_as_a_structure_is_taken_apart(own_runs, ask_json):
+    """The encoding is that of an ExampleAnomalies artifact of a real run."""
+    encoded = "mlmd-struct::ChEKBHRlc3QSCREAAAAAAADwPwoQCgN2YWwSCREAAAAAAADwPwoSCgV0cmFpbhIJEQAAAAAAAPA/"
+    number = own_runs.artifacts[FIRST]["anomalies"]
+    with contextlib.closing(sqlite3.connect(own_runs.output_root / "metadata.db")) as connection:
+        connection.execute(
+            "INSERT INTO ArtifactProperty (artifact_id, name, is_custom_property, string_value) VALUES (?, ?, 1, ?)",
+            (number, "blessed", encoded),
+        )
+        connection.commit()
+    shown = ask_json("show", f"a{number}", output=own_runs.output_root)
+    assert shown["properties"]["blessed"] == {"train": 1.0, "val": 1.0, "test": 1.0}
+
+
+def test_show_run_tells_sizes_and_every_package(ask, ask_json):
+    shown = ask_json("show", FIRST)
+    assert shown["packages"] == {"tfx": "1.21.0"}
+    assert sum(output["bytes"] for execution in shown["executions"] for output in execution["outputs"]) == 10 * 13
+    lines = ask("show", FIRST)
+    assert "packages   1, all of them with --json" in lines
+    (header,) = [line for line in lines if line.startswith("id ") and "node" in line]
+    assert header.split() == ["id", "node", "state", "time", "size", "outputs"]
+    assert any(line.split()[1:] == ["ExampleGen", "ran", "0.0", "s", "10", "B", "examples=a1"] for line in lines)
+
+
 def test_diff_shows_what_differs_and_only_that(ask_json):
     rows = ask_json("diff", FIRST, REFUSED)["differences"]
     found = {(row["aspect"], row["name"]): (row["first"], row["second"]) for row in rows}

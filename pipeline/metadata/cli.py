@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from components.errors import InputError
-from pipeline.metadata import differences, garbage, lineage, names, runs, show, why
+from pipeline.metadata import differences, drawing, garbage, lineage, names, runs, show, why
 from pipeline.metadata.store import Store
 
 
@@ -88,7 +88,7 @@ def _show(arguments: argparse.Namespace, store: Store) -> str:
 def _lineage(arguments: argparse.Namespace, store: Store) -> str:
     graph = lineage.trace(store, names.find_artifact(store, arguments.artifact), down=arguments.down)
     form = "json" if arguments.json else arguments.format
-    return _json(lineage.as_json(store, graph)) if form == "json" else lineage.RENDERERS[form](store, graph)
+    return _json(drawing.as_json(store, graph)) if form == "json" else drawing.RENDERERS[form](store, graph)
 
 
 def _diff(arguments: argparse.Namespace, store: Store) -> str:

@@ -21,7 +21,7 @@ def show_run(store: Store, run: Run) -> dict:
         "run": runs.describe(store, run),
         "properties": kept,
         "code": run.properties.get("code", {}).get("digest"),
-        "packages": len(run.properties.get("packages", {})),
+        "packages": run.properties.get("packages", {}),
         "folder": str(store.path.parent / "runs" / run.id),
         "executions": [
             {
@@ -88,6 +88,7 @@ def _events(store: Store, events: list[tuple[str, int]]) -> list[dict]:
     for key, number in events:
         artifact = store.artifacts[number]
         found.append({"key": key, "artifact": f"a{number}", "type": artifact.type, "uri": artifact.uri})
+        found[-1]["bytes"] = folder_size(Path(artifact.uri))
     return found
 
 
@@ -102,8 +103,12 @@ def render(shown: dict) -> str:
         if name == "executions":
             blocks.append(_executions(value))
         elif name in ("inputs", "outputs") and value:
-            rows = [[event["key"], event["artifact"], event["type"], event["uri"]] for event in value]
-            blocks.append(table([name, "artifact", "type", "path"], rows))
+            rows = [
+                [event["key"], event["artifact"], event["type"], size(event["bytes"]), event["uri"]] for event in value
+            ]
+            blocks.append(table([name, "artifact", "type", "size", "path"], rows, right=("size",)))
+        elif name == "packages":
+            lines.append(f"{name:<11}{len(value)}, all of them with --json")
         elif isinstance(value, dict):
             rows = [[key, shorten(leaf)] for key, leaf in sorted(flatten(value).items())]
             blocks.append(table([name, "value"], rows) if rows else f"{name}: none")
@@ -124,8 +129,9 @@ def _executions(executions: list[dict]) -> str:
             execution["node"],
             execution["state"],
             duration(execution["seconds"]),
+            size(sum(event["bytes"] or 0 for event in execution["outputs"])),
             " ".join(f"{event['key']}={event['artifact']}" for event in execution["outputs"]),
         ]
         for execution in executions
     ]
-    return table(["id", "node", "state", "time", "outputs"], rows, right=("time",))
+    return table(["id", "node", "state", "time", "size", "outputs"], rows, right=("time", "size"))

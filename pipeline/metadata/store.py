@@ -10,6 +10,7 @@ Synopsis:
     store.find_run("latest").properties["test_accuracy"]
 """
 
+import base64
 import dataclasses
 import functools
 import json
@@ -23,8 +24,9 @@ SCHEMA_VERSION = 10
 # Of metadata_store.proto: states of executions and artifacts, types of events.
 EXECUTION_STATES = {1: "new", 2: "running", 3: "ran", 4: "failed", 5: "cached", 6: "canceled"}
 ARTIFACT_STATES = {1: "pending", 2: "live", 3: "marked for deletion", 4: "deleted", 5: "abandoned"}
+_STRUCT = "mlmd-struct::"
 _INPUTS, _OUTPUTS = (2, 3, 5), (1, 4, 6)
-_JSON_PROPERTIES = ("settings", "data", "code", "git", "packages", "machine", "command", "nodes")
+_JSON_PROPERTIES = ("settings", "data", "code", "git", "packages", "machine", "command", "nodes", "failure")
 # Long, and of no use for a list of runs.
 _BULKY = ("code", "packages", "nodes")
 
@@ -258,6 +260,11 @@ def _value(name: str, values: list) -> object:
     value = next((value for value in values if value is not None), None)
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
+    if isinstance(value, str) and value.startswith(_STRUCT):
+        # How TFX keeps a property that is a structure; few answers meet one.
+        from google.protobuf import json_format, struct_pb2
+
+        return json_format.MessageToDict(struct_pb2.Struct.FromString(base64.b64decode(value[len(_STRUCT) :] + "==")))
     if name in _JSON_PROPERTIES and isinstance(value, str):
         return json.loads(value)
     return value
