@@ -336,6 +336,17 @@ def test_gc_finds_orphans_and_outputs_of_failures(own_runs, ask_json, ask):
     assert ask("gc", output=own_runs.output_root)[-1] == "1 folder, 5 B could go; --delete deletes it"
 
 
+def test_gc_passes_over_what_a_run_is_writing(own_runs, ask):
+    number = own_runs.executions[BROKEN]["Transform"]
+    folder = own_runs.output_root / "artifacts" / "Transform" / "transform_graph" / str(number)
+    folder.mkdir()
+    assert ask("gc", output=own_runs.output_root)[1].startswith("orphan")
+    with contextlib.closing(sqlite3.connect(own_runs.output_root / "metadata.db")) as connection:
+        connection.execute("UPDATE Execution SET last_known_state = 2 WHERE id = ?", (number,))
+        connection.commit()
+    assert ask("gc", output=own_runs.output_root) == ["nothing could go"]
+
+
 def test_gc_of_a_moved_output_root_takes_nothing_for_an_orphan(own_runs, ask, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(own_runs.output_root, moved)

@@ -16,6 +16,7 @@ from pipeline.metadata.text import size, table
 
 # The gate compares with the latest other statistics, so a run on each of two data sets needs both.
 _STATISTICS_KEPT = 2
+_OPEN = ("new", "running")
 
 
 def find(store: Store, output_root: Path, *, keep: int) -> dict:
@@ -32,8 +33,10 @@ def find(store: Store, output_root: Path, *, keep: int) -> dict:
         maker = store.executions.get(store.producers.get(artifact.id, 0))
         failed = artifact.state != "live" or maker is None or maker.state != "ran"
         items.append(_item("failed" if failed else "superseded", folder, root, artifact.id))
+    # What a run is writing now is known only when its node ends.
+    open_now = {str(number) for number, execution in store.executions.items() if execution.state in _OPEN}
     for folder in sorted(root.glob("[!.]*/[!.]*/*")):
-        if folder.parts[-3:] not in known:
+        if folder.parts[-3:] not in known and folder.name not in open_now:
             items.append(_item("orphan", folder, root, None))
     return {"keep": keep, "items": items, "bytes": sum(item["bytes"] for item in items)}
 
@@ -43,7 +46,7 @@ def kept_artifacts(store: Store, keep: int) -> set[int]:
     runs = store.runs()
     ids = {run.id for run in runs[max(0, len(runs) - keep) :]}
     ids |= {run.id for run in runs if run.properties.get("state") == "running"}
-    ids |= {execution.run for execution in store.executions.values() if execution.state in ("new", "running")}
+    ids |= {execution.run for execution in store.executions.values() if execution.state in _OPEN}
     waiting = [
         artifact
         for execution in store.executions.values()
