@@ -211,6 +211,16 @@ def test_why_follows_a_changed_input_to_what_changed_it(ask, runs):
     ]
 
 
+def test_why_tells_each_node_once_however_many_paths_lead_to_it(tmp_path, ask):
+    runs = RecordedRuns(tmp_path / "output")
+    runs.add(FIRST)
+    runs.add(SEEDED, changed="ExampleGen", settings={"seed": 7})
+    told = [line.split()[0] for line in ask("why", "Pusher", output=runs.output_root) if " ran in run " in line]
+    assert sorted(told) == sorted(
+        {"ExampleGen", "StatisticsGen", "SchemaGen", "Transform", "Pusher"} | FROM_TRAINER - {"Predictor"}
+    )
+
+
 def test_why_of_a_cached_node_names_the_run_it_came_from(ask, runs):
     source = runs.executions[FIRST]["Transform"]
     assert ask("why", "Transform", SEEDED) == [
@@ -393,7 +403,7 @@ def test_deleting_while_a_run_goes_on_is_refused_and_changes_nothing(own_runs, r
         (("show", "2030"), "run 2030: expected a run of"),
         (("show", "2026"), "run 2026: expected the beginning of one run's id, found 5 (20260101-120000-000 to"),
         (("diff", FIRST, "nowhere"), "run nowhere: expected a run of"),
-        (("why", "Traner"), "node Traner: expected one of"),
+        (("why", "Traner"), "node Traner: expected one of the pipeline (ExampleGen, "),
         (("lineage", "e1"), "e1: expected an artifact (a1), a path, a served version or a run, found an execution."),
         (("gc", "--keep", "-1"), "--keep: expected 0 or more runs, found -1."),
     ],

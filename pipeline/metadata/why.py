@@ -11,6 +11,7 @@ from components.errors import InputError
 from pipeline.code_digest import LIBRARIES
 from pipeline.metadata.store import Execution, Run, Store, is_resolver
 from pipeline.metadata.text import flatten, shorten
+from pipeline.nodes import NODES
 
 _DIGEST = "code_digest"
 
@@ -21,14 +22,13 @@ def explain(store: Store, node: str, run: Run) -> dict:
     Raises:
       InputError: no run has such a node.
     """
-    nodes = sorted({execution.node for execution in store.executions.values()})
+    nodes = dict.fromkeys([*NODES, *(execution.node for execution in store.executions.values())])
     if node not in nodes:
-        raise InputError(f"node {node}: expected one of {store.path} ({', '.join(nodes)}).")
-    runs = {found.id: found for found in store.runs()}
-    return _explain(store, node, run, runs)
+        raise InputError(f"node {node}: expected one of the pipeline ({', '.join(nodes)}).")
+    return _explain(store, node, run, {found.id: found for found in store.runs()}, {node})
 
 
-def _explain(store: Store, node: str, run: Run, runs: dict[str, Run]) -> dict:
+def _explain(store: Store, node: str, run: Run, runs: dict[str, Run], told: set[str]) -> dict:
     found = {"node": node, "run": run.id, "state": "skipped", "compared_with": None, "reasons": [], "because": []}
     executions = [execution for execution in store.executions_of(run) if execution.node == node]
     if not executions:
@@ -64,7 +64,10 @@ def _explain(store: Store, node: str, run: Run, runs: dict[str, Run]) -> dict:
     if not found["reasons"]:
         found["reasons"] = [_without_difference(store, previous, run)]
     for maker in dict.fromkeys(maker for _, maker in changed if maker):
-        found["because"].append(_explain(store, maker, run, runs))
+        # Many paths lead to what is made first: told once, it is told.
+        if maker not in told:
+            told.add(maker)
+            found["because"].append(_explain(store, maker, run, runs, told))
     return found
 
 
