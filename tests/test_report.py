@@ -67,6 +67,10 @@ def test_every_section_shows_and_nothing_is_wider_than_the_page(page):
         assert page.locator(f"nav a[href='#{name}']").count() == 1
     assert page.locator("svg.plot").count() >= 4
     assert page.evaluate("document.documentElement.scrollWidth") <= 1200
+    for width in (1200, 794):  # 794: a sheet of A4
+        page.set_viewport_size({"width": width, "height": 900})
+        matrix, around = (page.locator(f"#confusion {part}").first.bounding_box() for part in ("table", ".scroll"))
+        assert matrix["width"] <= around["width"] + 1, "the confusion matrix is cut off"
 
 
 def test_page_fits_a_telephone(page):
