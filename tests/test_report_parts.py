@@ -242,6 +242,19 @@ def test_gates_tell_where_a_run_was_stopped_and_why():
     assert [gate.result for gate in stopped] == ["refused", "not reached", "not reached", "not reached"]
 
 
+def test_model_that_the_canary_refused_was_not_evaluated():
+    summary = {
+        "blessed": False,
+        "blessing_reasons": ["no warm-up"],
+        "failure": {"node": "Canary", "message": "no warm-up"},
+    }
+    stopped = facts(summary, nodes=[Node(id="Canary", state="failed"), Node(id="Evaluator", state="skipped")])
+    found = {gate.node: (gate.result, gate.reasons) for gate in gates(stopped)}
+    assert found["Canary"] == ("refused", ["no warm-up"])
+    assert found["Evaluator"] == ("not reached", [])
+    assert stopped.state == "not blessed"
+
+
 def test_failure_of_another_node_is_told_at_the_top():
     page = render(facts({"failure": {"node": "Trainer", "message": "the loss is <nan>"}}))
     assert "<b>Trainer</b>: the loss is &lt;nan&gt;" in page

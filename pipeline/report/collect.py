@@ -85,9 +85,9 @@ class Facts:
         state = self.run.properties.get("state", "done")
         if self.summary and state in ("done", "running"):
             # While the run writes its own report, its record is still open.
-            if any(node.state == "failed" for node in self.nodes):
-                return "failed"
-            return {True: "blessed", False: "not blessed"}.get(self.summary.get("blessed"), "done")
+            failed = {node.id for node in self.nodes if node.state == "failed"}
+            ended = "data refused" if "DataGate" in failed else "failed" if failed else "done"
+            return {True: "blessed", False: "not blessed"}.get(self.summary.get("blessed"), ended)
         return state
 
 

@@ -46,6 +46,8 @@ def gates(facts: Facts) -> list[Gate]:
     if evaluator == "passed" and summary.get("blessed") is False:
         evaluator = "refused"
     verdict = [summary["verdict"].split(": ", 1)[-1]] if summary.get("verdict") else told.get("Evaluator", [])
+    if evaluator != "not reached":
+        verdict += [reason for reason in summary.get("blessing_reasons") or [] if reason not in verdict]
     pushed = summary.get("pushed_model")
     pusher = "passed" if pushed else "refused" if ended("Pusher") == "passed" else "not reached"
     return [
@@ -55,7 +57,7 @@ def gates(facts: Facts) -> list[Gate]:
             node="Evaluator",
             asks="Is the model good enough, and no worse than the last?",
             result=evaluator,
-            reasons=verdict + [reason for reason in summary.get("blessing_reasons") or [] if reason not in verdict],
+            reasons=verdict,
         ),
         Gate(
             node="Pusher",
