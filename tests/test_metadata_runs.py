@@ -1,6 +1,7 @@
 """The answers on a database of real runs, made once through the command line: cached, changed, failed, not blessed."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,16 @@ import pytest
 from pipeline.code_digest import ROOT
 
 pytestmark = pytest.mark.slow
+
+# Runs the pipeline with another floor than the preset's.
+_WITH_FLOOR = """
+import sys
+from pathlib import Path
+from pipeline.config import preset
+from pipeline.run import run_pipeline
+output, data = map(Path, sys.argv[1:])
+sys.exit(run_pipeline(preset("smoke", output_root=output, data_dir=data, accuracy_floor=0.999), Path.cwd()))
+"""
 
 NODES = ["ExampleGen", "StatisticsGen", "AcceptedData", "SchemaGen", "ExampleValidator", "DataGate", "Transform"]
 
@@ -26,13 +37,10 @@ class Project:
 
     def run(self, *flags: str, status: int = 0) -> str:
         command = ["local_runner.py", "--preset", "smoke", "--data-dir", str(ROOT / "data")]
-        done = subprocess.run(
-            [sys.executable, *command, "--output-root", str(self.output), *flags],
-            cwd=self.root,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
+        return self.start(*command, "--output-root", str(self.output), *flags, status=status)
+
+    def start(self, *command: str, status: int) -> str:
+        done = subprocess.run([sys.executable, *command], cwd=self.root, capture_output=True, text=True, timeout=600)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -52,9 +60,10 @@ _AFTER = ["Trainer", "BlessedModel", "Canary", "Evaluator", "Predictor", "Pusher
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
-    """Runs, the oldest first: whole; the data alone; the Trainer alone with another seed; a failing Canary."""
+    """Runs, the oldest first: whole; not blessed; the data alone; the Trainer with another seed; a failing Canary."""
     project = Project(tmp_path_factory.mktemp("metadata"))
     project.first = project.run()
+    project.refused = project.start("-c", _WITH_FLOOR, str(project.output), str(ROOT / "data"), status=4)
     project.before = (project.output / "metadata.db").read_bytes()
     project.plan = project.run("--dry-run", "--seed", "5", "--from", "Trainer", "--to", "Canary")
     assert (project.output / "metadata.db").read_bytes() == project.before
@@ -87,12 +96,11 @@ def test_dry_run_foretold_what_the_run_did(project):
 
 def test_part_of_the_pipeline_takes_what_it_needs_from_the_latest_run_that_has_it(project):
     runs = json.loads(project.ask("runs", "--json"))
-    assert [run["state"] for run in runs] == ["failed", "done", "done", "done"]
-    first = runs[-1]["id"]
+    assert [run["state"] for run in runs] == ["failed", "done", "done", "not blessed", "done"]
     # Not from the latest run: that one stopped before the Transform.
-    assert project.part.count(f"of run {first}") == len(NODES)
+    assert project.part.count(f"of run {runs[-2]['id']}") == len(NODES)
     summaries = sorted(project.output.glob("runs/*/summary.json"))
-    part = json.loads(summaries[2].read_text())
+    part = json.loads(summaries[3].read_text())
     assert part["metrics"] is None
     assert part["training"]["epochs"] == 4
     assert part["provenance"]["settings"]["seed"] == 5
@@ -128,6 +136,14 @@ def test_why_names_setting_and_source_file(project):
     assert "inputs, settings and code are those of" in project.ask("why", "DataGate", runs[2])
 
 
+def test_why_of_a_refusal_names_the_floor_and_all_else_was_cached(project):
+    runs = [run["id"] for run in json.loads(project.ask("runs", "--json"))]
+    told = project.ask("why", "Evaluator", runs[-2])
+    assert re.search(r"setting eval_config\S*lower_bound: 0.6 -> 0.999", told)
+    ran = {node for node, state in project.states(project.refused).items() if state == "ran"}
+    assert ran == {"Evaluator", "Pusher"}
+
+
 def test_diff_names_the_changed_module_and_seed(project):
     runs = [run["id"] for run in json.loads(project.ask("runs", "--json"))]
     rows = json.loads(project.ask("diff", runs[-1], runs[0], "--json"))["differences"]
@@ -140,8 +156,8 @@ def test_diff_names_the_changed_module_and_seed(project):
 def test_deleted_outputs_are_not_taken_from_the_cache_and_served_models_stay(project, tmp_path):
     served = {path: path.read_bytes() for path in project.output.glob("serving/**/*") if path.is_file()}
     plan = json.loads(project.ask("gc", "--keep", "0", "--json"))
-    # The Trainer's of the other seed, its Canary's, and the answers to the test split of the first run.
-    assert {item["node"] for item in plan["items"]} == {"Trainer", "Canary", "Predictor"}
+    # The Trainer's of the other seed and its Canary's, the refusal, and the answers to the test split of the first run.
+    assert {item["node"] for item in plan["items"]} == {"Trainer", "Canary", "Evaluator", "Pusher", "Predictor"}
     assert project.ask("gc", "--keep", "0", "--delete").splitlines()[-1].endswith("deleted")
     again = project.run("--seed", "5", "--from", "Trainer", "--to", "Trainer")
     assert project.states(again)["Trainer"] == "ran"
