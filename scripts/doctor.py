@@ -13,7 +13,7 @@ import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
-from scripts import private_glibc, setup_env
+from scripts import browser, private_glibc, setup_env
 from scripts.fetch_data import FILES, ROOT, problem
 
 FAMILY = (
@@ -64,6 +64,8 @@ def main() -> int:
     if setup_env.runs(python):
         lines["its glibc"] = environment_glibc(python)
     lines |= {name: installed.get(name, "not installed") for name in FAMILY}
+    found = browser.find_browser()
+    lines["browser"] = f"{browser.version(found)}, {found}" if found else "none; the tests need it: make browser"
     lines["data"] = f"{'; '.join(wrong)}: make data" if wrong else "all four files in data/, checked"
     for name, value in lines.items():
         print(f"{name:<28} {value}")

@@ -105,7 +105,7 @@ def test_a_click_on_a_cell_shows_its_images(page, summary):
     button = page.locator(f"[data-cell='{label}-{prediction}']")
     button.click()
     names = list(summary["metrics"]["per_class_accuracy"])
-    expect(panel.locator("h3")).to_have_text(f"{count} {names[label]} taken for {names[prediction]}")
+    expect(panel.locator("h3")).to_have_text(f"{count} × {names[label]} taken for {names[prediction]}")
     expect(panel.locator("figure")).to_have_count(min(20, count))
     expect(button).to_have_attribute("aria-pressed", "true")
     assert page.locator("[data-cell][aria-pressed=true]").count() == 1
