@@ -107,7 +107,7 @@ def _run(config, dataset, root: Path, selection, run_id: str, run_dir: Path, con
         failed = next((result for result in runner.results if result.state == "failed"), None)
         summary["failure"] = {"node": failed.id, "message": describe_failure(failed.error)[0]} if failed else None
         write_summary(run_dir / "summary.json", summary)
-        report = _write_report(config.output_root, run_id, console)
+        report = write_report_if_possible(config.output_root, run_id, console)
         status = _tell_failure(failed, run_dir, console) if failed else _tell_result(summary, run_dir, console)
         if report:
             console.line(f"report         {report}")
@@ -119,8 +119,8 @@ def _run(config, dataset, root: Path, selection, run_id: str, run_dir: Path, con
     return status
 
 
-def _write_report(output_root: Path, run_id: str, console: Console) -> Path | None:
-    """Writes report.html; a run that has done its work does not fail for it."""
+def write_report_if_possible(output_root: Path, run_id: str, console: Console) -> Path | None:
+    """Writes report.html and returns its path; a run that has done its work does not fail for it."""
     console.start("report")
     try:
         from pipeline.report.render import write_report

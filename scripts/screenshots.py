@@ -32,7 +32,7 @@ IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 # What a busy machine with two cores may take to import TensorFlow, or Chromium to run 26 MB of the profiler's scripts.
 START_SECONDS = 120
 SHOW_MS = 40_000
-COLORS = 128
+COLORS = 256
 NARROW_HEIGHT, GAP = 1500, 24
 # The profiler's page loads its program only after Google's charts, from a server of Google's. With this in their place
 # it shows its figures anywhere, without the charts.

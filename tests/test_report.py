@@ -79,6 +79,8 @@ def test_page_fits_a_telephone(page):
     for name in SECTIONS:
         box = page.locator(f"section#{name}").bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 380, name
+    cut = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
+    assert page.evaluate(cut) == []
 
 
 def test_figures_are_those_of_the_summary(page, summary):

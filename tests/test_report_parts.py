@@ -1,6 +1,7 @@
 """What the report is made of: reading records, measuring answers, pictures, gates; test_report.py looks at the page."""
 
 import base64
+import dataclasses
 import io
 
 import numpy as np
@@ -15,7 +16,7 @@ from pipeline.metadata.store import Run
 from pipeline.report import answers as measured
 from pipeline.report.__main__ import main
 from pipeline.report.answers import Answers
-from pipeline.report.collect import Facts, Node, SplitStatistics, served_run
+from pipeline.report.collect import Facts, Node, SplitStatistics, cell_limit, served_run
 from pipeline.report.dag import direct_reads, draw, layers
 from pipeline.report.formats import figure, percent, seconds
 from pipeline.report.images import LARGEST_SIDE, Sprite
@@ -45,6 +46,7 @@ def facts(summary: dict | None = None, **changes: object) -> Facts:
         "nodes": [],
         "class_names": [],
         "answers": None,
+        "cell_images": 20,
         "pictures": {},
         "samples": {},
         "statistics": [],
@@ -164,6 +166,17 @@ def test_each_image_is_found_at_its_place_in_the_sprite(shape):
 def test_large_images_are_shrunk_for_the_sprite():
     sprite = Sprite.of({0: np.zeros((200, 100, 3), np.uint8)})
     assert (sprite.width, sprite.height) == (LARGEST_SIDE // 2, LARGEST_SIDE)
+
+
+def test_many_classes_or_large_images_get_fewer_pictures_each(answers):
+    assert cell_limit(answers, np.zeros((28, 28, 1), np.uint8)) == 20
+    labels, predictions = (grid.ravel() for grid in np.meshgrid(np.arange(47), np.arange(47)))
+    many = dataclasses.replace(answers, label=labels, prediction=predictions)
+    assert cell_limit(many, np.zeros((28, 28, 1), np.uint8)) == 1
+    # 1,500,000 bytes for 4 cells of 56 x 56 x 3 = 9,408 bytes an image: 39, and no more than 20; for 25 cells: 6.
+    labels, predictions = (grid.ravel() for grid in np.meshgrid(np.arange(5), np.arange(5)))
+    some = dataclasses.replace(answers, label=labels, prediction=predictions)
+    assert cell_limit(some, np.zeros((224, 224, 3), np.uint8)) == 6
 
 
 # the graph

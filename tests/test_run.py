@@ -8,7 +8,9 @@ import pytest
 
 from components.errors import DataRefused, InputError
 from pipeline.config import PipelineConfig, preset
-from pipeline.run import describe_failure, run_pipeline
+from pipeline.console import Console
+from pipeline.report import render
+from pipeline.run import describe_failure, run_pipeline, write_report_if_possible
 
 
 @pytest.fixture
@@ -60,3 +62,14 @@ def test_data_that_do_not_fit_together_are_refused_before_the_output_root_is_mad
 )
 def test_failure_is_told_in_the_words_that_help_with_its_exit_status(error, told):
     assert describe_failure(error) == told
+
+
+def test_report_that_cannot_be_written_is_one_line_and_no_failure(monkeypatch, tmp_path, capfd):
+    def fail(*_: object) -> None:
+        raise ValueError("a bug of ours\nin two lines")
+
+    monkeypatch.setattr(render, "write_report", fail)
+    with Console(tmp_path / "log.txt") as console:
+        assert write_report_if_possible(tmp_path, "20260101", console) is None
+    assert capfd.readouterr().out == "no report: ValueError: a bug of ours\n"
+    assert "Traceback" in (tmp_path / "log.txt").read_text()

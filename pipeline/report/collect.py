@@ -20,6 +20,7 @@ from models.features import SPLITS, TEST
 from pipeline.metadata.store import Execution, Run, Store
 from pipeline.nodes import NODES
 from pipeline.report.answers import Answers, cell_examples, most_confident_errors, read_answers
+from pipeline.report.images import thumbnail
 from pipeline.report.records import read_examples, shards_of
 
 PREDICTIONS_FILE = "predictions.parquet"
@@ -27,6 +28,8 @@ PREDICTIONS_FILE = "predictions.parquet"
 CELL_IMAGES, ERROR_IMAGES, SAMPLE_IMAGES = 20, 24, 5
 # Records of a split that are looked through for samples of each class.
 _SAMPLED_RECORDS = 1500
+# Of all images behind the confusion matrix; keeps the report of many classes or large images below 5 MB.
+_PIXEL_BYTES = 1_500_000
 _STATES = {"ran": "ran", "cached": "cached", "failed": "failed"}
 
 
@@ -61,6 +64,7 @@ class Facts:
       nodes: in the order of the DAG.
       class_names: by label.
       answers: to the test split, None without a Predictor.
+      cell_images: how many pictures there are of a cell of the confusion matrix, at most.
       pictures: image, uint8 [height, width, channels], by (split, position).
       samples: positions by split and label.
       statistics: by split, in order.
@@ -73,6 +77,7 @@ class Facts:
     nodes: list[Node]
     class_names: list[str]
     answers: Answers | None
+    cell_images: int
     pictures: dict[tuple[str, int], np.ndarray]
     samples: dict[str, dict[int, list[int]]]
     statistics: list[SplitStatistics]
@@ -104,14 +109,17 @@ def collect(store: Store, output: Path, text: str) -> Facts:
     class_names = json.loads(artifacts.properties("Examples").get("class_names", "[]"))
     answers = _answers(artifacts.folder("Predictions"), class_names)
     samples, pictures = _samples(examples, len(class_names)) if examples else ({}, {})
+    limit = CELL_IMAGES
     if answers is not None and examples:
-        pictures |= _pictures_of_answers(answers, examples)
+        limit = cell_limit(answers, next(iter(pictures.values()), None))
+        pictures |= _pictures_of_answers(answers, examples, limit)
     return Facts(
         run=run,
         summary=summary,
         nodes=_nodes(store, run, summary),
         class_names=class_names or (answers.class_names if answers else []),
         answers=answers,
+        cell_images=limit,
         pictures=pictures,
         samples=samples,
         statistics=_statistics(artifacts.folder("ExampleStatistics")),
@@ -207,9 +215,16 @@ def _samples(examples: Path, classes: int) -> tuple[dict, dict]:
     return samples, pictures
 
 
-def _pictures_of_answers(answers: Answers, examples: Path) -> dict[tuple[str, int], np.ndarray]:
+def cell_limit(answers: Answers, image: np.ndarray | None) -> int:
+    """Returns how many images of the size of `image` may be shown of each cell, 1 to CELL_IMAGES."""
+    cells = len(set(zip(answers.label.tolist(), answers.prediction.tolist(), strict=True)))
+    size = 1 if image is None else np.asarray(thumbnail(image)).nbytes
+    return max(1, min(CELL_IMAGES, _PIXEL_BYTES // max(1, cells * size)))
+
+
+def _pictures_of_answers(answers: Answers, examples: Path, limit: int) -> dict[tuple[str, int], np.ndarray]:
     """Reads the images that the confusion matrix and the list of errors show."""
-    chosen = [most_confident_errors(answers, ERROR_IMAGES), *cell_examples(answers, CELL_IMAGES).values()]
+    chosen = [most_confident_errors(answers, ERROR_IMAGES), *cell_examples(answers, limit).values()]
     wanted = set(answers.example[np.concatenate(chosen)].tolist())
     return {(TEST, number): image for number, image, _ in read_examples(shards_of(examples, TEST), wanted)}
 

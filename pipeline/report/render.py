@@ -22,7 +22,7 @@ from pipeline.report.answers import (
     quality_by_slice,
     reliability,
 )
-from pipeline.report.collect import CELL_IMAGES, ERROR_IMAGES, Facts, collect
+from pipeline.report.collect import ERROR_IMAGES, Facts, collect
 from pipeline.report.dag import draw
 from pipeline.report.formats import count, figure, percent, seconds
 from pipeline.report.images import Sprite
@@ -97,8 +97,6 @@ def render(facts: Facts) -> str:
         settings=flatten(kept_provenance(facts).get("settings") or {}),
         provenance=provenance(facts),
         packages=kept_provenance(facts).get("packages") or {},
-        cell_images=CELL_IMAGES,
-        error_images=ERROR_IMAGES,
     )
 
 
@@ -136,7 +134,7 @@ def _cells(facts: Facts, sprite: Sprite) -> dict[str, list]:
             for index in indices
             if (number := int(answers.example[index]),) and (TEST, number) in sprite.positions
         ]
-        for (label, prediction), indices in cell_examples(answers, CELL_IMAGES).items()
+        for (label, prediction), indices in cell_examples(answers, facts.cell_images).items()
     }
 
 
