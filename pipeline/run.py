@@ -8,6 +8,7 @@ Synopsis:
 import datetime
 import fcntl
 import gc
+import logging
 import re
 import tempfile
 import time
@@ -127,7 +128,7 @@ def write_report_if_possible(output_root: Path, run_id: str, console: Console) -
 
         return write_report(output_root, run_id)
     except Exception as error:
-        traceback.print_exc()
+        logging.exception("the report could not be written")
         console.line(f"no report: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
         return None
 
