@@ -255,6 +255,11 @@ def test_gates_tell_where_a_run_was_stopped_and_why():
     assert [gate.result for gate in stopped] == ["refused", "not reached", "not reached", "not reached"]
 
 
+def test_gates_that_a_run_of_a_part_leaves_out_are_not_refusals():
+    part = facts(nodes=[Node(id="DataGate", state="skipped"), Node(id="Canary", state="ran")])
+    assert [gate.result for gate in gates(part)] == ["left out", "passed", "left out", "left out"]
+
+
 def test_model_that_the_canary_refused_was_not_evaluated():
     summary = {
         "blessed": False,

@@ -174,14 +174,31 @@ def _nodes(store: Store, run: Run, summary: dict) -> list[Node]:
     for name in names:
         execution = executions.get(name)
         known = recorded.get(name, {})
-        reads, made = set(), []
+        made = []
+        reads = _reads(store, execution or _earlier(store, name, run), makers) - {name}
         if execution is not None:
-            reads = {makers[number] for _, number in store.inputs.get(execution.id, ()) if number in makers} - {name}
+            reads = reads or _reads(store, _earlier(store, name, run), makers) - {name}
             made = [f"{key}: {store.artifacts[number].type} a{number}" for key, number in _outputs(store, execution)]
         state = known.get("state") or (_STATES.get(execution.state, "failed") if execution else "skipped")
         seconds = known.get("seconds", (execution.ended - execution.started) / 1000 if execution else None)
         found.append(Node(id=name, state=state, seconds=seconds, reads=tuple(sorted(reads)), made=tuple(made)))
     return found
+
+
+def _earlier(store: Store, node: str, run: Run) -> Execution | None:
+    """Returns the latest execution of a node up to `run` that read something: a run of a part repeats no inputs."""
+    earlier = {other.id for other in store.runs() if other.number <= run.number}
+    found = [e for e in store.executions.values() if e.node == node and e.run in earlier and store.inputs.get(e.id)]
+    return found[-1] if found else None
+
+
+def _reads(store: Store, execution: Execution | None, makers: dict[int, str]) -> set[str]:
+    """Returns the nodes that made what an execution read, in this run or an earlier one."""
+    if execution is None:
+        return set()
+    numbers = [number for _, number in store.inputs.get(execution.id, ())]
+    producers = {n: store.executions[store.producers[n]].node for n in numbers if n in store.producers}
+    return {makers.get(number) or producers[number] for number in numbers if number in makers or number in producers}
 
 
 def _is_maker(execution: Execution) -> bool:

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from pipeline.report.collect import Node
 
-_WIDTH, _BOX, _HEIGHT, _GAP = 460, 134, 42, 30
+_WIDTH, _BOX, _HEIGHT, _GAP, _COLUMNS = 460, 134, 42, 30, 3
 
 
 def layers(nodes: Sequence[Node]) -> list[list[str]]:
@@ -45,7 +45,7 @@ def direct_reads(nodes: Sequence[Node]) -> dict[str, set[str]]:
 
 def draw(nodes: Sequence[Node]) -> Markup:
     """Returns the <svg> element."""
-    rows = layers(nodes)
+    rows = [row[start : start + _COLUMNS] for row in layers(nodes) for start in range(0, len(row), _COLUMNS)]
     reads = direct_reads(nodes)
     places = {}
     for depth, row in enumerate(rows):

@@ -16,7 +16,7 @@ from pipeline.report.formats import count, figure, percent, seconds
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gate:
-    """A place where a run can be stopped: its node, "passed", "refused" or "not reached", and why."""
+    """A place where a run can be stopped: its node, "passed", "refused", "not reached" or "left out", and why."""
 
     node: str
     asks: str
@@ -30,7 +30,9 @@ def gates(facts: Facts) -> list[Gate]:
 
     def ended(node: str) -> str:
         state = states.get(node, "skipped")
-        return {"failed": "refused", "skipped": "not reached"}.get(state, "passed")
+        if state == "skipped":
+            return "not reached" if "failed" in states.values() else "left out"
+        return "refused" if state == "failed" else "passed"
 
     failure = summary.get("failure") or {}
     told = {failure.get("node"): (failure.get("message") or "").splitlines()}
@@ -46,10 +48,10 @@ def gates(facts: Facts) -> list[Gate]:
     if evaluator == "passed" and summary.get("blessed") is False:
         evaluator = "refused"
     verdict = [summary["verdict"].split(": ", 1)[-1]] if summary.get("verdict") else told.get("Evaluator", [])
-    if evaluator != "not reached":
+    if evaluator in ("passed", "refused"):
         verdict += [reason for reason in summary.get("blessing_reasons") or [] if reason not in verdict]
     pushed = summary.get("pushed_model")
-    pusher = "passed" if pushed else "refused" if ended("Pusher") == "passed" else "not reached"
+    pusher = "passed" if pushed else "refused" if ended("Pusher") == "passed" else ended("Pusher")
     return [
         Gate(node="DataGate", asks="Are the data what training may rest on?", result=ended("DataGate"), reasons=data),
         Gate(node="Canary", asks="Does a fresh process serve the model?", result=ended("Canary"), reasons=canary),
