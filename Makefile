@@ -32,7 +32,7 @@ run: setup data ## run the whole pipeline; ARGS="--preset smoke"
 test: setup data browser ## all tests, on real images
 	@$(VENV_PYTHON) -m pytest $(ARGS)
 
-test-fast: setup data browser ## the tests that don't run a whole pipeline
+test-fast: setup data ## the tests that don't run a whole pipeline
 	@$(VENV_PYTHON) -m pytest -m "not slow" $(ARGS)
 
 lint: setup ## ruff's rules and its formatting
