@@ -258,6 +258,8 @@ def test_gates_tell_where_a_run_was_stopped_and_why():
 def test_gates_that_a_run_of_a_part_leaves_out_are_not_refusals():
     part = facts(nodes=[Node(id="DataGate", state="skipped"), Node(id="Canary", state="ran")])
     assert [gate.result for gate in gates(part)] == ["left out", "passed", "left out", "left out"]
+    failed = facts(nodes=[Node(id="DataGate", state="skipped"), Node(id="Canary", state="failed")])
+    assert [gate.result for gate in gates(failed)] == ["left out", "refused", "not reached", "not reached"]
 
 
 def test_model_that_the_canary_refused_was_not_evaluated():

@@ -31,7 +31,9 @@ def gates(facts: Facts) -> list[Gate]:
     def ended(node: str) -> str:
         state = states.get(node, "skipped")
         if state == "skipped":
-            return "not reached" if "failed" in states.values() else "left out"
+            order = list(states.items())
+            before = order[: list(states).index(node)] if node in states else order
+            return "not reached" if "failed" in (state for _, state in before) else "left out"
         return "refused" if state == "failed" else "passed"
 
     failure = summary.get("failure") or {}
