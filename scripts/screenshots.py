@@ -122,6 +122,7 @@ def show_graph(page: Page, url: str) -> None:
 def show_profile(page: Page, url: str) -> str:
     """Opens the profiler's overview and waits for its figures; gives the text that it shows."""
     without_network(page)
+    page.set_viewport_size({"width": 1200, "height": 1080})
     page.goto(f"{url}#profile")
     frame = page.frame_locator("iframe").last
     expect(frame.get_by_text("Performance Summary")).to_be_visible(timeout=SHOW_MS)
