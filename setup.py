@@ -65,6 +65,7 @@ setup(
     # below what Beam 2.77 needs there.
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipeline*", "components*", "models*"]),
+    package_data={"pipeline.report": ["template.html.j2"]},
     entry_points={"console_scripts": ["pipeline-metadata = pipeline.metadata.cli:main"]},
     install_requires=RUNTIME,
     extras_require={"dev": DEV, "setup": SETUP},
