@@ -48,14 +48,14 @@ class TrainingConfig:
     """
 
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
-    epochs: int = 8
+    epochs: int = 10
     batch_size: int = 250
     learning_rate: float = 0.1
     warmup: float = 0.1
     label_smoothing: float = 0.1
     flip: bool = True
     shift: int = 0
-    erase: int = 0
+    erase: int = 4
     patience: int = 10
     cache_mib: float = 2048.0
 

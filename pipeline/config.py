@@ -103,7 +103,7 @@ PRESETS = {
         "split_sizes": (4_000, 500, 1_000),
         "accuracy_floor": 0.6,
         "class_accuracy_floor": 0.0,
-        "training": TrainingConfig(network=NetworkConfig(widths=(16, 32)), epochs=4, batch_size=100),
+        "training": TrainingConfig(network=NetworkConfig(widths=(16, 32)), epochs=4, batch_size=100, erase=0),
     },
     "fast": {},
     "best": {
