@@ -12,7 +12,8 @@ from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.metrics.multi_class_confusion_matrix_metrics import multi_class_confusion_matrices
 
 MACRO_F1, CALIBRATION_ERROR = "macro_f1", "expected_calibration_error"
-_BINS = 15
+# As in the report's reliability diagram.
+_BINS = 10
 
 
 def macro_f1(counts: np.ndarray) -> float:
@@ -46,7 +47,7 @@ class MacroF1(metric_types.Metric):
 
 
 class ExpectedCalibrationError(metric_types.Metric):
-    """`calibration_error` in fifteen bins, for TFMA's `MetricConfig`."""
+    """`calibration_error` in ten bins, for TFMA's `MetricConfig`."""
 
     def __init__(self, name: str = CALIBRATION_ERROR) -> None:
         super().__init__(metric_util.merge_per_key_computations(_calibration), name=name)
