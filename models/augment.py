@@ -38,24 +38,25 @@ def augment(
     def randint(index, low, high):
         return tf.random.stateless_uniform([batch, 1], seeds[index], low, high, tf.int32)
 
-    rows = tf.range(height)[None] + randint(0, 0, 2 * shift + 1)
     columns = tf.range(width)[None]
     if flip:
         pixels = tf.reduce_sum(tf.cast(images, tf.int32), [1, 2, 3])[:, None]
         columns = tf.where((pixels + tf.cast(epoch, tf.int32)) % 2 == 1, width - 1 - columns, columns)
-    columns = columns + randint(1, 0, 2 * shift + 1)
     if shift:
+        rows = tf.range(height)[None] + randint(0, 0, 2 * shift + 1)
+        columns = columns + randint(1, 0, 2 * shift + 1)
         images = tf.pad(images, [[0, 0], [shift, shift], [shift, shift], [0, 0]])
-    images = tf.gather(images, rows, axis=1, batch_dims=1)
-    images = tf.gather(tf.transpose(images, [0, 2, 1, 3]), columns, axis=1, batch_dims=1)
-    images = tf.transpose(images, [0, 2, 1, 3])
+        images = tf.gather(images, rows, axis=1, batch_dims=1)
+    if flip or shift:
+        # Choosing between the batch and its mirror image would take 2.5 times as long.
+        images = tf.gather(tf.transpose(images, [0, 2, 1, 3]), columns, axis=1, batch_dims=1)
+        images = tf.transpose(images, [0, 2, 1, 3])
     if erase:
         top, left = randint(2, 1 - erase, height), randint(3, 1 - erase, width)
         row, column = tf.range(height)[None], tf.range(width)[None]
         in_rows, in_columns = (
-            (row >= top) & (row < top + erase),
-            (column >= left) & (column < left + erase),
+            tf.cast((row >= top) & (row < top + erase), images.dtype),
+            tf.cast((column >= left) & (column < left + erase), images.dtype),
         )
-        hidden = in_rows[:, :, None, None] & in_columns[:, None, :, None]
-        images = tf.where(hidden, tf.zeros_like(images), images)
+        images *= 1 - in_rows[:, :, None, None] * in_columns[:, None, :, None]
     return images

@@ -9,23 +9,21 @@ class NetworkConfig:
 
     Attributes:
       stem: filters of the frozen stem; half of them are principal patches, the others their negatives.
-      stem_size: side of its patches; its stride is 2.
-      widths: channels of each stage.
+      stem_size: side of its patches.
+      widths: channels of each stage; each halves the resolution.
       blocks: residual blocks after the first convolution of each stage.
-      pools: whether a stage halves the resolution.
     """
 
-    stem: int = 32
-    stem_size: int = 4
-    widths: tuple[int, ...] = (64, 128)
-    blocks: tuple[int, ...] = (0, 1)
-    pools: tuple[bool, ...] = (True, True)
+    stem: int = 8
+    stem_size: int = 2
+    widths: tuple[int, ...] = (32, 64, 128)
+    blocks: tuple[int, ...] = (0, 0, 1)
 
     def __post_init__(self) -> None:
-        if not len(self.widths) == len(self.blocks) == len(self.pools):
+        if len(self.widths) != len(self.blocks):
             raise ValueError(
-                "widths, blocks and pools describe the same stages: expected one length, found "
-                f"{len(self.widths)}, {len(self.blocks)} and {len(self.pools)}."
+                "widths and blocks describe the same stages: expected one length, found "
+                f"{len(self.widths)} and {len(self.blocks)}."
             )
 
 
@@ -44,6 +42,7 @@ class TrainingConfig:
       shift: most pixels that an image is moved by, in each direction.
       erase: side of the square that is blanked; 0 for none.
       patience: epochs without a better validation accuracy after which training stops.
+      precision: "float32", "bfloat16", or "auto": bfloat16 where the processor multiplies it natively.
       cache_mib: decoded images are held in memory up to this size, and streamed beyond it.
     """
 
@@ -57,6 +56,7 @@ class TrainingConfig:
     shift: int = 0
     erase: int = 4
     patience: int = 10
+    precision: str = "auto"
     cache_mib: float = 2048.0
 
     @classmethod

@@ -1,11 +1,11 @@
 """A small residual CNN that learns fast on a CPU.
 
-Standardization, a frozen stem of principal patches with stride 2, then stages of [convolution, 2x2 max-pool, batch
-norm, ReLU, residual blocks], a global max-pool and a scaled linear head. Image size, channels and classes come from the
-data.
+Standardization, a frozen stem of principal patches, then stages of [convolution, 2x2 max-pool, batch norm, ReLU,
+residual blocks], a global max-pool and a scaled linear head. Image size, channels and classes come from the data. Under
+the policy "mixed_bfloat16" everything between standardization and head computes in bfloat16, with float32 weights.
 
-Two layers exist only for speed on a CPU and compute what Keras's own compute: `SameConv` takes its input gradient as a
-forward convolution, `FusedNorm` calls TensorFlow's fused batch norm.
+Two layers exist only for speed on a CPU and compute what Keras's own compute: `SameConv` takes its gradients as forward
+convolutions and matrix products, `FusedNorm` calls TensorFlow's fused batch norm.
 
 Synopsis:
 
@@ -22,10 +22,14 @@ import tensorflow as tf
 
 from models.config import NetworkConfig
 
+layers = keras.layers
+
 # Keras's Normalization divides by no less than this, so a constant pixel divides by no zero.
 _SMALLEST_STD = 1e-7
 _NORM_MOMENTUM = 0.7
 _HEAD_SCALE = 1 / 9
+# Pixels a row up to which bfloat16 matrix products are faster than oneDNN's kernel (docs/LOG.md).
+_NARROW = 8
 _WHITENING_SAMPLE = 2000
 _WHITENING_EPSILON = 1e-2
 
@@ -54,20 +58,42 @@ class Dirac(keras.initializers.Initializer):
 
 @tf.custom_gradient
 def _same_conv(inputs: tf.Tensor, kernel: tf.Tensor):
-    """Stride-1 'same' convolution with an odd kernel.
+    """Stride-1 'same' convolution with an odd kernel, `inputs` and `kernel` of one dtype.
 
     On AVX2 oneDNN's kernel for the input gradient reaches a third of the forward one's speed; the gradient is a forward
-    convolution with the flipped kernel.
+    convolution with the flipped kernel. Its bfloat16 kernel for the gradient by the kernel loses half of its speed on
+    narrow images; there it is a matrix product for each position of the kernel.
     """
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         flipped = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-        to_kernel = tf.raw_ops.Conv2DBackpropFilter(
-            input=inputs, filter_sizes=kernel.shape, out_backprop=upstream, strides=[1, 1, 1, 1], padding="SAME"
-        )
+        if inputs.dtype == tf.bfloat16 and inputs.shape[2] <= _NARROW:
+            to_kernel = _kernel_gradient(inputs, upstream, kernel.shape)
+        else:
+            to_kernel = tf.raw_ops.Conv2DBackpropFilter(
+                input=inputs, filter_sizes=kernel.shape, out_backprop=upstream, strides=[1, 1, 1, 1], padding="SAME"
+            )
         return tf.nn.conv2d(upstream, flipped, 1, "SAME"), to_kernel
 
     return tf.nn.conv2d(inputs, kernel, 1, "SAME"), gradient
+
+
+def _kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+    """Returns the gradient of a 'same' convolution by its kernel of `shape`: inputs, moved, times upstream."""
+    rows, columns, channels, filters = shape
+    height, width = inputs.shape[1:3]
+    padded = tf.pad(inputs, [[0, 0], [rows // 2] * 2, [columns // 2] * 2, [0, 0]])
+    upstream = tf.reshape(upstream, [-1, filters])
+    products = [
+        tf.matmul(
+            tf.reshape(padded[:, row : row + height, column : column + width], [-1, channels]),
+            upstream,
+            transpose_a=True,
+        )
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    return tf.reshape(tf.stack(products), shape)
 
 
 @keras.saving.register_keras_serializable("fashion")
@@ -88,7 +114,7 @@ class SameConv(keras.layers.Layer):
         self.kernel = self.add_weight(shape=shape, initializer=self.kernel_initializer, name="kernel")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return _same_conv(inputs, tf.convert_to_tensor(self.kernel))
+        return _same_conv(inputs, tf.cast(tf.convert_to_tensor(self.kernel), inputs.dtype))
 
     def compute_output_shape(self, input_shape) -> tuple:
         return (*input_shape[:-1], self.filters)
@@ -111,10 +137,15 @@ class FusedNorm(keras.layers.Layer):
         self.momentum, self.epsilon = momentum, epsilon
 
     def build(self, input_shape) -> None:
-        shape = (input_shape[-1],)
-        self.bias = self.add_weight(shape=shape, initializer="zeros", name="bias")
-        self.moving_mean = self.add_weight(shape=shape, initializer="zeros", trainable=False, name="moving_mean")
-        self.moving_variance = self.add_weight(shape=shape, initializer="ones", trainable=False, name="moving_variance")
+        def add(name: str, initializer: str, trainable: bool):
+            # The fused kernel takes its parameters in float32, whatever it normalizes.
+            return self.add_weight(
+                shape=(input_shape[-1],), initializer=initializer, trainable=trainable, autocast=False, name=name
+            )
+
+        self.bias = add("bias", "zeros", True)
+        self.moving_mean = add("moving_mean", "zeros", False)
+        self.moving_variance = add("moving_variance", "ones", False)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         moving = () if training else (self.moving_mean, self.moving_variance)
@@ -165,7 +196,7 @@ def whitening_kernel(images: np.ndarray, mean: np.ndarray, variance: np.ndarray,
     """
     size = config.stem_size
     inputs = (images[:_WHITENING_SAMPLE] - mean) / np.sqrt(spread_floor(variance))
-    windows = np.lib.stride_tricks.sliding_window_view(inputs, (size, size), axis=(1, 2))[:, ::2, ::2]
+    windows = np.lib.stride_tricks.sliding_window_view(inputs, (size, size), axis=(1, 2))
     patches = np.moveaxis(windows, 3, -1).reshape(-1, size * size * inputs.shape[-1])
     values, vectors = np.linalg.eigh(patches.T @ patches / len(patches))
     leading = np.argsort(values)[::-1][: config.stem // 2]
@@ -183,49 +214,59 @@ def build_model(
     stem: np.ndarray,
     *,
     seed: int,
+    policy: str = "float32",
 ) -> keras.Model:
-    """Builds an untrained model from raw pixels [batch, *input_shape] to logits [batch, classes].
+    """Builds an untrained model from raw pixels [batch, *input_shape] to logits float32 [batch, classes].
 
     Args:
-      config: widths, blocks and pools.
+      config: widths and blocks.
       input_shape: (height, width, channels).
       classes: number of classes.
       mean, variance: of each pixel over the training split, [height, width, channels]; the first layer standardizes
         with exactly these, the second damps what hardly ever varies (`spread_floor`).
       stem: kernel of the frozen first convolution, see `whitening_kernel`.
       seed: of the initial weights.
+      policy: Keras's dtype policy between standardization and head; the weights are float32 under each.
     """
-    layers = keras.layers
     seeds = itertools.count(seed * 1000)
 
     def conv(x, width: int):
-        return SameConv(width, kernel_initializer=Dirac(next(seeds)))(x)
+        return SameConv(width, kernel_initializer=Dirac(next(seeds)), dtype=policy)(x)
 
     def norm_relu(x):
-        return layers.Activation("relu")(FusedNorm()(x))
+        return layers.Activation("relu", dtype=policy)(FusedNorm(dtype=policy)(x))
 
     inputs = keras.Input(input_shape, name="image")
     x = layers.Normalization(axis=(1, 2, 3), mean=mean, variance=variance, name="standardization")(inputs)
     damping = spread_floor(variance) / np.maximum(variance, _SMALLEST_STD**2)
     x = layers.Normalization(axis=(1, 2, 3), mean=np.zeros_like(mean), variance=damping, name="damping")(x)
     whitening = layers.Conv2D(
-        stem.shape[-1], stem.shape[0], strides=2, padding="same", use_bias=False, trainable=False, name="stem"
+        stem.shape[-1], stem.shape[0], use_bias=False, trainable=False, dtype=policy, name="stem"
     )
-    x = layers.Activation("relu")(whitening(x))
+    x = layers.Activation("relu", dtype=policy)(whitening(x))
     whitening.set_weights([stem])
-    for width, blocks, pool in zip(config.widths, config.blocks, config.pools, strict=True):
+    for width, blocks in zip(config.widths, config.blocks, strict=True):
         x = conv(x, width)
-        if pool:
+        if min(x.shape[1:3]) > 1:
             # Before the norm: a quarter of its work.
-            x = layers.MaxPooling2D(2)(x)
+            x = layers.MaxPooling2D(2, dtype=policy)(x)
         x = norm_relu(x)
         for _ in range(blocks):
-            x = layers.Add()([x, norm_relu(conv(x, width))])
-    x = layers.GlobalMaxPooling2D()(x)
-    x = layers.Dense(classes, use_bias=False, kernel_initializer=keras.initializers.HeNormal(next(seeds)), name="head")(
-        x
-    )
-    return keras.Model(inputs, layers.Rescaling(_HEAD_SCALE, name="logits")(x))
+            x = layers.Add(dtype=policy)([x, norm_relu(conv(x, width))])
+    x = layers.GlobalMaxPooling2D(dtype=policy)(x)
+    head = layers.Dense(classes, use_bias=False, kernel_initializer=keras.initializers.HeNormal(next(seeds)), name="head")
+    return keras.Model(inputs, layers.Rescaling(_HEAD_SCALE, name="logits")(head(x)))
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """Returns a model with the weights of `model` that computes in float32 throughout."""
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    same = keras.models.clone_model(model, clone_function=clone)
+    same.set_weights(model.get_weights())
+    return same
 
 
 def multiply_adds(model: keras.Model) -> int:

@@ -25,8 +25,9 @@ from models.input_pipeline import (
     steps_per_epoch,
     training_batches,
 )
-from models.network import build_model, multiply_adds, whitening_kernel
+from models.network import build_model, in_float32, multiply_adds, whitening_kernel
 from models.optimizer import Muon
+from models.precision import training_policy
 from models.preprocessing import read_statistics
 from models.profile_report import read_profile
 from models.profiling import StepProfiler
@@ -104,9 +105,10 @@ def train_model(
       checkpoint_path: file that an interrupted training is taken up from; gone when it is complete.
 
     Returns:
-      The model with the weights of its best epoch on `val`, calibrated there, and a report: `epochs` run, `best_epoch`
-      and its `val_accuracy`, `temperature` that the logits were divided by, `parameters`, `multiply_adds` for an
-      image, `examples_per_second` of training, and `history`, a dict for each epoch that this process ran.
+      The model with the weights of its best epoch on `val`, in float32 and calibrated there, and a report: `epochs`
+      run, `best_epoch`, `val_accuracy` of the returned model, `temperature` that its logits were divided by, the
+      dtype policy it was trained in as `precision`, `parameters`, `multiply_adds` for an image, `examples_per_second`
+      of training, and `history`, a dict for each epoch that this process ran.
 
     Raises:
       TrainingDivergedError: the loss became NaN or infinite.
@@ -144,6 +146,7 @@ def train_model(
             checkpoint,
         ],
     )
+    model = in_float32(model)
     logits, labels = _answers(model, val)
     temperature = fit_temperature(logits, labels)
     scale_logits(model.get_layer("head"), temperature)
@@ -151,8 +154,9 @@ def train_model(
     return model, {
         "epochs": telling.epoch + 1,
         "best_epoch": stopping.best_epoch + 1,
-        "val_accuracy": float(stopping.best),
+        "val_accuracy": float(np.mean(np.argmax(logits, axis=-1) == labels)),
         "temperature": round(temperature, 4),
+        "precision": training_policy(config.precision),
         "parameters": model.count_params(),
         "multiply_adds": multiply_adds(model),
         "examples_per_second": round(telling.examples_per_second, 1),
@@ -173,7 +177,8 @@ def compile_model(
     """Builds the network for the images of `train` and gives it optimizer, schedule and loss."""
     sample, _ = next(evaluation_batches(train, batch_size=2000).as_numpy_iterator())
     stem = whitening_kernel(sample, mean, variance, config.network)
-    model = build_model(config.network, with_channels(train.image_shape), class_count, mean, variance, stem, seed=seed)
+    shape, policy = with_channels(train.image_shape), training_policy(config.precision)
+    model = build_model(config.network, shape, class_count, mean, variance, stem, seed=seed, policy=policy)
     steps = steps_per_epoch(train, config.batch_size) * config.epochs
     model.compile(
         Muon(Triangle(config.learning_rate, steps, config.warmup)),

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from models.config import NetworkConfig
-from models.network import FusedNorm, SameConv, build_model, whitening_kernel
+from models.network import FusedNorm, SameConv, build_model, in_float32, whitening_kernel
 
 RNG = np.random.default_rng(0)
 INPUTS = (RNG.normal(size=(6, 5, 4, 3)) * [1, 5, 0.1] + [0, 10, -3]).astype("float32")
@@ -57,6 +57,19 @@ def test_fused_norm_moves_its_statistics_towards_the_batch_with_bessels_correcti
     np.testing.assert_allclose(ours.moving_variance, theirs.moving_variance, rtol=1 / 119)
 
 
+def test_fused_norm_in_bfloat16_keeps_its_statistics_in_float32(norms):
+    theirs, ours = norms[0], FusedNorm(momentum=0.7, epsilon=1e-3, dtype="mixed_bfloat16")
+    ours.build(INPUTS.shape)
+    ours.set_weights(theirs.get_weights())
+    inputs = tf.cast(INPUTS, tf.bfloat16)
+    outputs = ours(inputs, training=True)
+    expected = theirs(tf.cast(inputs, tf.float32), training=True)
+    assert outputs.dtype == tf.bfloat16
+    np.testing.assert_allclose(tf.cast(outputs, tf.float32), expected, rtol=0.01, atol=0.01)
+    for found, expected in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_fused_norm_leaves_its_statistics_alone_in_inference(norms):
     before = norms[0].get_weights()
     norms[0](INPUTS, training=False)
@@ -93,16 +106,30 @@ def test_same_conv_has_keras_gradient_inside_a_compiled_step():
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("width", [4, 12], ids=["matrix products", "oneDNN's kernel"])
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_same_conv_in_bfloat16_has_the_gradients_of_float32(width, size):
+    inputs, upstream = (RNG.normal(size=(3, 5, width, channels)).astype("float32") for channels in (6, 7))
+    layers = [SameConv(7, size, dtype=policy) for policy in ("float32", "mixed_bfloat16")]
+    for layer in layers:
+        layer.build(inputs.shape)
+    layers[1].set_weights(layers[0].get_weights())
+    exact, rounded = (gradients(layer, inputs, tf.cast(upstream, layer.compute_dtype)) for layer in layers)
+    for found, expected in zip(rounded, exact, strict=True):
+        # bfloat16 keeps 8 bits; what is left of sums of a few hundred products is a percent of their spread.
+        np.testing.assert_allclose(found.astype("float32"), expected, atol=0.03 * expected.std())
+
+
 def test_same_conv_refuses_an_even_kernel():
     with pytest.raises(ValueError, match=r"odd kernel_size .* got 4"):
         SameConv(8, 4)
 
 
-def network(shape=(28, 28, 1), classes=10, mean=0.0, variance=1.0, seed=0) -> keras.Model:
+def network(shape=(28, 28, 1), classes=10, mean=0.0, variance=1.0, seed=0, policy="float32") -> keras.Model:
     """Returns a network with a random stem; `mean` and `variance` are numbers or images."""
     mean, variance = (np.broadcast_to(np.float64(value), shape) for value in (mean, variance))
-    stem = np.random.default_rng(7).normal(0, 0.2, (4, 4, shape[-1], 32)).astype("float32")
-    return build_model(NetworkConfig(), shape, classes, mean, variance, stem, seed=seed)
+    stem = np.random.default_rng(7).normal(0, 0.5, (2, 2, shape[-1], 8)).astype("float32")
+    return build_model(NetworkConfig(), shape, classes, mean, variance, stem, seed=seed, policy=policy)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +167,7 @@ def test_stem_whitens_the_patches_of_the_images_and_gives_both_signs(fashion_ima
     kernel = whitening_kernel(images, mean, variance, NetworkConfig(stem=12, stem_size=4))
     assert kernel.shape == (4, 4, 1, 12)
     np.testing.assert_array_equal(kernel[..., 6:], -kernel[..., :6])
-    outputs = tf.nn.conv2d(((images - 73.0) / 90.0).astype("float32"), kernel[..., :6], 2, "VALID").numpy()
+    outputs = tf.nn.conv2d(((images - 73.0) / 90.0).astype("float32"), kernel[..., :6], 1, "VALID").numpy()
     outputs = outputs.reshape(-1, 6).astype(np.float64)
     second_moments = outputs.T @ outputs / len(outputs)
     np.testing.assert_allclose(second_moments - np.diag(np.diag(second_moments)), 0, atol=1e-3)
@@ -154,7 +181,7 @@ def test_stem_is_not_trained(plain_model):
     assert not plain_model.get_layer("stem").trainable_weights
 
 
-@pytest.mark.parametrize(("shape", "classes"), [((28, 28, 1), 10), ((20, 24, 3), 7), ((17, 9, 1), 2)], ids=str)
+@pytest.mark.parametrize(("shape", "classes"), [((28, 28, 1), 10), ((20, 24, 3), 7), ((17, 9, 1), 2), ((5, 4, 1), 3)], ids=str)
 def test_logits_have_one_column_a_class_for_any_image_size(shape, classes):
     model = network(shape, classes)
     logits = model(RNG.integers(0, 256, (5, *shape), np.uint8))
@@ -188,9 +215,23 @@ def test_saved_model_gives_the_same_logits(plain_model, tmp_path):
     np.testing.assert_allclose(loaded(BATCH), plain_model(BATCH), rtol=1e-5)
 
 
+def test_network_in_bfloat16_has_float32_weights_and_logits_near_those_of_float32():
+    rounded = network(mean=73.0, variance=8_100.0, policy="mixed_bfloat16")
+    assert {weight.dtype for weight in rounded.weights} == {"float32"}
+    exact = in_float32(rounded)
+    assert {layer.compute_dtype for layer in exact.layers} == {"float32"}
+    for weight, same in zip(exact.get_weights(), rounded.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, same)
+    built = network(mean=73.0, variance=8_100.0)
+    np.testing.assert_allclose(exact(BATCH), built(BATCH), rtol=1e-5, atol=1e-6)
+    assert rounded(BATCH).dtype == tf.float32
+    assert not np.allclose(rounded(BATCH), exact(BATCH), rtol=1e-5, atol=1e-6), "it does compute in bfloat16"
+    np.testing.assert_allclose(rounded(BATCH), exact(BATCH), atol=0.05 * np.std(exact(BATCH)))
+
+
 def test_stages_of_different_lengths_are_refused():
-    with pytest.raises(ValueError, match=r"expected one length, found 2, 3 and 3"):
-        NetworkConfig(widths=(8, 8), blocks=(0, 0, 0), pools=(False, True, True))
+    with pytest.raises(ValueError, match=r"expected one length, found 2 and 3"):
+        NetworkConfig(widths=(8, 8), blocks=(0, 0, 0))
 
 
 def test_network_learns_a_dozen_images_by_heart(fashion_images, fashion_labels):
