@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from models.precision import PRECISIONS
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
@@ -58,6 +60,10 @@ class TrainingConfig:
     patience: int = 10
     precision: str = "auto"
     cache_mib: float = 2048.0
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision: expected auto, float32 or bfloat16, found {self.precision}.")
 
     @classmethod
     def from_dict(cls, values: dict) -> "TrainingConfig":

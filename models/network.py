@@ -240,9 +240,7 @@ def build_model(
     x = layers.Normalization(axis=(1, 2, 3), mean=mean, variance=variance, name="standardization")(inputs)
     damping = spread_floor(variance) / np.maximum(variance, _SMALLEST_STD**2)
     x = layers.Normalization(axis=(1, 2, 3), mean=np.zeros_like(mean), variance=damping, name="damping")(x)
-    whitening = layers.Conv2D(
-        stem.shape[-1], stem.shape[0], use_bias=False, trainable=False, dtype=policy, name="stem"
-    )
+    whitening = layers.Conv2D(stem.shape[-1], stem.shape[0], use_bias=False, trainable=False, dtype=policy, name="stem")
     x = layers.Activation("relu", dtype=policy)(whitening(x))
     whitening.set_weights([stem])
     for width, blocks in zip(config.widths, config.blocks, strict=True):
@@ -254,7 +252,9 @@ def build_model(
         for _ in range(blocks):
             x = layers.Add(dtype=policy)([x, norm_relu(conv(x, width))])
     x = layers.GlobalMaxPooling2D(dtype=policy)(x)
-    head = layers.Dense(classes, use_bias=False, kernel_initializer=keras.initializers.HeNormal(next(seeds)), name="head")
+    head = layers.Dense(
+        classes, use_bias=False, kernel_initializer=keras.initializers.HeNormal(next(seeds)), name="head"
+    )
     return keras.Model(inputs, layers.Rescaling(_HEAD_SCALE, name="logits")(head(x)))
 
 

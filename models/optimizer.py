@@ -2,8 +2,8 @@
 
 Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) replaces the momentum of a matrix by its nearest
 semi-orthogonal matrix, found with a few Newton-Schulz steps. A kernel [h, w, in, out] counts as the matrix
-[h*w*in, out] and is kept at Frobenius norm sqrt(out): a batch norm follows it, so only its direction matters. On this
-network the iteration costs a few percent of a step at batch 250 and up.
+[h*w*in, out] and is kept at Frobenius norm sqrt(out): a batch norm follows it, so only its direction matters. The
+iteration costs a few percent of a step at batch 250 and up, half of that in bfloat16, which it is made to bear.
 """
 
 import keras
@@ -12,7 +12,10 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("fashion")
 class Muon(keras.optimizers.Optimizer):
-    """`learning_rate` is that of the kernels; biases and the head learn at `bias_ratio` and `head_ratio` times it."""
+    """`learning_rate` is that of the kernels; biases and the head learn at `bias_ratio` and `head_ratio` times it.
+
+    The Newton-Schulz steps are computed in `newton_schulz_dtype`; gradients, momentum and weights keep their own.
+    """
 
     def __init__(
         self,
@@ -22,13 +25,14 @@ class Muon(keras.optimizers.Optimizer):
         bias_ratio: float = 0.25,
         head_ratio: float = 3.0,
         newton_schulz_steps: int = 3,
+        newton_schulz_dtype: str = "float32",
         name: str = "muon",
         **kwargs,
     ) -> None:
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum, self.sgd_momentum = momentum, sgd_momentum
         self.bias_ratio, self.head_ratio = bias_ratio, head_ratio
-        self.newton_schulz_steps = newton_schulz_steps
+        self.newton_schulz_steps, self.newton_schulz_dtype = newton_schulz_steps, newton_schulz_dtype
 
     def build(self, variables):
         if self.built:
@@ -45,10 +49,9 @@ class Muon(keras.optimizers.Optimizer):
         step = gradient + momentum * velocity
         if is_kernel:
             outputs = variable.shape[-1]
-            update = ops.reshape(
-                orthogonalize(ops.reshape(step, (-1, outputs)), self.newton_schulz_steps),
-                variable.shape,
-            )
+            matrix = ops.cast(ops.reshape(step, (-1, outputs)), self.newton_schulz_dtype)
+            update = orthogonalize(matrix, self.newton_schulz_steps)
+            update = ops.reshape(ops.cast(update, variable.dtype), variable.shape)
             normed = variable * (outputs**0.5 / ops.norm(ops.reshape(variable, (-1,))))
             variable.assign(normed - rate * update)
         else:
@@ -62,6 +65,7 @@ class Muon(keras.optimizers.Optimizer):
             "bias_ratio",
             "head_ratio",
             "newton_schulz_steps",
+            "newton_schulz_dtype",
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 

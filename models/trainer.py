@@ -181,7 +181,10 @@ def compile_model(
     model = build_model(config.network, shape, class_count, mean, variance, stem, seed=seed, policy=policy)
     steps = steps_per_epoch(train, config.batch_size) * config.epochs
     model.compile(
-        Muon(Triangle(config.learning_rate, steps, config.warmup)),
+        Muon(
+            Triangle(config.learning_rate, steps, config.warmup),
+            newton_schulz_dtype=keras.DTypePolicy(policy).compute_dtype,
+        ),
         keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing),
         metrics=["accuracy"],
         jit_compile=False,

@@ -181,7 +181,9 @@ def test_stem_is_not_trained(plain_model):
     assert not plain_model.get_layer("stem").trainable_weights
 
 
-@pytest.mark.parametrize(("shape", "classes"), [((28, 28, 1), 10), ((20, 24, 3), 7), ((17, 9, 1), 2), ((5, 4, 1), 3)], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "classes"), [((28, 28, 1), 10), ((20, 24, 3), 7), ((17, 9, 1), 2), ((5, 4, 1), 3)], ids=str
+)
 def test_logits_have_one_column_a_class_for_any_image_size(shape, classes):
     model = network(shape, classes)
     logits = model(RNG.integers(0, 256, (5, *shape), np.uint8))

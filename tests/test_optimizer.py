@@ -84,6 +84,17 @@ def test_kernel_moves_against_the_orthogonalized_gradient(kernel):
     np.testing.assert_allclose(kernel.numpy(), start - 0.05 * update, atol=1e-4)
 
 
+def test_newton_schulz_in_bfloat16_moves_a_kernel_as_in_float32(kernel):
+    gradient = np.random.default_rng(1).normal(size=kernel.shape).astype("float32")
+    start = kernel.numpy() * 8**0.5 / np.linalg.norm(kernel.numpy())
+    rounded = variable(kernel.numpy())
+    for weight, dtype in ((kernel, "float32"), (rounded, "bfloat16")):
+        Muon(learning_rate=0.05, newton_schulz_dtype=dtype).apply([gradient], [weight])
+    exact = kernel.numpy() - start
+    # Each step multiplies small singular values, and what was rounded off beside them, by up to 3.4.
+    assert 0 < np.linalg.norm(rounded.numpy() - start - exact) < 0.05 * np.linalg.norm(exact)
+
+
 @pytest.mark.parametrize(("shape", "ratio"), [((4,), "bias_ratio"), ((4, 3), "head_ratio")], ids=["bias", "head"])
 def test_bias_and_head_follow_nesterov_momentum_at_their_own_rate(shape, ratio):
     rng = np.random.default_rng(0)

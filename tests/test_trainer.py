@@ -38,10 +38,12 @@ def train(split: Split, folder, **changes) -> keras.Model:
     return model
 
 
-def test_training_separates_bright_from_dark_and_is_reproducible(split, tmp_path):
-    model = train(split, tmp_path / "one")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_training_separates_bright_from_dark_and_is_reproducible(split, tmp_path, precision):
+    model = train(split, tmp_path / "one", precision=precision)
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     assert np.mean(np.argmax(model(split.images), axis=-1) == split.labels) == 1.0
-    again = train(split, tmp_path / "two")
+    again = train(split, tmp_path / "two", precision=precision)
     for weight, same in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, same)
     assert list((tmp_path / "one").glob("validation/events*"))
@@ -81,6 +83,11 @@ def test_resumed_training_sees_the_augmented_batches_of_the_unbroken_one(split):
     for (images, labels), (same, same_labels) in zip(unbroken, resumed, strict=True):
         np.testing.assert_array_equal(images, same)
         np.testing.assert_array_equal(labels, same_labels)
+
+
+def test_unknown_precision_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"^precision: expected auto, float32 or bfloat16, found half"):
+        TrainingConfig(precision="half")
 
 
 def test_settings_survive_the_way_through_json():
