@@ -4,6 +4,7 @@ import datetime
 import os
 import platform
 import re
+import statistics
 from pathlib import Path
 
 _HEAD = """# Benchmarks
@@ -24,6 +25,14 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
+def accuracies_line(accuracies: list[float]) -> str:
+    """Returns a sentence with the test accuracies of the seeds 0, 1, ..., their mean and their spread."""
+    listed = ", ".join(f"{accuracy:.2%}" for accuracy in accuracies)
+    spread = f", standard deviation {statistics.stdev(accuracies):.2%}" if len(accuracies) > 1 else ""
+    last = len(accuracies) - 1
+    return f"Our test accuracy with the seeds 0 to {last}: {listed}; mean {statistics.mean(accuracies):.2%}{spread}."
+
+
 def write_section(path: Path, name: str, title: str, body: str) -> None:
     """Replaces the section `name` of the file, or appends it."""
     text = path.read_text() if path.exists() else _HEAD
@@ -40,5 +49,6 @@ def machine() -> str:
     """Returns processor, number of cores and system in a few words."""
     cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = re.search(r"model name\s*: (.*)", cpuinfo)
-    avx512 = " with AVX-512" if "avx512f" in cpuinfo else ""
-    return f"{model[1] if model else platform.processor()}{avx512}, {os.cpu_count()} cores, {platform.system()}"
+    features = [name for flag, name in (("avx512f", "AVX-512"), ("avx512_bf16", "bfloat16")) if flag in cpuinfo]
+    has = f" with {' and '.join(features)}" if features else ""
+    return f"{model[1] if model else platform.processor()}{has}, {os.cpu_count()} cores, {platform.system()}"

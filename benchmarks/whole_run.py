@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.data_plane import node_seconds
 from benchmarks.process import measure, medians
-from benchmarks.report import table
+from benchmarks.report import accuracies_line, table
 
 TITLE = "Whole run: `python local_runner.py` against TFX's MNIST example"
 REPEATS = 3
@@ -43,9 +43,7 @@ def benchmark(repeats: int) -> str:
     return "\n\n".join(
         [
             table([f"{repeats} runs each", "TFX's MNIST example", "ours", "ratio"], rows),
-            f"Our test accuracy with the seeds 0 to {repeats - 1}: "
-            + ", ".join(f"{accuracy:.2%}" for accuracy in accuracies)
-            + f"; mean {statistics.mean(accuracies):.2%}.",
+            accuracies_line(accuracies),
             f"Where the example's time goes: {listed}.",
         ]
     )
