@@ -19,7 +19,7 @@ class NetworkConfig:
     stem: int = 8
     stem_size: int = 2
     widths: tuple[int, ...] = (32, 64, 128)
-    blocks: tuple[int, ...] = (0, 0, 1)
+    blocks: tuple[int, ...] = (1, 1, 1)
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks):
@@ -49,14 +49,14 @@ class TrainingConfig:
     """
 
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
-    epochs: int = 10
+    epochs: int = 6
     batch_size: int = 250
     learning_rate: float = 0.1
-    warmup: float = 0.1
-    label_smoothing: float = 0.1
+    warmup: float = 0.03
+    label_smoothing: float = 0.2
     flip: bool = True
     shift: int = 0
-    erase: int = 4
+    erase: int = 0
     patience: int = 10
     precision: str = "auto"
     cache_mib: float = 2048.0

@@ -103,13 +103,13 @@ PRESETS = {
         "split_sizes": (4_000, 500, 1_000),
         "accuracy_floor": 0.6,
         "class_accuracy_floor": 0.0,
-        "training": TrainingConfig(network=NetworkConfig(widths=(16, 32, 64)), epochs=4, batch_size=100, erase=0),
+        "training": TrainingConfig(network=NetworkConfig(widths=(16, 32, 64)), epochs=4, batch_size=100),
     },
     "fast": {},
     "best": {
         "accuracy_floor": 0.93,
         "training": TrainingConfig(
-            network=NetworkConfig(widths=(64, 128, 256), blocks=(1, 1, 1)),
+            network=NetworkConfig(widths=(64, 128, 256)),
             epochs=40,
             shift=2,
             erase=8,
