@@ -14,7 +14,14 @@ import tensorflow as tf
 
 
 def augment(
-    images: tf.Tensor, seed: Sequence | tf.Tensor, *, epoch: int | tf.Tensor, flip: bool, shift: int, erase: int
+    images: tf.Tensor,
+    seed: Sequence | tf.Tensor,
+    *,
+    epoch: int | tf.Tensor,
+    flip: bool,
+    shift: int,
+    erase: int,
+    erase_share: float = 1.0,
 ) -> tf.Tensor:
     """Mirrors each image in every other epoch, then changes it at random.
 
@@ -28,12 +35,14 @@ def augment(
       flip: whether to mirror at all.
       shift: most pixels to move by, in each direction; zeros move in.
       erase: side of the square set to zero, which may reach over the edge; 0 for none.
+      erase_share: share of the images that have such a square, drawn for each. Source: random erasing, Zhong et al.
+        2017, arXiv:1708.04896.
 
     Returns:
       The same shape and dtype.
     """
     batch, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
-    seeds = tf.random.experimental.stateless_split(tf.cast(seed, tf.int32), 4)
+    seeds = tf.random.experimental.stateless_split(tf.cast(seed, tf.int32), 5)
 
     def randint(index, low, high):
         return tf.random.stateless_uniform([batch, 1], seeds[index], low, high, tf.int32)
@@ -53,6 +62,8 @@ def augment(
         images = tf.transpose(images, [0, 2, 1, 3])
     if erase:
         top, left = randint(2, 1 - erase, height), randint(3, 1 - erase, width)
+        spared = tf.random.stateless_uniform([batch, 1], seeds[4]) >= erase_share
+        top = tf.where(spared, height, top)
         row, column = tf.range(height)[None], tf.range(width)[None]
         in_rows, in_columns = (
             tf.cast((row >= top) & (row < top + erase), images.dtype),

@@ -43,6 +43,7 @@ class TrainingConfig:
       flip: whether each image is mirrored in every other epoch.
       shift: most pixels that an image is moved by, in each direction.
       erase: side of the square that is blanked; 0 for none.
+      erase_share: share of the images in which it is.
       patience: epochs without a better validation accuracy after which training stops.
       precision: "float32", "bfloat16", or "auto": bfloat16 where the processor multiplies it natively.
       cache_mib: decoded images are held in memory up to this size, and streamed beyond it.
@@ -57,6 +58,7 @@ class TrainingConfig:
     flip: bool = True
     shift: int = 0
     erase: int = 0
+    erase_share: float = 0.5
     patience: int = 10
     precision: str = "auto"
     cache_mib: float = 2048.0

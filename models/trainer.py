@@ -206,6 +206,7 @@ def augmented_batches(
             flip=config.flip,
             shift=config.shift,
             erase=config.erase,
+            erase_share=config.erase_share,
         )
         return images, tf.one_hot(labels, class_count)
 

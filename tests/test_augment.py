@@ -107,6 +107,18 @@ def test_erasing_blanks_one_square_at_most_of_that_side(images, erase):
     assert max(areas) == erase**2
 
 
+def test_square_is_erased_in_about_the_share_of_images_asked_for():
+    batch = np.full((1_000, 9, 9, 1), 7, np.uint8)
+    blanked = [
+        (run(batch, flip=False, shift=0, erase=9, erase_share=share) == 0).any(axis=(1, 2, 3)).sum()
+        for share in (0, 0.3, 1)
+    ]
+    # A square of the images' side always leaves a mark. Of 300 on average, five standard deviations are 72.
+    assert blanked[0] == 0
+    assert 228 < blanked[1] < 372
+    assert blanked[2] == 1_000
+
+
 def test_erased_square_covers_all_channels():
     batch = COLOUR.astype(np.uint8)
     changed = run(batch, flip=False, shift=0, erase=4) != batch
