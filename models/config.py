@@ -10,13 +10,11 @@ class NetworkConfig:
     """Shape of the network, one entry a stage.
 
     Attributes:
-      stem: filters of the frozen stem; half of them are principal patches, the others their negatives.
-      stem_size: side of its patches.
+      stem_size: side of the principal patches that are the frozen stem.
       widths: channels of each stage; each halves the resolution.
       blocks: residual blocks after the first convolution of each stage.
     """
 
-    stem: int = 8
     stem_size: int = 2
     widths: tuple[int, ...] = (32, 64, 128)
     blocks: tuple[int, ...] = (1, 1, 1)

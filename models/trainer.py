@@ -176,7 +176,7 @@ def compile_model(
 ) -> keras.Model:
     """Builds the network for the images of `train` and gives it optimizer, schedule and loss."""
     sample, _ = next(evaluation_batches(train, batch_size=2000).as_numpy_iterator())
-    stem = whitening_kernel(sample, mean, variance, config.network)
+    stem = whitening_kernel(sample, mean, variance, config.network.stem_size)
     shape, policy = with_channels(train.image_shape), training_policy(config.precision)
     model = build_model(config.network, shape, class_count, mean, variance, stem, seed=seed, policy=policy)
     steps = steps_per_epoch(train, config.batch_size) * config.epochs
