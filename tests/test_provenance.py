@@ -56,7 +56,7 @@ def test_provenance_is_json_with_every_setting_and_the_data(dataset, tmp_path):
     config = preset("smoke", seed=7, output_root=tmp_path)
     found = json.loads(json.dumps(collect(config, dataset, tmp_path)))
     assert found["settings"]["seed"] == 7
-    assert found["settings"]["training"]["network"]["widths"] == [16, 32]
+    assert found["settings"]["training"]["network"]["widths"] == [16, 32, 64]
     assert found["settings"]["output_root"] == str(tmp_path)
     assert found["data"]["digest"] == dataset.digest
     assert found["git"] is None
