@@ -31,6 +31,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=np.log(_RANGE), method="bounded").x))
 
 
-def scale_logits(head: keras.layers.Dense, temperature: float) -> None:
-    """Divides what a last, biasless layer puts out by a temperature, in its weights."""
-    head.kernel.assign(head.kernel / temperature)
+def scale_logits(model: keras.Model, temperature: float) -> None:
+    """Divides the logits of a model by a temperature, in the weights of its last, biasless layers."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dense):
+            layer.kernel.assign(layer.kernel / temperature)

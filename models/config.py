@@ -13,11 +13,13 @@ class NetworkConfig:
       stem_size: side of the principal patches that are the frozen stem.
       widths: channels of each stage; each halves the resolution.
       blocks: residual blocks after the first convolution of each stage.
+      trunks: how many networks of these stages stand side by side on the stem; the mean of their logits answers.
     """
 
     stem_size: int = 2
     widths: tuple[int, ...] = (32, 64, 128)
     blocks: tuple[int, ...] = (1, 1, 1)
+    trunks: int = 1
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks):

@@ -1,14 +1,16 @@
 """A small residual CNN that learns fast on a CPU.
 
 Standardization, a frozen stem of principal patches, then stages of [convolution, 2x2 max-pool, batch norm, ReLU,
-residual blocks], a global max-pool and a scaled linear head. Image size, channels and classes come from the data. Under
-the policy "mixed_bfloat16" everything between standardization and head computes in bfloat16, with float32 weights.
+residual blocks], a global max-pool and a scaled linear head. Several such trunks may stand on one stem, each fitted for
+itself; their mean answers. Image size, channels and classes come from the data. Under the policy "mixed_bfloat16"
+everything between standardization and head computes in bfloat16, with float32 weights.
 
 Synopsis:
 
-    stem = whitening_kernel(images, mean, variance, config)
+    stem = whitening_kernel(images, mean, variance, config.stem_size)
     model = build_model(config, (28, 28, 1), 10, mean, variance, stem, seed=0)
-    logits = model(images)      # images: uint8 or float32 [batch, 28, 28, 1], raw pixels; logits: float32 [batch, 10]
+    model(images)                     # raw pixels, uint8 or float32 [batch, 28, 28, 1], to float32 [batch, trunks, 10]
+    average_trunks(model)(images)     # float32 [batch, 10]
 """
 
 import itertools
@@ -69,10 +71,10 @@ def build_model(
     seed: int,
     policy: str = "float32",
 ) -> keras.Model:
-    """Builds an untrained model from raw pixels [batch, *input_shape] to logits float32 [batch, classes].
+    """Builds an untrained model from raw pixels [batch, *input_shape] to logits float32 [batch, trunks, classes].
 
     Args:
-      config: widths and blocks.
+      config: widths, blocks and number of trunks.
       input_shape: (height, width, channels).
       classes: number of classes.
       mean, variance: of each pixel over the training split, [height, width, channels]; the first layer standardizes
@@ -89,6 +91,18 @@ def build_model(
     def norm_relu(x):
         return layers.Activation("relu", dtype=policy)(FusedNorm(dtype=policy)(x))
 
+    def trunk(x):
+        for width, blocks in zip(config.widths, config.blocks, strict=True):
+            x = conv(x, width)
+            if min(x.shape[1:3]) > 1:
+                # Before the norm: a quarter of its work.
+                x = layers.MaxPooling2D(2, dtype=policy)(x)
+            x = norm_relu(x)
+            for _ in range(blocks):
+                x = layers.Add(dtype=policy)([x, norm_relu(conv(x, width))])
+        x = layers.GlobalMaxPooling2D(dtype=policy)(x)
+        return layers.Dense(classes, use_bias=False, kernel_initializer=keras.initializers.HeNormal(next(seeds)))(x)
+
     inputs = keras.Input(input_shape, name="image")
     x = layers.Normalization(axis=(1, 2, 3), mean=mean, variance=variance, name="standardization")(inputs)
     damping = spread_floor(variance) / np.maximum(variance, _SMALLEST_STD**2)
@@ -96,19 +110,14 @@ def build_model(
     whitening = layers.Conv2D(stem.shape[-1], stem.shape[0], use_bias=False, trainable=False, dtype=policy, name="stem")
     x = layers.Activation("relu", dtype=policy)(whitening(x))
     whitening.set_weights([stem])
-    for width, blocks in zip(config.widths, config.blocks, strict=True):
-        x = conv(x, width)
-        if min(x.shape[1:3]) > 1:
-            # Before the norm: a quarter of its work.
-            x = layers.MaxPooling2D(2, dtype=policy)(x)
-        x = norm_relu(x)
-        for _ in range(blocks):
-            x = layers.Add(dtype=policy)([x, norm_relu(conv(x, width))])
-    x = layers.GlobalMaxPooling2D(dtype=policy)(x)
-    head = layers.Dense(
-        classes, use_bias=False, kernel_initializer=keras.initializers.HeNormal(next(seeds)), name="head"
-    )
-    return keras.Model(inputs, layers.Rescaling(_HEAD_SCALE, name="logits")(head(x)))
+    heads = [layers.Reshape((1, classes))(trunk(x)) for _ in range(config.trunks)]
+    x = layers.Concatenate(axis=1)(heads) if len(heads) > 1 else heads[0]
+    return keras.Model(inputs, layers.Rescaling(_HEAD_SCALE, name="trunk_logits")(x))
+
+
+def average_trunks(model: keras.Model) -> keras.Model:
+    """Returns a model with the layers of `model` whose logits [batch, classes] are the mean of its trunks'."""
+    return keras.Model(model.input, layers.GlobalAveragePooling1D(name="logits")(model.output))
 
 
 def in_float32(model: keras.Model) -> keras.Model:

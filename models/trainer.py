@@ -25,7 +25,8 @@ from models.input_pipeline import (
     steps_per_epoch,
     training_batches,
 )
-from models.network import build_model, in_float32, multiply_adds, whitening_kernel
+from models.network import average_trunks, build_model, in_float32, multiply_adds, whitening_kernel
+from models.objective import TrunkLoss, accuracy
 from models.optimizer import Muon
 from models.precision import training_policy
 from models.preprocessing import read_statistics
@@ -118,7 +119,9 @@ def train_model(
     tf.config.experimental.enable_op_determinism()
     steps = steps_per_epoch(train, config.batch_size)
     model = compile_model(config, train, mean=mean, variance=variance, class_count=class_count, seed=seed)
-    stopping = keras.callbacks.EarlyStopping("val_accuracy", patience=config.patience, restore_best_weights=True)
+    stopping = keras.callbacks.EarlyStopping(
+        "val_accuracy", mode="max", patience=config.patience, restore_best_weights=True
+    )
     checkpoint = Checkpoint(checkpoint_path, stopping)
     first_epoch = checkpoint.restore(model)
     progress.info(
@@ -146,10 +149,10 @@ def train_model(
             checkpoint,
         ],
     )
-    model = in_float32(model)
+    model = in_float32(average_trunks(model))
     logits, labels = _answers(model, val)
     temperature = fit_temperature(logits, labels)
-    scale_logits(model.get_layer("head"), temperature)
+    scale_logits(model, temperature)
     checkpoint.delete()
     return model, {
         "epochs": telling.epoch + 1,
@@ -174,7 +177,7 @@ def _answers(model: keras.Model, split: Split) -> tuple[np.ndarray, np.ndarray]:
 def compile_model(
     config: TrainingConfig, train: Split, *, mean: np.ndarray, variance: np.ndarray, class_count: int, seed: int
 ) -> keras.Model:
-    """Builds the network for the images of `train` and gives it optimizer, schedule and loss."""
+    """Builds the network for the images of `train`, to the logits of each trunk, with optimizer, schedule and loss."""
     sample, _ = next(evaluation_batches(train, batch_size=2000).as_numpy_iterator())
     stem = whitening_kernel(sample, mean, variance, config.network.stem_size)
     shape, policy = with_channels(train.image_shape), training_policy(config.precision)
@@ -185,8 +188,8 @@ def compile_model(
             Triangle(config.learning_rate, steps, config.warmup),
             newton_schulz_dtype=keras.DTypePolicy(policy).compute_dtype,
         ),
-        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing),
-        metrics=["accuracy"],
+        TrunkLoss(config.label_smoothing),
+        metrics=[accuracy],
         jit_compile=False,
     )
     return model

@@ -31,5 +31,5 @@ def test_scaled_head_answers_the_logits_divided_by_the_temperature():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, use_bias=False)])
     inputs = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
     before = model(inputs).numpy()
-    scale_logits(model.layers[-1], 2.0)
+    scale_logits(model, 2.0)
     np.testing.assert_allclose(model(inputs), before / 2, rtol=1e-6)

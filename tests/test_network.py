@@ -6,17 +6,18 @@ import pytest
 import tensorflow as tf
 
 from models.config import NetworkConfig
-from models.network import build_model, in_float32, whitening_kernel
+from models.network import average_trunks, build_model, in_float32, whitening_kernel
 
 RNG = np.random.default_rng(0)
 BATCH = RNG.integers(0, 256, (3, 28, 28, 1)).astype("float32")
 
 
-def network(shape=(28, 28, 1), classes=10, mean=0.0, variance=1.0, seed=0, policy="float32") -> keras.Model:
+def network(shape=(28, 28, 1), classes=10, mean=0.0, variance=1.0, trunks=1, **options) -> keras.Model:
     """Returns a network with a random stem; `mean` and `variance` are numbers or images."""
     mean, variance = (np.broadcast_to(np.float64(value), shape) for value in (mean, variance))
     stem = np.random.default_rng(7).normal(0, 0.5, (2, 2, shape[-1], 8)).astype("float32")
-    return build_model(NetworkConfig(), shape, classes, mean, variance, stem, seed=seed, policy=policy)
+    options = {"seed": 0, **options}
+    return average_trunks(build_model(NetworkConfig(trunks=trunks), shape, classes, mean, variance, stem, **options))
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +117,16 @@ def test_network_in_bfloat16_has_float32_weights_and_logits_near_those_of_float3
     assert rounded(BATCH).dtype == tf.float32
     assert not np.allclose(rounded(BATCH), exact(BATCH), rtol=1e-5, atol=1e-6), "it does compute in bfloat16"
     np.testing.assert_allclose(rounded(BATCH), exact(BATCH), atol=0.05 * np.std(exact(BATCH)))
+
+
+def test_logits_are_the_mean_of_trunks_that_begin_differently():
+    model = network(mean=73.0, variance=8_100.0, trunks=3)
+    trunks = keras.Model(model.input, model.get_layer("trunk_logits").output)(BATCH).numpy()
+    assert trunks.shape == (3, 3, 10)
+    np.testing.assert_allclose(model(BATCH), trunks.mean(axis=1), rtol=1e-5)
+    assert np.std(trunks, axis=1).min() > 0
+    first = network(mean=73.0, variance=8_100.0)
+    np.testing.assert_allclose(trunks[:, 0], first(BATCH), rtol=1e-5)
 
 
 def test_stages_of_different_lengths_are_refused():
