@@ -19,6 +19,8 @@ import tensorflow as tf
 
 from models.images import parse_examples, with_channels
 
+# Batches that are made at the same time: enough to keep any number of cores from waiting, 196 kB each.
+PARALLEL = 4
 _READ_BATCH = 2048
 _SHUFFLE_BUFFER = 20_000
 
@@ -95,9 +97,9 @@ def training_batches(split: Split, *, batch_size: int, seed: int, first_epoch: i
                 .take(steps)
             )
         )
-        parsed = stream.map(lambda records: parse_examples(records, split.image_shape), tf.data.AUTOTUNE)
+        parsed = stream.map(lambda records: parse_examples(records, split.image_shape), PARALLEL)
         counter = tf.data.Dataset.counter(np.int64(first_step))
-        return tf.data.Dataset.zip(counter, parsed).map(lambda step, pair: (step, *pair)).prefetch(4)
+        return untuned(tf.data.Dataset.zip(counter, parsed).map(lambda step, pair: (step, *pair)).prefetch(PARALLEL))
     # Captured as tensors, not as constants of the graph, which protocol buffers limit to 2 GiB.
     images, labels = tf.constant(split.images), tf.constant(split.labels)
 
@@ -110,14 +112,25 @@ def training_batches(split: Split, *, batch_size: int, seed: int, first_epoch: i
         )
         return step, tf.gather(images, index), tf.gather(labels, index)
 
-    return tf.data.Dataset.counter(np.int64(first_step)).map(gather, tf.data.AUTOTUNE).prefetch(4)
+    return untuned(tf.data.Dataset.counter(np.int64(first_step)).map(gather, PARALLEL).prefetch(PARALLEL))
 
 
 def evaluation_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:
     """Returns every example once, in the order of the shards: (images uint8 [batch, ...], labels int64 [batch])."""
     if split.images is None:
-        return _parsed(split.files, split.image_shape, batch_size).prefetch(2)
-    return tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(batch_size).prefetch(2)
+        return untuned(_parsed(split.files, split.image_shape, batch_size).prefetch(2))
+    return untuned(tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(batch_size).prefetch(2))
+
+
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns the data set without tf.data's autotuning.
+
+    Its thread sleeps for twice as long each time, up to a minute, and closing an iterator waits for it to wake: a
+    training of a minute ended half a minute after its last step (docs/LOG.md).
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def first_records(split: Split, count: int) -> list[bytes]:
@@ -133,7 +146,7 @@ def _records(files: tuple[str, ...]) -> tf.data.Dataset:
 
 def _parsed(files: tuple[str, ...], image_shape: tuple[int, ...], batch_size: int) -> tf.data.Dataset:
     records = _records(files).batch(batch_size)
-    return records.map(lambda batch: parse_examples(batch, image_shape), tf.data.AUTOTUNE)
+    return records.map(lambda batch: parse_examples(batch, image_shape), PARALLEL)
 
 
 def _length(batch: tf.Tensor) -> tf.Tensor:

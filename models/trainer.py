@@ -18,12 +18,14 @@ from models.export import export_model
 from models.graph_summary import write_graph
 from models.images import with_channels
 from models.input_pipeline import (
+    PARALLEL,
     Split,
     evaluation_batches,
     first_records,
     open_split,
     steps_per_epoch,
     training_batches,
+    untuned,
 )
 from models.network import average_trunks, build_model, in_float32, multiply_adds, whitening_kernel
 from models.objective import TrunkLoss, accuracy
@@ -214,7 +216,7 @@ def augmented_batches(
         return images, tf.one_hot(labels, class_count)
 
     batches = training_batches(train, batch_size=config.batch_size, seed=seed, first_epoch=first_epoch)
-    return batches.map(prepare, tf.data.AUTOTUNE).prefetch(4)
+    return untuned(batches.map(prepare, PARALLEL).prefetch(PARALLEL))
 
 
 class Progress(keras.callbacks.Callback):

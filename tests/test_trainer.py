@@ -11,7 +11,7 @@ import tensorflow as tf
 from models.config import NetworkConfig, TrainingConfig
 from models.export import export_model
 from models.features import FASHION_MNIST_CLASSES
-from models.input_pipeline import Split
+from models.input_pipeline import Split, evaluation_batches
 from models.trainer import TrainingDivergedError, augmented_batches, train_model
 
 # Keras warns that it cannot shuffle a data set, which is shuffled already.
@@ -79,6 +79,13 @@ def test_augmented_batches_are_images_and_one_hot_labels(split):
         assert images.shape == (20, 12, 12, 1)
         bright = images.numpy().mean(axis=(1, 2, 3)) > 120
         np.testing.assert_array_equal(labels, np.eye(3, dtype=np.float32)[bright.astype(int)], strict=True)
+
+
+@pytest.mark.parametrize("cached", [True, False], ids=["cached", "streamed"])
+def test_no_iterator_of_the_training_waits_for_autotuning_when_it_is_closed(split, cached):
+    source = split if cached else dataclasses.replace(split, files=("shard",), images=None, labels=None)
+    for dataset in (augmented_batches(source, CONFIG, class_count=2, seed=1), evaluation_batches(source, batch_size=9)):
+        assert dataset.options().autotune.enabled is False
 
 
 def test_resumed_training_sees_the_augmented_batches_of_the_unbroken_one(split):
