@@ -50,7 +50,7 @@ class TrainingConfig:
     """
 
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
-    epochs: int = 6
+    epochs: int = 5
     batch_size: int = 250
     learning_rate: float = 0.1
     warmup: float = 0.03
