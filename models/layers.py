@@ -83,7 +83,7 @@ def _kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor, shape: tf.TensorSha
 
 @keras.saving.register_keras_serializable("fashion")
 class SameConv(keras.layers.Layer):
-    """`keras.layers.Conv2D(filters, kernel_size, padding="same", use_bias=False)` with a cheaper input gradient."""
+    """`keras.layers.Conv2D(filters, kernel_size, padding="same", use_bias=False)` with cheaper gradients."""
 
     def __init__(self, filters: int, kernel_size: int = 3, kernel_initializer="he_normal", **kwargs) -> None:
         super().__init__(**kwargs)

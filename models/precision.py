@@ -1,7 +1,7 @@
 """Which number format the network is trained in.
 
 bfloat16 has the range of float32 with 8 bits of precision. Processors that multiply it natively (AVX512_BF16: AMD from
-Zen 4, Intel from Cooper Lake) train in it 1.6 times as fast; on others TensorFlow emulates it, many times slower than
+Zen 4, Intel from Cooper Lake) train in it 1.5 times as fast; on others TensorFlow emulates it, many times slower than
 float32. Weights, statistics, loss and optimizer are float32 in both, and so is the model that is evaluated and served.
 """
 
