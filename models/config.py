@@ -11,21 +11,23 @@ class NetworkConfig:
 
     Attributes:
       stem_size: side of the principal patches that are the frozen stem.
-      widths: channels of each stage; each halves the resolution.
+      widths: channels of each stage.
       blocks: residual blocks after the first convolution of each stage.
+      pools: whether the stage halves the resolution.
       trunks: how many networks of these stages stand side by side on the stem; the mean of their logits answers.
     """
 
     stem_size: int = 2
     widths: tuple[int, ...] = (32, 64, 128)
     blocks: tuple[int, ...] = (1, 1, 1)
+    pools: tuple[bool, ...] = (True, True, True)
     trunks: int = 1
 
     def __post_init__(self) -> None:
-        if len(self.widths) != len(self.blocks):
+        if not len(self.widths) == len(self.blocks) == len(self.pools):
             raise ValueError(
-                "widths and blocks describe the same stages: expected one length, found "
-                f"{len(self.widths)} and {len(self.blocks)}."
+                "widths, blocks and pools describe the same stages: expected one length, found "
+                f"{len(self.widths)}, {len(self.blocks)} and {len(self.pools)}."
             )
 
 

@@ -1,6 +1,6 @@
 """A small residual CNN that learns fast on a CPU.
 
-Standardization, a frozen stem of principal patches, then stages of [convolution, 2x2 max-pool, batch norm, ReLU,
+Standardization, a frozen stem of principal patches, then stages of [convolution, 2x2 max-pool or none, batch norm, ReLU,
 residual blocks], a global max-pool and a scaled linear head. Several such trunks may stand on one stem, each fitted for
 itself; their mean answers. Image size, channels and classes come from the data. Under the policy "mixed_bfloat16"
 everything between standardization and head computes in bfloat16, with float32 weights.
@@ -74,7 +74,7 @@ def build_model(
     """Builds an untrained model from raw pixels [batch, *input_shape] to logits float32 [batch, trunks, classes].
 
     Args:
-      config: widths, blocks and number of trunks.
+      config: stages and number of trunks.
       input_shape: (height, width, channels).
       classes: number of classes.
       mean, variance: of each pixel over the training split, [height, width, channels]; the first layer standardizes
@@ -92,9 +92,9 @@ def build_model(
         return layers.Activation("relu", dtype=policy)(FusedNorm(dtype=policy)(x))
 
     def trunk(x):
-        for width, blocks in zip(config.widths, config.blocks, strict=True):
+        for width, blocks, pool in zip(config.widths, config.blocks, config.pools, strict=True):
             x = conv(x, width)
-            if min(x.shape[1:3]) > 1:
+            if pool and min(x.shape[1:3]) > 1:
                 # Before the norm: a quarter of its work.
                 x = layers.MaxPooling2D(2, dtype=policy)(x)
             x = norm_relu(x)

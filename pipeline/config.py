@@ -109,9 +109,12 @@ PRESETS = {
     "best": {
         "accuracy_floor": 0.93,
         "training": TrainingConfig(
-            # Beyond this width neither more width, depth nor epochs paid; members of an ensemble did (docs/LOG.md).
-            network=NetworkConfig(widths=(64, 128, 256), trunks=3),
+            # Beyond this neither width, depth nor epochs paid; members of an ensemble did (docs/LOG.md).
+            network=NetworkConfig(
+                widths=(32, 64, 128, 256), blocks=(1, 1, 1, 1), pools=(False, True, True, True), trunks=3
+            ),
             epochs=10,
+            learning_rate=0.06,
             shift=1,
         ),
     },

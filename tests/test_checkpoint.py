@@ -13,7 +13,7 @@ from models.config import NetworkConfig, TrainingConfig
 from models.input_pipeline import Split
 
 CONFIG = TrainingConfig(
-    network=NetworkConfig(stem_size=3, widths=(8,), blocks=(0,)),
+    network=NetworkConfig(stem_size=3, widths=(8,), blocks=(0,), pools=(True,)),
     epochs=3,
     batch_size=20,
     erase=3,

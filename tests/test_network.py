@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from models.config import NetworkConfig
+from models.layers import FusedNorm
 from models.network import average_trunks, build_model, in_float32, whitening_kernel
 
 RNG = np.random.default_rng(0)
@@ -130,8 +131,18 @@ def test_logits_are_the_mean_of_trunks_that_begin_differently():
 
 
 def test_stages_of_different_lengths_are_refused():
-    with pytest.raises(ValueError, match=r"expected one length, found 2 and 3"):
+    with pytest.raises(ValueError, match=r"expected one length, found 2, 3 and 3"):
         NetworkConfig(widths=(8, 8), blocks=(0, 0, 0))
+    with pytest.raises(ValueError, match=r"expected one length, found 3, 3 and 1"):
+        NetworkConfig(pools=(True,))
+
+
+def test_only_a_stage_with_a_pool_halves_the_resolution():
+    config = NetworkConfig(widths=(4, 6, 8), blocks=(0, 0, 0), pools=(False, True, False))
+    stem = np.ones((2, 2, 1, 8), np.float32)
+    model = build_model(config, (28, 28, 1), 10, np.zeros((28, 28, 1)), np.ones((28, 28, 1)), stem, seed=0)
+    norms = [layer.output.shape[1:] for layer in model.layers if isinstance(layer, FusedNorm)]
+    assert norms == [(27, 27, 4), (13, 13, 6), (13, 13, 8)]
 
 
 def test_network_learns_a_dozen_images_by_heart(fashion_images, fashion_labels):

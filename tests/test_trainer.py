@@ -17,7 +17,7 @@ from models.trainer import TrainingDivergedError, augmented_batches, train_model
 # Keras warns that it cannot shuffle a data set, which is shuffled already.
 pytestmark = pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
 
-NETWORK = NetworkConfig(stem_size=3, widths=(8,), blocks=(0,))
+NETWORK = NetworkConfig(stem_size=3, widths=(8,), blocks=(0,), pools=(True,))
 CONFIG = TrainingConfig(network=NETWORK, epochs=2, batch_size=20, flip=False, shift=0, erase=0)
 
 
