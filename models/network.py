@@ -1,9 +1,9 @@
 """A small residual CNN that learns fast on a CPU.
 
-Standardization, a frozen stem of principal patches, then stages of [convolution, 2x2 max-pool or none, batch norm, ReLU,
-residual blocks], a global max-pool and a scaled linear head. Several such trunks may stand on one stem, each fitted for
-itself; their mean answers. Image size, channels and classes come from the data. Under the policy "mixed_bfloat16"
-everything between standardization and head computes in bfloat16, with float32 weights.
+Standardization, a frozen stem of principal patches, then stages of [convolution, 2x2 max-pool if the stage has one,
+batch norm, ReLU, residual blocks], a global max-pool and a scaled linear head. Several such trunks may stand on one
+stem, each fitted for itself; their mean answers. Image size, channels and classes come from the data. Under the policy
+"mixed_bfloat16" everything between standardization and head computes in bfloat16, with float32 weights.
 
 Synopsis:
 
