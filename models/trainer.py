@@ -25,7 +25,6 @@ from models.input_pipeline import (
     open_split,
     steps_per_epoch,
     training_batches,
-    untuned,
 )
 from models.network import average_trunks, build_model, in_float32, multiply_adds, whitening_kernel
 from models.objective import TrunkLoss, accuracy
@@ -216,7 +215,7 @@ def augmented_batches(
         return images, tf.one_hot(labels, class_count)
 
     batches = training_batches(train, batch_size=config.batch_size, seed=seed, first_epoch=first_epoch)
-    return untuned(batches.map(prepare, PARALLEL).prefetch(PARALLEL))
+    return batches.map(prepare, PARALLEL).prefetch(PARALLEL)
 
 
 class Progress(keras.callbacks.Callback):

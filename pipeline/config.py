@@ -109,7 +109,7 @@ PRESETS = {
     "best": {
         "accuracy_floor": 0.94,
         "training": TrainingConfig(
-            # Beyond this neither width, depth nor epochs paid; members of an ensemble did (docs/LOG.md).
+            # Neither more width, depth nor epochs paid; a stage at full resolution and an ensemble did (docs/LOG.md).
             network=NetworkConfig(
                 widths=(32, 64, 128, 256), blocks=(1, 1, 1, 1), pools=(False, True, True, True), trunks=3
             ),

@@ -9,16 +9,17 @@ from models.config import NetworkConfig
 from models.layers import FusedNorm
 from models.network import average_trunks, build_model, in_float32, whitening_kernel
 
+ONE_TRUNK = NetworkConfig()
 RNG = np.random.default_rng(0)
 BATCH = RNG.integers(0, 256, (3, 28, 28, 1)).astype("float32")
 
 
-def network(shape=(28, 28, 1), classes=10, mean=0.0, variance=1.0, trunks=1, **options) -> keras.Model:
+def network(shape=(28, 28, 1), classes=10, mean=0.0, variance=1.0, config=ONE_TRUNK, **options) -> keras.Model:
     """Returns a network with a random stem; `mean` and `variance` are numbers or images."""
     mean, variance = (np.broadcast_to(np.float64(value), shape) for value in (mean, variance))
     stem = np.random.default_rng(7).normal(0, 0.5, (2, 2, shape[-1], 8)).astype("float32")
     options = {"seed": 0, **options}
-    return average_trunks(build_model(NetworkConfig(trunks=trunks), shape, classes, mean, variance, stem, **options))
+    return average_trunks(build_model(config, shape, classes, mean, variance, stem, **options))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_network_in_bfloat16_has_float32_weights_and_logits_near_those_of_float3
 
 
 def test_logits_are_the_mean_of_trunks_that_begin_differently():
-    model = network(mean=73.0, variance=8_100.0, trunks=3)
+    model = network(mean=73.0, variance=8_100.0, config=NetworkConfig(trunks=3))
     trunks = keras.Model(model.input, model.get_layer("trunk_logits").output)(BATCH).numpy()
     assert trunks.shape == (3, 3, 10)
     np.testing.assert_allclose(model(BATCH), trunks.mean(axis=1), rtol=1e-5)
@@ -139,9 +140,7 @@ def test_stages_of_different_lengths_are_refused():
 
 def test_only_a_stage_with_a_pool_halves_the_resolution():
     config = NetworkConfig(widths=(4, 6, 8), blocks=(0, 0, 0), pools=(False, True, False))
-    stem = np.ones((2, 2, 1, 8), np.float32)
-    model = build_model(config, (28, 28, 1), 10, np.zeros((28, 28, 1)), np.ones((28, 28, 1)), stem, seed=0)
-    norms = [layer.output.shape[1:] for layer in model.layers if isinstance(layer, FusedNorm)]
+    norms = [layer.output.shape[1:] for layer in network(config=config).layers if isinstance(layer, FusedNorm)]
     assert norms == [(27, 27, 4), (13, 13, 6), (13, 13, 8)]
 
 
