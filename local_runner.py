@@ -1,16 +1,24 @@
 """Runs the Fashion-MNIST pipeline on this machine: python local_runner.py [--preset smoke|fast|best]."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
+from models.features import ENCODINGS, SEVERITIES
+from pipeline.config import PipelineConfig
+from pipeline.presets import PRESETS
+
 _EPILOG = """\
 exit status: 0 blessed and pushed; 2 bad input or usage; 3 the data gate refused the data;
-4 the model was not blessed; 1 anything else."""
+4 the model was not blessed; 1 anything else.
+
+settings: --set and the flags of single settings go before --config, that before environment variables
+(IMAGE_PIPELINE_TRAINING__EPOCHS=3), those before the preset, that before the defaults."""
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
-    """Parses the command line; imports nothing that takes time."""
+    """Parses the command line; imports nothing that takes time. A flag of a setting that was not given is None."""
     parser = argparse.ArgumentParser(
         prog="local_runner.py",
         description="From the IDX files of Fashion-MNIST to a blessed, pushed model.",
@@ -18,50 +26,70 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--preset", choices=("smoke", "fast", "best"), default="fast", help="how long to train")
-    parser.add_argument("--output-root", type=Path, default=Path("output"), help="where everything goes (output/)")
+    default = PipelineConfig
+    parser.add_argument("--preset", choices=tuple(PRESETS), help=f"how long to train ({default.preset})")
+    parser.add_argument("--output-root", type=Path, help=f"where everything goes ({default.output_root}/)")
     parser.add_argument("--data-dir", type=Path, help="folder with the four IDX files; default: the usual places")
-    parser.add_argument("--seed", type=int, default=42, help="of splits, weights, order and augmentation (42)")
+    parser.add_argument("--name", help="of the data set, which a model is served under; default: from the data")
+    parser.add_argument("--seed", type=int, help=f"of splits, weights, order and augmentation ({default.seed})")
     parser.add_argument(
-        "--image-encoding", choices=("tensor", "jpeg", "png"), default="tensor", help="of the images in the records"
+        "--image-encoding", choices=ENCODINGS, help=f"of the images in the records ({default.image_encoding})"
     )
     parser.add_argument(
-        "--gate-severity", choices=("warning", "error"), default="error", help="from which the data gate refuses"
+        "--gate-severity", choices=SEVERITIES, help=f"from which the data gate refuses ({default.gate_severity})"
     )
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting; may be repeated")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
+    parser.add_argument("--show-config", action="store_true", help="tell each setting, and where it comes from")
     part = parser.add_argument_group("part of the pipeline, on the outputs of earlier runs")
     part.add_argument("--from", dest="from_node", metavar="NODE", help="run this node and what depends on it")
     part.add_argument("--to", dest="to_node", metavar="NODE", help="run this node and what it depends on")
     part.add_argument("--only", dest="only_node", metavar="NODE", help="run this node alone")
     parser.add_argument("--no-cache", action="store_true", help="run every node, even if nothing has changed")
     parser.add_argument("--dry-run", action="store_true", help="tell what would run, what is cached, and why")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text", help="of the run's log (text)")
     arguments = parser.parse_args(argv)
     if arguments.only_node and (arguments.from_node or arguments.to_node):
         parser.error("--only names the one node to run: expected neither --from nor --to beside it")
     return arguments
 
 
+def flags_of_settings(arguments: argparse.Namespace) -> dict[str, tuple[str, object]]:
+    """Returns the flags of single settings that were given: the setting's name, the flag as typed, the value."""
+    names = ("output_root", "data_dir", "name", "seed", "image_encoding", "gate_severity")
+    values = {name: getattr(arguments, name) for name in names}
+    flags = {
+        name: (f"--{name.replace('_', '-')} {value}", value) for name, value in values.items() if value is not None
+    }
+    return flags | ({"enable_cache": ("--no-cache", False)} if arguments.no_cache else {})
+
+
 def main(argv: list[str]) -> int:
     """Returns the exit status that the epilog of --help lists."""
     arguments = parse_arguments(argv)
     from components.errors import PipelineError
-    from pipeline.config import preset
     from pipeline.nodes import Selection
-    from pipeline.run import run_pipeline, tell_plan
+    from pipeline.settings import resolve
 
     try:
-        config = preset(
-            arguments.preset,
-            seed=arguments.seed,
-            data_dir=arguments.data_dir,
-            output_root=arguments.output_root.resolve(),
-            image_encoding=arguments.image_encoding,
-            gate_severity=arguments.gate_severity,
-            enable_cache=not arguments.no_cache,
+        settings = resolve(
+            preset=arguments.preset,
+            flags=flags_of_settings(arguments),
+            assignments=arguments.set,
+            file=arguments.config,
+            environ=os.environ,
         )
         only = arguments.only_node
         selection = Selection(from_node=only or arguments.from_node, to_node=only or arguments.to_node)
-        start = tell_plan if arguments.dry_run else run_pipeline
-        return start(config, Path(__file__).resolve().parent, selection)
+        if arguments.show_config:
+            print(settings.render())
+            return 0
+        from pipeline.run.run import run_pipeline, tell_plan
+
+        root = Path(__file__).resolve().parent
+        if arguments.dry_run:
+            return tell_plan(settings, root, selection)
+        return run_pipeline(settings, root, selection, log_format=arguments.log_format)
     except PipelineError as error:
         print(f"local_runner.py: {error}", file=sys.stderr)
         return error.exit_status

@@ -33,6 +33,7 @@ RUNTIME = [
     # The runtime of the portable model, independent of TensorFlow.
     "ai-edge-litert",
     "jinja2",
+    "pydantic>=2",
     "pyarrow",
     "psutil",
 ]

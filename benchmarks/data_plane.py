@@ -20,10 +20,10 @@ TITLE = "Data plane: 60,000 images, statistics, schema, validation, transform"
 
 def run_ours(output: Path) -> None:
     """Runs our nodes up to Transform on 60,000 images."""
-    from components.dataset import inspect_dataset
+    from components.example_gen.dataset import inspect_dataset
     from pipeline.config import preset
     from pipeline.pipeline import create_pipeline
-    from pipeline.runner import ReportingRunner
+    from pipeline.run.runner import ReportingRunner
 
     config = preset("fast", output_root=output, split_sizes=(45_000, 5_000, 10_000))
     output.mkdir(parents=True)

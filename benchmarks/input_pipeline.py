@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from benchmarks.process import ROOT, measure
 from benchmarks.report import table
-from components.dataset import find_files
-from components.example_gen import SplitSettings, write_examples
+from components.example_gen.dataset import find_files
+from components.example_gen.component import SplitSettings, write_examples
 from models.config import TrainingConfig
 from models.features import IMAGE, LABEL, SPLITS
 from models.input_pipeline import open_split, steps_per_epoch, training_batches, untuned

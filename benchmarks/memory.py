@@ -23,8 +23,8 @@ def run_example_gen(source: Path, output: Path) -> None:
 
     import apache_beam as beam
 
-    from components.dataset import inspect_dataset
-    from components.example_gen import SplitSettings, write_examples
+    from components.example_gen.dataset import inspect_dataset
+    from components.example_gen.component import SplitSettings, write_examples
     from models.features import SPLITS
 
     settings = SplitSettings(
@@ -41,8 +41,8 @@ def run_example_gen(source: Path, output: Path) -> None:
 
 def write_times(source: Path, target: Path, times: int) -> None:
     """Writes a data set `times` as large: the real images and labels, repeated."""
-    from components.dataset import STEMS, find_files
-    from components.idx import read_idx
+    from components.example_gen.dataset import STEMS, find_files
+    from components.example_gen.idx import read_idx
 
     target.mkdir(parents=True)
     for role, path in find_files(source).items():

@@ -16,8 +16,8 @@ def write_records(folder: Path) -> None:
     """Writes the training images as the example wants them: 784 floats in -0.5 to 0.5 and the class."""
     import tensorflow as tf
 
-    from components.dataset import find_files
-    from components.idx import read_idx
+    from components.example_gen.dataset import find_files
+    from components.example_gen.idx import read_idx
 
     files = find_files(Path("data"))
     images, labels = read_idx(files["train_images"]), read_idx(files["train_labels"])

@@ -25,9 +25,9 @@ DAG = {
     "Transform": (("examples", "schema"), {"transform_graph": "TransformGraph"}),
     "Trainer": (("examples", "transform_graph"), {"model": "Model", "model_run": "ModelRun"}),
     "BlessedModel": (("baseline",), {"subject": "Model"}),
-    "Canary": (("model",), {"infra_blessing": "InfraBlessing"}),
+    "InfraValidator": (("model",), {"infra_blessing": "InfraBlessing"}),
     "Evaluator": (("examples", "model", "subject"), {"evaluation": "ModelEvaluation", "blessing": "ModelBlessing"}),
-    "Predictor": (("examples", "model"), {"predictions": "Predictions"}),
+    "BulkInferrer": (("examples", "model"), {"predictions": "Predictions"}),
     "Pusher": (("model", "blessing", "infra_blessing"), {"pushed_model": "PushedModel"}),
 }
 _STATE, _EVENT = mlmd.Execution, mlmd.Event
@@ -84,7 +84,7 @@ class RecordedRuns:
           failed: the node that fails; those after it are not reached.
           record: whether the run keeps a record of itself.
         """
-        settings, modules = settings or {"seed": 1}, modules or {"models.network": "aa"}
+        settings, modules = settings or {"seed": 1}, modules or {"models.networks.residual": "aa"}
         fresh = set(DAG) if not self._latest else {changed} - {""}
         run, made = self._context("pipeline_run", run_id), dict(self._latest)
         self.executions[run_id] = {}

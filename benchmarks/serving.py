@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.process import ROOT, measure
 from benchmarks.report import table
-from components.canary_client import LATENCY_BATCHES, latencies
+from components.infra_validator.client import LATENCY_BATCHES, latencies
 
 TITLE = "The served model: latency and size"
 REPEATS = 5

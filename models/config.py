@@ -1,34 +1,45 @@
-"""Settings of the network and of its training; the presets in `pipeline/config.py` differ in these values only."""
+"""Settings of the network and of its training; the presets in `pipeline/presets.py` differ in these values mostly.
+
+Each class checks itself: a bad value is a ValueError of one line, `FIELD: expected WHAT, found VALUE.`
+"""
 
 import dataclasses
+import math
 
 from models.precision import PRECISIONS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """Shape of the network, one entry a stage.
+    """Shape of the network; widths, blocks and pools have one entry a stage.
 
     Attributes:
+      kind: its name in the registry `models/networks`.
       stem_size: side of the principal patches that are the frozen stem.
       widths: channels of each stage.
       blocks: residual blocks after the first convolution of each stage.
       pools: whether the stage halves the resolution.
-      trunks: how many networks of these stages stand side by side on the stem; the mean of their logits answers.
+      members: how many networks of these stages stand side by side on the stem; the mean of their logits answers.
     """
 
+    kind: str = "residual"
     stem_size: int = 2
     widths: tuple[int, ...] = (32, 64, 128)
     blocks: tuple[int, ...] = (1, 1, 1)
     pools: tuple[bool, ...] = (True, True, True)
-    trunks: int = 1
+    members: int = 1
 
     def __post_init__(self) -> None:
-        if not len(self.widths) == len(self.blocks) == len(self.pools):
-            raise ValueError(
-                "widths, blocks and pools describe the same stages: expected one length, found "
-                f"{len(self.widths)}, {len(self.blocks)} and {len(self.pools)}."
-            )
+        _require(self.kind != "", "kind", "the name of a network", "''")
+        _require(self.stem_size >= 1, "stem_size", "1 or more", self.stem_size)
+        _require(len(self.widths) >= 1, "widths", "at least one stage", self.widths)
+        _require(min(self.widths) >= 1, "widths", "1 or more for each stage", self.widths)
+        _require(min(self.blocks, default=0) >= 0, "blocks", "0 or more for each stage", self.blocks)
+        lengths = {name: len(getattr(self, name)) for name in ("widths", "blocks", "pools")}
+        odd = min(lengths, key=lambda name: list(lengths.values()).count(lengths[name]))
+        others = " and ".join(f"{name} ({length})" for name, length in lengths.items() if name != odd)
+        _require(len(set(lengths.values())) == 1, odd, f"one entry a stage, like {others}", f"{lengths[odd]} entries")
+        _require(self.members >= 1, "members", "1 or more", self.members)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +48,7 @@ class TrainingConfig:
 
     Attributes:
       network: its shape.
+      seed: of weights, order and augmentation; None takes the pipeline's `seed`, which also draws the splits.
       epochs: passes over the training split.
       batch_size: images a step.
       learning_rate: of the convolutions at the peak of the schedule.
@@ -52,6 +64,7 @@ class TrainingConfig:
     """
 
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+    seed: int | None = None
     epochs: int = 5
     batch_size: int = 250
     learning_rate: float = 0.1
@@ -66,11 +79,26 @@ class TrainingConfig:
     cache_mib: float = 2048.0
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision: expected auto, float32 or bfloat16, found {self.precision}.")
+        seed_fits = self.seed is None or 0 <= self.seed < 2**31
+        _require(seed_fits, "seed", "none or 0 to 2147483647", self.seed)
+        for name in ("epochs", "batch_size", "patience"):
+            _require(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
+        for name in ("shift", "erase"):
+            _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
+        for name in ("warmup", "label_smoothing"):
+            _require(0 <= getattr(self, name) < 1, name, "0 or more and below 1", getattr(self, name))
+        _require(0 < self.learning_rate < math.inf, "learning_rate", "a finite number above 0", self.learning_rate)
+        _require(0 <= self.erase_share <= 1, "erase_share", "0 to 1", self.erase_share)
+        _require(self.precision in PRECISIONS, "precision", " or ".join(PRECISIONS), repr(self.precision))
+        _require(0 <= self.cache_mib < math.inf, "cache_mib", "a finite number, 0 or more", self.cache_mib)
 
     @classmethod
     def from_dict(cls, values: dict) -> "TrainingConfig":
         """Returns the settings that `dataclasses.asdict` and JSON made `values` of."""
         network = {name: tuple(v) if isinstance(v, list) else v for name, v in values["network"].items()}
         return cls(**{**values, "network": NetworkConfig(**network)})
+
+
+def _require(condition: bool, name: str, expected: str, found: object) -> None:
+    if not condition:
+        raise ValueError(f"{name}: expected {expected}, found {found}.")

@@ -3,8 +3,10 @@
 Synopsis:
 
     export_model(model, folder, (28, 28), class_names, records)
+    read_card(folder)      # {"image_shape": [28, 28], "class_names": ["T-shirt/top", ...]}
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from models.features import IMAGE
 from models.images import decode_images, with_channels
 from models.portable import write_litert
 from models.warmup import write_warmup
+
+# What the model answers about, for whoever finds it published.
+MODEL_CARD = Path("assets.extra", "model.json")
 
 
 class ServingModule(tf.Module):
@@ -66,22 +71,35 @@ class ServingModule(tf.Module):
 
 def export_model(
     model: keras.Model,
-    folder: str,
+    folder: str | Path,
     image_shape: tuple[int, ...],
     class_names: tuple[str, ...],
     records: Sequence[bytes],
 ) -> None:
-    """Writes `model` as a SavedModel with the signatures of `ServingModule`, warm-up requests and its LiteRT form.
+    """Writes a SavedModel with the signatures of `ServingModule`, and beside it card, warm-up requests and LiteRT form.
 
     Args:
-      model: from images to logits.
+      model: from images, [batch, height, width, channels], to logits, [batch, classes].
       folder: of the SavedModel.
       image_shape: of the images in the records.
       class_names: in the order of the logits.
       records: serialized `tf.train.Example`s that the warm-up asks about, at least one.
     """
+    folder = Path(folder)
     module = ServingModule(model, image_shape, class_names)
-    tf.saved_model.save(module, folder, signatures=module.signatures())
+    tf.saved_model.save(module, str(folder), signatures=module.signatures())
+    card = {"image_shape": list(image_shape), "class_names": list(class_names)}
+    (folder / MODEL_CARD).parent.mkdir(parents=True, exist_ok=True)
+    (folder / MODEL_CARD).write_text(json.dumps(card, indent=2) + "\n")
     images = module.decode(tf.constant(list(records))).numpy()
-    write_warmup(Path(folder), examples=records, images=images.reshape(-1, *image_shape))
-    write_litert(Path(folder))
+    write_warmup(folder, examples=records, images=images.reshape(-1, *image_shape))
+    write_litert(folder)
+
+
+def read_card(folder: Path) -> dict | None:
+    """Returns `image_shape` and `class_names` of an exported model, None if it has no card that says them."""
+    try:
+        card = json.loads((folder / MODEL_CARD).read_text())
+        return {name: card[name] for name in ("image_shape", "class_names")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

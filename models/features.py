@@ -13,6 +13,14 @@ ENCODINGS = ("tensor", "jpeg", "png")
 COMPRESSIONS = ("", "GZIP")
 SEVERITIES = ("warning", "error")
 
+# What TFX's components and ours call their files.
+STATISTICS_FILE, SCHEMA_FILE, ANOMALIES_FILE, PREDICTIONS_FILE = (
+    "FeatureStats.pb",
+    "schema.pbtxt",
+    "SchemaDiff.pb",
+    "predictions.parquet",
+)
+
 FASHION_MNIST_CLASSES = (
     "T-shirt/top",
     "Trouser",

@@ -1,6 +1,7 @@
 """Decodes the `image` feature of a batch of records: serialized tensor, JPEG or PNG to uint8.
 
-ExampleGen writes one encoding for a data set; serving meets all of them, so the graph looks at the bytes. A serialized
+ExampleGen writes one encoding for a data set, which its artifact tells and every reader checks; serving meets all of
+them, so that its graph looks at the bytes. A serialized
 uint8 tensor of one shape is a constant header followed by the pixels: a whole batch of those is decoded by one
 `decode_raw`, where `tf.io.parse_tensor` takes one scalar at a time and costs about 10 us a record.
 
@@ -13,9 +14,10 @@ import functools
 
 import tensorflow as tf
 
-from models.features import IMAGE, LABEL
+from models.examples import MAGIC
 
 _NOT_AN_IMAGE = "the `image` feature is neither a serialized uint8 tensor, a JPEG nor a PNG of shape"
+_OTHERWISE = "an image of the batch is not stored as the examples say, which is"
 
 
 @functools.cache
@@ -42,14 +44,13 @@ def decode_images(serialized: tf.Tensor, image_shape: tuple[int, ...], *, encodi
     Args:
       serialized: string [batch].
       image_shape: (height, width) or (height, width, channels), as ExampleGen read it.
-      encoding: "tensor" if all are known to be serialized tensors of this shape, which keeps the graph small; None
-        looks at the bytes.
+      encoding: how all of them are stored, "tensor", "jpeg" or "png", as their artifact says; None takes each as it is.
 
     Returns:
       uint8 [batch, height, width, channels].
 
     Raises:
-      tf.errors.InvalidArgumentError: an image has another shape or no known encoding.
+      tf.errors.InvalidArgumentError: an image has another shape, another encoding, or no known one.
     """
     header = tensor_header(image_shape)
     height, width, channels = with_channels(image_shape)
@@ -66,13 +67,20 @@ def decode_images(serialized: tf.Tensor, image_shape: tuple[int, ...], *, encodi
             fn_output_signature=tf.TensorSpec([height, width, channels], tf.uint8),
         )
 
-    if encoding == "tensor":
-        return decode_raw()
-    is_tensor = tf.logical_and(
-        tf.equal(tf.strings.substr(serialized, 0, len(header)), header),
-        tf.equal(tf.strings.length(serialized), len(header) + size),
+    def begin_with(magic: bytes) -> tf.Tensor:
+        return tf.reduce_all(tf.equal(tf.strings.substr(serialized, 0, len(magic)), magic))
+
+    if encoding is not None and encoding != "tensor":
+        with tf.control_dependencies([tf.debugging.Assert(begin_with(MAGIC[encoding]), [_OTHERWISE, encoding])]):
+            return decode_each()
+    # One look at the whole batch, where a look at each image would cost as much as decoding it.
+    tensors = tf.logical_and(
+        begin_with(header), tf.reduce_all(tf.equal(tf.strings.length(serialized), len(header) + size))
     )
-    return tf.cond(tf.reduce_all(is_tensor), decode_raw, decode_each)
+    if encoding == "tensor":
+        with tf.control_dependencies([tf.debugging.Assert(tensors, [_OTHERWISE, encoding, list(image_shape)])]):
+            return decode_raw()
+    return tf.cond(tensors, decode_raw, decode_each)
 
 
 def _decode_one(serialized: tf.Tensor, image_shape: tuple[int, ...]) -> tf.Tensor:
@@ -92,30 +100,9 @@ def _decode_one(serialized: tf.Tensor, image_shape: tuple[int, ...]) -> tf.Tenso
             return tf.reshape(tf.io.parse_tensor(serialized, tf.uint8), shape)
 
     is_picture = tf.logical_or(
-        tf.equal(tf.strings.substr(serialized, 0, 4), b"\x89PNG"),
-        tf.equal(tf.strings.substr(serialized, 0, 3), b"\xff\xd8\xff"),
+        *(tf.equal(tf.strings.substr(serialized, 0, len(magic)), magic) for magic in MAGIC.values())
     )
     image = tf.cond(is_picture, decode_picture, decode_tensor)
     check = tf.debugging.assert_equal(tf.shape(image), shape, message=f"{_NOT_AN_IMAGE} {list(image_shape)}")
     with tf.control_dependencies([check]):
         return tf.ensure_shape(image, shape)
-
-
-def parse_examples(records: tf.Tensor, image_shape: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Parses a batch of serialized `tf.train.Example`s.
-
-    Args:
-      records: string [batch].
-      image_shape: (height, width) or (height, width, channels).
-
-    Returns:
-      images, uint8 [batch, height, width, channels], and labels, int64 [batch].
-    """
-    parsed = tf.io.parse_example(
-        records,
-        {
-            IMAGE: tf.io.FixedLenFeature([], tf.string),
-            LABEL: tf.io.FixedLenFeature([], tf.int64),
-        },
-    )
-    return decode_images(parsed[IMAGE], image_shape), parsed[LABEL]

@@ -7,8 +7,9 @@ streamed from the shards through a shuffle buffer.
 
 Synopsis:
 
-    source = open_split(files, image_shape=(28, 28), cache_mib=1024)
-    for images, labels in training_batches(source, batch_size=250, seed=42, epochs=8): ...
+    train = open_split(examples, "train", cache_mib=1024)                              # models.examples.Examples
+    for step, images, labels in training_batches(train, batch_size=250, seed=42).take(3): ...
+    for images, labels in evaluation_batches(train, batch_size=500): ...
 """
 
 import dataclasses
@@ -17,7 +18,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from models.images import parse_examples, with_channels
+from models.examples import Examples, ExamplesError
+from models.images import with_channels
 
 # Batches that are made, and kept ready, at the same time; one of Fashion-MNIST has 196 kB.
 PARALLEL = 4
@@ -25,46 +27,59 @@ _READ_BATCH = 2048
 _SHUFFLE_BUFFER = 20_000
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
     """A split of the examples, opened for reading.
 
     Attributes:
-      files: its TFRecord shards, in order.
-      image_shape: (height, width) or (height, width, channels) of the records.
-      size: number of examples.
+      examples: the artifact.
+      name: of the split.
       images: uint8 [size, height, width, channels] where they are cached, else None.
       labels: int64 [size] likewise.
     """
 
-    files: tuple[str, ...]
-    image_shape: tuple[int, ...]
-    size: int
+    examples: Examples
+    name: str
     images: np.ndarray | None = None
     labels: np.ndarray | None = None
 
+    @property
+    def size(self) -> int:
+        """Number of examples."""
+        return self.examples.counts[self.name]
 
-def open_split(patterns: list[str], *, image_shape: tuple[int, ...], cache_mib: float) -> Split:
-    """Opens the shards that match `patterns`, and decodes them into memory if that takes at most `cache_mib` MiB.
+
+def open_split(examples: Examples, split: str, *, cache_mib: float) -> Split:
+    """Opens a split, and decodes it into memory if its pixels take at most `cache_mib` MiB.
 
     Raises:
-      FileNotFoundError: no file matches.
+      ExamplesError: a shard is missing, or the shards hold another number of examples than the artifact says.
+      tf.errors.InvalidArgumentError: a record is none, or its image is not stored as the artifact says.
     """
-    files = tuple(sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern)))
-    if not files:
-        raise FileNotFoundError(f"no TFRecord shard matches {patterns}")
-    size = int(_records(files).batch(_READ_BATCH).reduce(np.int64(0), lambda count, batch: count + _length(batch)))
-    if size * math.prod(image_shape) > cache_mib * 2**20:
-        return Split(files=files, image_shape=image_shape, size=size)
-    batches = _parsed(files, image_shape, _READ_BATCH).as_numpy_iterator()
-    images = np.empty((size, *with_channels(image_shape)), np.uint8)
-    labels = np.empty(size, np.int64)
-    start = 0
-    for batch_images, batch_labels in batches:
-        images[start : start + len(batch_labels)] = batch_images
-        labels[start : start + len(batch_labels)] = batch_labels
-        start += len(batch_labels)
-    return Split(files=files, image_shape=image_shape, size=size, images=images, labels=labels)
+    opened = Split(examples=examples, name=split)
+    if opened.size * math.prod(examples.image_shape) > cache_mib * 2**20:
+        # Counted beforehand: in the stream a record too few would only cut an epoch short.
+        records = examples.records(split).batch(_READ_BATCH)
+        _check_count(opened, int(records.reduce(np.int64(0), lambda count, batch: count + tf.size(batch, tf.int64))))
+        return opened
+    images = np.empty((opened.size, *with_channels(examples.image_shape)), np.uint8)
+    labels = np.empty(opened.size, np.int64)
+    found = 0
+    for batch_images, batch_labels in _parsed(opened, _READ_BATCH).as_numpy_iterator():
+        rows = slice(found, found + len(batch_labels))
+        found = rows.stop
+        if found <= opened.size:
+            images[rows], labels[rows] = batch_images, batch_labels
+    _check_count(opened, found)
+    return dataclasses.replace(opened, images=images, labels=labels)
+
+
+def _check_count(split: Split, found: int) -> None:
+    if found != split.size:
+        raise ExamplesError(
+            f"{split.examples.split_folder(split.name)}: expected {split.size:,} examples, as the artifact says, found "
+            f"{found:,}. Delete the artifact and run again."
+        )
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
@@ -91,13 +106,13 @@ def training_batches(split: Split, *, batch_size: int, seed: int, first_epoch: i
     if split.images is None:
         stream = tf.data.Dataset.counter(np.int64(first_epoch)).flat_map(
             lambda epoch: (
-                _records(split.files)
+                split.examples.records(split.name)
                 .shuffle(_SHUFFLE_BUFFER, seed=epoch * 1_000_003 + seed, reshuffle_each_iteration=False)
                 .batch(batch_size, drop_remainder=True)
                 .take(steps)
             )
         )
-        parsed = stream.map(lambda records: parse_examples(records, split.image_shape), PARALLEL)
+        parsed = stream.map(split.examples.parse, PARALLEL)
         counter = tf.data.Dataset.counter(np.int64(first_step))
         return untuned(tf.data.Dataset.zip(counter, parsed).map(lambda step, pair: (step, *pair)).prefetch(PARALLEL))
     # Captured as tensors, not as constants of the graph, which protocol buffers limit to 2 GiB.
@@ -118,7 +133,7 @@ def training_batches(split: Split, *, batch_size: int, seed: int, first_epoch: i
 def evaluation_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:
     """Returns every example once, in the order of the shards: (images uint8 [batch, ...], labels int64 [batch])."""
     if split.images is None:
-        return untuned(_parsed(split.files, split.image_shape, batch_size).prefetch(2))
+        return untuned(_parsed(split, batch_size).prefetch(2))
     return untuned(tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(batch_size).prefetch(2))
 
 
@@ -133,21 +148,10 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
-def first_records(split: Split, count: int) -> list[bytes]:
-    """Returns the first `count` serialized `tf.train.Example`s of the shards, or all where there are fewer."""
-    return list(_records(split.files).take(count).as_numpy_iterator())
+def first_records(examples: Examples, split: str, count: int) -> list[bytes]:
+    """Returns the first `count` serialized `tf.train.Example`s of a split, or all where there are fewer."""
+    return list(examples.records(split).take(count).as_numpy_iterator())
 
 
-def _records(files: tuple[str, ...]) -> tf.data.Dataset:
-    """Returns the serialized records of the shards, in order; TFRecord compression goes by the ending."""
-    compression = "GZIP" if files[0].endswith(".gz") else ""
-    return tf.data.TFRecordDataset(list(files), compression, buffer_size=1 << 20)
-
-
-def _parsed(files: tuple[str, ...], image_shape: tuple[int, ...], batch_size: int) -> tf.data.Dataset:
-    records = _records(files).batch(batch_size)
-    return records.map(lambda batch: parse_examples(batch, image_shape), PARALLEL)
-
-
-def _length(batch: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.shape(batch)[0], tf.int64)
+def _parsed(split: Split, batch_size: int) -> tf.data.Dataset:
+    return split.examples.records(split.name).batch(batch_size).map(split.examples.parse, PARALLEL)

@@ -1,34 +1,42 @@
-"""What a network of several trunks is fitted to and measured by.
+"""What a network is fitted to and measured by, one or an ensemble in training.
 
-Each trunk has a loss of its own, so that it learns what it would learn alone: an ensemble errs less the more its
-members differ, and a loss of their mean would make them alike. Source: deep ensembles, Lakshminarayanan et al. 2017,
-arXiv:1612.01474.
+Each member of an ensemble has a loss of its own, so that it learns what it would learn alone; see
+`models/networks/ensemble.py`. In training the loss is the sum of theirs. In validation an ensemble gives one answer,
+the mean of its members' logits, so that `val_loss` is the loss of that mean and no sum.
+
+Synopsis:
+
+    model.compile(optimizer, SmoothedCrossEntropy(0.2), metrics=[accuracy])
 """
 
 import keras
 from keras import ops
 
 
-class TrunkLoss(keras.losses.Loss):
-    """Sum over the trunks of the cross-entropy with smoothed labels.
+class SmoothedCrossEntropy(keras.losses.Loss):
+    """Cross-entropy with smoothed labels, summed over the members where there are several.
 
-    `y_true`: one-hot labels [batch, classes]; `y_pred`: logits [batch, trunks, classes].
+    `y_true`: one-hot labels [batch, classes]; `y_pred`: logits [batch, classes] or [batch, members, classes].
     """
 
-    def __init__(self, label_smoothing: float, name: str = "trunk_loss", **kwargs) -> None:
+    def __init__(self, label_smoothing: float, name: str = "smoothed_cross_entropy", **kwargs) -> None:
         super().__init__(name=name, **kwargs)
         self.label_smoothing = label_smoothing
 
     def call(self, y_true, y_pred):
-        labels = ops.repeat(y_true[:, None], y_pred.shape[1], axis=1)
-        return ops.sum(
-            keras.losses.categorical_crossentropy(
-                labels, y_pred, from_logits=True, label_smoothing=self.label_smoothing
-            ),
-            axis=-1,
+        logits = _by_member(y_pred)
+        labels = ops.repeat(y_true[:, None], logits.shape[1], axis=1)
+        losses = keras.losses.categorical_crossentropy(
+            labels, logits, from_logits=True, label_smoothing=self.label_smoothing
         )
+        return ops.sum(losses, axis=-1)
 
 
 def accuracy(y_true, y_pred):
-    """Returns for each example whether the mean of the trunks is right; shapes as in `TrunkLoss`."""
-    return ops.equal(ops.argmax(y_true, axis=-1), ops.argmax(ops.mean(y_pred, axis=1), axis=-1))
+    """Returns for each example whether the answer is right, that of the members' mean; shapes as in the loss."""
+    return ops.equal(ops.argmax(y_true, axis=-1), ops.argmax(ops.mean(_by_member(y_pred), axis=1), axis=-1))
+
+
+def _by_member(logits):
+    """Returns logits as [batch, members, classes]."""
+    return logits[:, None] if len(logits.shape) == 2 else logits

@@ -2,7 +2,9 @@
 
 Synopsis:
 
-    interpreter = Interpreter(str(folder / LITERT_FILE))                    # ai_edge_litert.interpreter
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(folder / LITERT_FILE))                    # folder: of an exported model
     answers = interpreter.get_signature_runner()(images=images)             # uint8 [batch, 28, 28], any batch
     answers["class_name"], answers["probabilities"]
 """

@@ -11,6 +11,11 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
+def resolve_precision(precision: str, cpu_info: Path = _CPU_INFO) -> str:
+    """Returns "float32" or "bfloat16" for a setting, of which "auto" asks the processor."""
+    return {"float32": "float32", "mixed_bfloat16": "bfloat16"}[training_policy(precision, cpu_info)]
+
+
 def training_policy(precision: str, cpu_info: Path = _CPU_INFO) -> str:
     """Returns the Keras dtype policy for a setting: "float32" or "mixed_bfloat16".
 

@@ -1,6 +1,12 @@
 """Records a few training steps so that TensorBoard's profile page finds them.
 
 Keras's own callback opens a step marker without `_r=1` and the step number that the page looks for.
+
+Synopsis:
+
+    profiler = StepProfiler(str(log_dir / "train"), first_step=5, steps=10)
+    model.fit(batches, steps_per_epoch=20, callbacks=[profiler], shuffle=False)
+    read_profile(log_dir)      # models.profile_report
 """
 
 import contextlib

@@ -1,86 +1,84 @@
-"""Fits the network: TFX's hook `run_fn`, and below it plain functions that know nothing of TFX."""
+"""Fits the network: TFX's hook `run_fn`, and below it plain functions that know nothing of TFX.
 
+Synopsis:
+
+    train, val = (open_split(examples, split, cache_mib=1024) for split in ("train", "val"))
+    moments = {"mean": mean, "variance": variance}                              # of each pixel, float64 [28, 28, 1]
+    paths = {"log_dir": folder, "checkpoint_path": folder / "state.npz"}
+    trained, report = train_model(config, train, val, **moments, seed=42, **paths)      # models.trained.Trained
+    trained.model()(images), report["val_accuracy"]
+"""
+
+import dataclasses
 import hashlib
 import json
 import logging
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from models.augment import augment
-from models.calibration import fit_temperature, scale_logits
+from models.calibration import fit_temperature
 from models.checkpoint import Checkpoint
 from models.config import TrainingConfig
-from models.export import export_model
-from models.graph_summary import write_graph
+from models.examples import Examples
+from models.features import TRAIN, VAL
+from models.graph_summary import multiply_adds, write_graph
 from models.images import with_channels
-from models.input_pipeline import (
-    PARALLEL,
-    Split,
-    evaluation_batches,
-    first_records,
-    open_split,
-    steps_per_epoch,
-    training_batches,
-)
-from models.network import average_trunks, build_model, in_float32, multiply_adds, whitening_kernel
-from models.objective import TrunkLoss, accuracy
-from models.optimizer import Muon
+from models.input_pipeline import Split, evaluation_batches, open_split, steps_per_epoch
 from models.precision import training_policy
 from models.preprocessing import read_statistics
 from models.profile_report import read_profile
 from models.profiling import StepProfiler
-from models.schedule import Triangle
-from models.warmup import BATCHES
+from models.progress import Progress
+from models.recipe import augmented_batches, compile_model
+from models.trained import Trained, save_trained
 
 REPORT_FILE = "training.json"
-_TELL_SECONDS = 1.0
 
 progress = logging.getLogger("progress")
 
 
-class TrainingDivergedError(RuntimeError):
-    """The loss is no number any more."""
-
-
 def run_fn(fn_args) -> None:
-    """TFX's hook for Trainer: reads the shards and the statistics, trains, and exports the model.
+    """TFX's hook for Trainer: reads the examples and their statistics, trains, and leaves what was learned.
+
+    Nothing is exported here; that is the Exporter's job. The report is `training.json` in the model run.
 
     Args:
-      fn_args: `tfx.components.FnArgs`; its `custom_config` holds seed, image_shape, class_names and training.
+      fn_args: `tfx.components.FnArgs`; its `custom_config` holds `seed`, `training` (a `TrainingConfig`) and
+        `code_digest`, which are part of the cache key, and, from the executor, `examples` (`folder` and `properties` of
+        the artifact) and `checkpoint_dir`, which are not.
     """
-    settings = fn_args.custom_config
+    settings = dict(fn_args.custom_config)
+    artifact, checkpoint_dir = settings.pop("examples"), settings.pop("checkpoint_dir")
+    examples = Examples.open(artifact["folder"], artifact["properties"])
     config = TrainingConfig.from_dict(settings["training"])
-    image_shape = tuple(settings["image_shape"])
-    class_names = tuple(settings["class_names"])
-    mean, variance = read_statistics(fn_args.transform_output, image_shape)
-    train, val = (
-        open_split(patterns, image_shape=image_shape, cache_mib=config.cache_mib)
-        for patterns in (fn_args.train_files, fn_args.eval_files)
-    )
-    model, history = train_model(
+    mean, variance = read_statistics(fn_args.transform_output, examples.image_shape)
+    checkpoint_path = Path(checkpoint_dir, f"{_state_key(settings, examples, mean, variance)}.npz")
+    train, val = (open_split(examples, split, cache_mib=config.cache_mib) for split in (TRAIN, VAL))
+    trained, report = train_model(
         config,
         train,
         val,
         mean=mean,
         variance=variance,
-        class_count=len(class_names),
-        seed=settings["seed"],
+        seed=settings["seed"] if config.seed is None else config.seed,
         log_dir=Path(fn_args.model_run_dir),
-        checkpoint_path=Path(settings["checkpoint_dir"], f"{_state_key(settings, fn_args)}.npz"),
+        checkpoint_path=checkpoint_path,
     )
-    export_model(model, fn_args.serving_model_dir, image_shape, class_names, first_records(val, max(BATCHES)))
-    history["profile"] = read_profile(Path(fn_args.model_run_dir))
-    Path(fn_args.model_run_dir, REPORT_FILE).write_text(json.dumps(history, indent=2) + "\n")
+    report["profile"] = read_profile(Path(fn_args.model_run_dir))
+    Path(fn_args.model_run_dir, REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n")
+    # Where TFX looks for a model.
+    save_trained(Path(fn_args.serving_model_dir), trained)
+    checkpoint_path.unlink(missing_ok=True)
 
 
-def _state_key(settings: dict, fn_args) -> str:
-    """Names the state of a training by what decides it: settings, code, and the artifacts that it reads."""
-    inputs = [settings, fn_args.train_files, fn_args.eval_files, fn_args.transform_output]
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+def _state_key(settings: dict, examples: Examples, mean: np.ndarray, variance: np.ndarray) -> str:
+    """Names the state of a training by what decides it: settings, code and data, wherever they lie."""
+    statistics = hashlib.sha256(mean.tobytes() + variance.tobytes()).hexdigest()
+    inputs = json.dumps([settings, examples.digest, statistics], sort_keys=True)
+    return hashlib.sha256(inputs.encode()).hexdigest()[:16]
 
 
 def train_model(
@@ -90,27 +88,27 @@ def train_model(
     *,
     mean: np.ndarray,
     variance: np.ndarray,
-    class_count: int,
     seed: int,
     log_dir: Path,
     checkpoint_path: Path,
-) -> tuple[keras.Model, dict]:
+) -> tuple[Trained, dict]:
     """Trains a network.
 
     Args:
       config: network and recipe.
       train, val: opened splits.
       mean, variance: of each pixel over the training split, [height, width, channels].
-      class_count: number of classes.
       seed: of weights, order and augmentation.
       log_dir: where TensorBoard's logs and the profile go.
-      checkpoint_path: file that an interrupted training is taken up from; gone when it is complete.
+      checkpoint_path: file that an interrupted training is taken up from; the caller's to delete, once it has saved
+        what was learned.
 
     Returns:
-      The model with the weights of its best epoch on `val`, in float32 and calibrated there, and a report: `epochs`
-      run, `best_epoch`, `val_accuracy` of the returned model, `temperature` that its logits were divided by, the
-      dtype policy it was trained in as `precision`, `parameters`, `multiply_adds` for an image, `examples_per_second`
-      of training, and `history`, a dict for each epoch that this process ran.
+      The network with the weights of its best epoch on `val`, calibrated there, and a report: `epochs` run,
+      `best_epoch`, `val_accuracy` of the network in float32, `temperature` that its logits are divided by, the dtype
+      policy it was trained in as `precision`, `parameters`, `multiply_adds` for an image, `examples_per_second` of the
+      last epoch, validation included, and `history`, a dict for each epoch (see `Progress`), whichever process ran it.
+      The `val_loss` of an ensemble is that of the mean of its members, its `loss` the sum of theirs.
 
     Raises:
       TrainingDivergedError: the loss became NaN or infinite.
@@ -119,52 +117,60 @@ def train_model(
     # The same weights, bit for bit, from the same seed on the same kind of machine; it costs about 3 %.
     tf.config.experimental.enable_op_determinism()
     steps = steps_per_epoch(train, config.batch_size)
-    model = compile_model(config, train, mean=mean, variance=variance, class_count=class_count, seed=seed)
+    shape, classes = with_channels(train.examples.image_shape), len(train.examples.class_names)
+    model = compile_model(config, train, mean=mean, variance=variance, seed=seed)
     stopping = keras.callbacks.EarlyStopping(
         "val_accuracy", mode="max", patience=config.patience, restore_best_weights=True
     )
-    checkpoint = Checkpoint(checkpoint_path, stopping)
-    first_epoch = checkpoint.restore(model)
+    history: list[dict] = []
+    checkpoint = Checkpoint(checkpoint_path, stopping, history)
+    first_epoch, epochs = checkpoint.restore(model, config.epochs)
+    additions = multiply_adds(model, shape)
     progress.info(
         "%s parameters, %.1f M multiply-adds an image, %d steps an epoch, from epoch %d",
         f"{model.count_params():,}",
-        multiply_adds(model) / 1e6,
+        additions / 1e6,
         steps,
         first_epoch + 1,
     )
-    telling = Progress(config.epochs, train.size)
-    write_graph(model, log_dir / "train")
+    write_graph(model, shape, log_dir / "train")
     model.fit(
-        augmented_batches(train, config, class_count=class_count, seed=seed, first_epoch=first_epoch),
+        augmented_batches(train, config, seed=seed, first_epoch=first_epoch),
         initial_epoch=first_epoch,
-        epochs=config.epochs,
+        epochs=epochs,
         steps_per_epoch=steps,
-        validation_data=evaluation_batches(val, batch_size=500).map(lambda x, y: (x, tf.one_hot(y, class_count))),
+        validation_data=evaluation_batches(val, batch_size=500).map(lambda x, y: (x, tf.one_hot(y, classes))),
         verbose=0,
         shuffle=False,
         callbacks=[
-            telling,
+            Progress(config.epochs, train.size, history),
             keras.callbacks.TensorBoard(str(log_dir), write_graph=False, profile_batch=0),
             StepProfiler(str(log_dir / "train"), first_step=5, steps=10),
             stopping,
             checkpoint,
         ],
     )
-    model = in_float32(average_trunks(model))
-    logits, labels = _answers(model, val)
-    temperature = fit_temperature(logits, labels)
-    scale_logits(model, temperature)
-    checkpoint.delete()
-    return model, {
-        "epochs": telling.epoch + 1,
+    trained = Trained(
+        network=config.network,
+        image_shape=train.examples.image_shape,
+        class_names=train.examples.class_names,
+        mean=mean,
+        variance=variance,
+        temperature=1.0,
+        weights=model.get_weights(),
+    )
+    logits, labels = _answers(trained.model(), val)
+    trained = dataclasses.replace(trained, temperature=fit_temperature(logits, labels))
+    return trained, {
+        "epochs": len(history),
         "best_epoch": stopping.best_epoch + 1,
         "val_accuracy": float(np.mean(np.argmax(logits, axis=-1) == labels)),
-        "temperature": round(temperature, 4),
+        "temperature": round(trained.temperature, 4),
         "precision": training_policy(config.precision),
         "parameters": model.count_params(),
-        "multiply_adds": multiply_adds(model),
-        "examples_per_second": round(telling.examples_per_second, 1),
-        "history": telling.history,
+        "multiply_adds": additions,
+        "examples_per_second": round(train.size / history[-1]["seconds"], 1),
+        "history": history,
     }
 
 
@@ -173,97 +179,3 @@ def _answers(model: keras.Model, split: Split) -> tuple[np.ndarray, np.ndarray]:
     answers = [(model(images), labels) for images, labels in evaluation_batches(split, batch_size=500)]
     logits, labels = zip(*answers, strict=True)
     return np.concatenate(logits), np.concatenate(labels)
-
-
-def compile_model(
-    config: TrainingConfig, train: Split, *, mean: np.ndarray, variance: np.ndarray, class_count: int, seed: int
-) -> keras.Model:
-    """Builds the network for the images of `train`, to the logits of each trunk, with optimizer, schedule and loss."""
-    sample, _ = next(evaluation_batches(train, batch_size=2000).as_numpy_iterator())
-    stem = whitening_kernel(sample, mean, variance, config.network.stem_size)
-    shape, policy = with_channels(train.image_shape), training_policy(config.precision)
-    model = build_model(config.network, shape, class_count, mean, variance, stem, seed=seed, policy=policy)
-    steps = steps_per_epoch(train, config.batch_size) * config.epochs
-    model.compile(
-        Muon(
-            Triangle(config.learning_rate, steps, config.warmup),
-            newton_schulz_dtype=keras.DTypePolicy(policy).compute_dtype,
-        ),
-        TrunkLoss(config.label_smoothing),
-        metrics=[accuracy],
-        jit_compile=False,
-    )
-    return model
-
-
-def augmented_batches(
-    train: Split, config: TrainingConfig, *, class_count: int, seed: int, first_epoch: int = 0
-) -> tf.data.Dataset:
-    """Returns endless training batches: images uint8 [batch, ...], augmented, and one-hot labels float32."""
-    steps = steps_per_epoch(train, config.batch_size)
-
-    def prepare(step: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images = augment(
-            images,
-            [seed, tf.cast(step, tf.int32)],
-            epoch=step // steps,
-            flip=config.flip,
-            shift=config.shift,
-            erase=config.erase,
-            erase_share=config.erase_share,
-        )
-        return images, tf.one_hot(labels, class_count)
-
-    batches = training_batches(train, batch_size=config.batch_size, seed=seed, first_epoch=first_epoch)
-    return batches.map(prepare, PARALLEL).prefetch(PARALLEL)
-
-
-class Progress(keras.callbacks.Callback):
-    """Tells each epoch in a line and stops a training that diverged.
-
-    Attributes:
-      epoch: the last one, from 0.
-      examples_per_second: of the last one, validation included.
-      history: of each epoch: `epoch`, from 1, `loss`, `accuracy`, `val_loss`, `val_accuracy`, `seconds`, and the
-        `learning_rate` that it ended with.
-    """
-
-    def __init__(self, epochs: int, examples: int) -> None:
-        super().__init__()
-        self._epochs, self._examples = epochs, examples
-        self.history: list[dict[str, float]] = []
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.epoch = epoch
-        self._started = self._told = time.monotonic()
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        now = time.monotonic()
-        if now - self._told > _TELL_SECONDS:
-            self._told = now
-            steps = self.params["steps"]
-            rate = (batch + 1) / steps * self._examples / (now - self._started)
-            progress.debug(
-                "epoch %d/%d: step %d/%d, %s images/s", self.epoch + 1, self._epochs, batch, steps, f"{rate:,.0f}"
-            )
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if not np.isfinite(logs["loss"]):
-            raise TrainingDivergedError(
-                f"the training loss is {logs['loss']} after epoch {epoch + 1}; nothing is exported. "
-                "Lower the learning rate (`learning_rate` in models/config.py)."
-            )
-        seconds = time.monotonic() - self._started
-        self.examples_per_second = self._examples / seconds
-        measured = {name: round(float(value), 6) for name, value in logs.items()}
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        self.history.append({"epoch": epoch + 1, **measured, "seconds": round(seconds, 2), "learning_rate": rate})
-        progress.info(
-            "epoch %d/%d: loss %.4f, validation accuracy %.4f, %s images/s, %.0f s left",
-            epoch + 1,
-            self._epochs,
-            logs["loss"],
-            logs["val_accuracy"],
-            f"{self.examples_per_second:,.0f}",
-            (self._epochs - epoch - 1) * seconds,
-        )

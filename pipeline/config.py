@@ -1,18 +1,23 @@
-"""Every setting of a run, with its default: the one place to change one.
-
-A preset is nothing but other values; smoke, test and full runs take the same code path.
+"""Every setting of a run, with its default: the one place to add or change one.
 
 Synopsis:
 
-    config = preset("fast", seed=7, output_root=Path("output"))
+    config = PipelineConfig(seed=7, output_root=Path("output"))
+    flatten(config)["training.epochs"]                         # 5
+    build({**flatten(config), "training.epochs": 3})           # the same with three epochs
 """
 
 import dataclasses
+import difflib
+import math
+import re
+import typing
+from collections.abc import Mapping
 from pathlib import Path
 
 from components.errors import InputError
-from models.config import NetworkConfig, TrainingConfig
-from models.features import COMPRESSIONS, ENCODINGS, SEVERITIES
+from models.config import TrainingConfig
+from models.features import COMPRESSIONS, ENCODINGS, SEVERITIES, SPLITS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,118 +25,137 @@ class PipelineConfig:
     """Settings of a run.
 
     Attributes:
-      preset: the name under which these values are known.
-      seed: of the splits, the initial weights, the shuffling and the augmentation.
+      preset: the name under which these values are known (`pipeline/presets.py`).
+      name: of the data set: what is compared with what came before, and served in its place; None: chosen from the
+        data and their folder. Letters, digits, _ and - only.
+      variant: what keeps runs of a kind apart: their models are compared and served among themselves, as NAME-VARIANT.
+        The same characters.
+      seed: of the splits, and of the training unless `training.seed` is given.
       data_dir: folder with the IDX files; None looks in the usual places.
       output_root: everything that a run makes lies below it.
-      split_sizes: of train, val and test: a number of examples, a fraction, or None for the rest.
+      split_sizes: of train, val and test: a number of examples, a fraction, or None for the rest: of the training
+        files in train or val, of the test files in test.
       shards: of train, val and test.
       stratified: whether the splits keep the proportions of the classes.
       image_encoding: how a record stores its image: "tensor", "jpeg" or "png".
       compression: of the TFRecord files: "" or "GZIP".
       gate_severity: the least severity, "error" or "warning", of an anomaly that refuses the data.
-      accuracy_floor: test accuracy below which a model is refused.
-      class_accuracy_floor: the same for each class.
+      floors: METRIC, METRIC@SLICING (each value of it) or METRIC@SLICING=VALUE to the least that a model is blessed
+        with; the metrics and slicings are those of components/evaluator.
       accuracy_tolerance: how much worse than the latest other blessed model a candidate may be. Two standard errors
         of the difference between two models of 93 % on the same 10,000 images that disagree on 6 % of them.
+      replace_other_classes: whether a model may be published over one that answers about other classes or images of
+        another shape.
       kept_versions: how many pushed models stay in the serving folder.
       training: network and recipe.
       enable_cache: whether a node whose inputs, settings and code are unchanged is served from the cache.
+
+    Raises:
+      InputError: a value is out of range, told as `FIELD: expected WHAT, found VALUE.`
     """
 
     preset: str = "fast"
+    name: str | None = None
+    variant: str = ""
     seed: int = 42
     data_dir: Path | None = None
     output_root: Path = Path("output")
-    split_sizes: tuple[float | None, float | None, float | None] = (None, 5_000, None)
+    split_sizes: tuple[int | float | None, int | float | None, int | float | None] = (None, 5_000, None)
     shards: tuple[int, int, int] = (4, 1, 2)
     stratified: bool = True
     image_encoding: str = "tensor"
     compression: str = ""
     gate_severity: str = "error"
-    accuracy_floor: float = 0.9092
-    class_accuracy_floor: float = 0.5
+    floors: dict[str, float] = dataclasses.field(default_factory=lambda: {"accuracy": 0.9092, "accuracy@class": 0.5})
     accuracy_tolerance: float = 0.005
+    replace_other_classes: bool = False
     kept_versions: int = 5
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     enable_cache: bool = True
 
     def __post_init__(self) -> None:
+        named = self.name is None or re.fullmatch("[A-Za-z0-9_-]+", self.name)
+        _require(named, "name", "letters, digits, _ and - only", repr(self.name))
+        plain = re.fullmatch("[A-Za-z0-9_-]*", self.variant)
+        _require(plain, "variant", "letters, digits, _ and - only", repr(self.variant))
         _require(0 <= self.seed < 2**31, "seed", "0 to 2147483647", self.seed)
-        _require(
-            self.image_encoding in ENCODINGS,
-            "image_encoding",
-            " or ".join(ENCODINGS),
-            self.image_encoding,
-        )
-        _require(self.compression in COMPRESSIONS, "compression", "'' or GZIP", self.compression)
-        _require(self.gate_severity in SEVERITIES, "gate_severity", " or ".join(SEVERITIES), self.gate_severity)
-        for name in ("accuracy_floor", "class_accuracy_floor", "accuracy_tolerance"):
-            _require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
-        _require(min(self.shards) >= 1, "shards", "one or more for each split", self.shards)
-        _require(self.kept_versions >= 1, "kept_versions", "one or more", self.kept_versions)
+        _require(self.image_encoding in ENCODINGS, "image_encoding", " or ".join(ENCODINGS), repr(self.image_encoding))
+        _require(self.compression in COMPRESSIONS, "compression", "'' or GZIP", repr(self.compression))
+        _require(self.gate_severity in SEVERITIES, "gate_severity", " or ".join(SEVERITIES), repr(self.gate_severity))
+        for metric, floor in self.floors.items():
+            _require(metric, "floors.", "the name of a metric after the dot", "none")
+            _require(math.isfinite(floor), f"floors.{metric}", "a finite number", floor)
+        _require(0 <= self.accuracy_tolerance <= 1, "accuracy_tolerance", "0 to 1", self.accuracy_tolerance)
+        _require(self.kept_versions >= 1, "kept_versions", "1 or more", self.kept_versions)
+        for name in ("split_sizes", "shards"):
+            value = getattr(self, name)
+            _require(len(value) == len(SPLITS), name, f"one entry for each of {', '.join(SPLITS)}", value)
+        _require(min(self.shards) >= 1, "shards", "1 or more for each split", self.shards)
         sizes = [size for size in self.split_sizes if size is not None]
-        _require(all(size > 0 for size in sizes), "split_sizes", "positive sizes", self.split_sizes)
-
-    @property
-    def metadata_path(self) -> Path:
-        """The sqlite database of ML Metadata."""
-        return self.output_root / "metadata.db"
-
-    @property
-    def artifacts_root(self) -> Path:
-        """Where TFX keeps the outputs of each node."""
-        return self.output_root / "artifacts"
-
-    def serving_dir(self, model: str) -> Path:
-        """Where pushed models lie, one numbered folder a version."""
-        return self.output_root / "serving" / model
-
-    @property
-    def checkpoint_dir(self) -> Path:
-        """Where an interrupted training leaves its state."""
-        return self.output_root / "checkpoints"
-
-    @property
-    def runs_dir(self) -> Path:
-        """Where each run leaves its summary and log."""
-        return self.output_root / "runs"
+        sensible = all(0 < size < 1 or (size >= 1 and size % 1 == 0) for size in sizes)
+        _require(sensible, "split_sizes", "whole numbers from 1, or fractions", self.split_sizes)
+        # Train and val are cut from the same files, test has its own.
+        _require(self.split_sizes[:2] != (None, None), "split_sizes", "None in train or val only", self.split_sizes)
 
 
-PRESETS = {
-    "smoke": {
-        "split_sizes": (4_000, 500, 1_000),
-        "accuracy_floor": 0.6,
-        "class_accuracy_floor": 0.0,
-        "training": TrainingConfig(network=NetworkConfig(widths=(16, 32, 64)), epochs=4, batch_size=100),
-    },
-    "fast": {},
-    "best": {
-        "accuracy_floor": 0.94,
-        "training": TrainingConfig(
-            # Neither more width, depth nor epochs paid; a stage at full resolution and an ensemble did (docs/LOG.md).
-            network=NetworkConfig(
-                widths=(32, 64, 128, 256), blocks=(1, 1, 1, 1), pools=(False, True, True, True), trunks=3
-            ),
-            epochs=10,
-            learning_rate=0.06,
-            shift=1,
-        ),
-    },
-}
+def flatten(config: object) -> dict[str, object]:
+    """Returns each single value of `config` by its dotted name, such as training.network.widths or floors.accuracy."""
+    leaves = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        inside = flatten(value) if dataclasses.is_dataclass(value) else value
+        if isinstance(inside, dict):
+            leaves |= {f"{field.name}.{name}": leaf for name, leaf in inside.items()}
+        else:
+            leaves[field.name] = value
+    return leaves
 
 
-def preset(name: str, **changes: object) -> PipelineConfig:
-    """Returns the configuration of a preset with `changes` to its values.
+def build(leaves: Mapping[str, object], kind: type = PipelineConfig, prefix: str = "") -> typing.Any:
+    """Returns the configuration that `flatten` made `leaves` of.
+
+    What is absent has its default, except below a dict (`floors`): it holds what is here and nothing else.
 
     Raises:
-      InputError: there is no such preset, or a value is out of range.
+      InputError: a value is out of range; the line begins with its dotted name.
     """
-    if name not in PRESETS:
-        raise InputError(f"--preset {name}: expected {', '.join(PRESETS)}.")
-    return PipelineConfig(**{"preset": name, **PRESETS[name], **changes})
+    arguments = {}
+    for field in dataclasses.fields(kind):
+        start = f"{field.name}."
+        inside = {name.removeprefix(start): leaf for name, leaf in leaves.items() if name.startswith(start)}
+        if dataclasses.is_dataclass(field.type):
+            arguments[field.name] = build(inside, field.type, prefix + start)
+        elif typing.get_origin(field.type) is dict:
+            arguments[field.name] = inside
+        elif field.name in leaves:
+            arguments[field.name] = leaves[field.name]
+    try:
+        return kind(**arguments)
+    except ValueError as error:
+        raise InputError(f"{prefix}{error}") from None
 
 
-def _require(condition: bool, name: str, expected: str, found: object) -> None:
+def declared_type(name: str, within: type = PipelineConfig) -> object:
+    """Returns the type of the setting of this dotted name, a dataclass for a group of them; None: there is none."""
+    head, dot, rest = name.partition(".")
+    kind = next((field.type for field in dataclasses.fields(within) if field.name == head), None)
+    if not dot:
+        return kind
+    if dataclasses.is_dataclass(kind):
+        return declared_type(rest, kind)
+    return typing.get_args(kind)[1] if typing.get_origin(kind) is dict else None
+
+
+def nearest(name: str) -> str:
+    """Returns the setting whose dotted name and last part are most alike: training.precision for "precision" too."""
+
+    def likeness(known: str) -> float:
+        pairs = ((name, known), (name.rpartition(".")[2], known.rpartition(".")[2]))
+        return sum(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+    return max(flatten(PipelineConfig()), key=likeness)
+
+
+def _require(condition: object, name: str, expected: str, found: object) -> None:
     if not condition:
         raise InputError(f"{name}: expected {expected}, found {found}.")

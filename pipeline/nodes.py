@@ -1,30 +1,242 @@
-"""The nodes of the DAG, in the order in which create_pipeline lists them, and which part of it a run takes.
+"""The nodes of the DAG, a record each, in the order in which `create_pipeline` lists them.
+
+Everything that must know a node asks here: the DAG for the code that its cache key covers, the console for its line,
+the record of a run for what it made, the report for the gates, `why`, `lineage` and the tests' recorded runs. To add
+one: its folder in `components/`, a record here, a line in `create_pipeline`.
 
 Synopsis:
 
+    NODES["ExampleGen"].detail({"examples": {"counts": '{"train": 3, "test": 1}'}})      # "4 examples"
     Selection(from_node="Trainer")      # the Trainer and all that depends on it, on earlier outputs
 """
 
 import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
 
 from components.errors import InputError
+from components.pusher.serving_folder import versions
 
-# The module of this project whose source a node depends on; None for what is TFX's own.
-NODES = {
-    "ExampleGen": "components.example_gen",
-    "StatisticsGen": "components.statistics_gen",
-    "SchemaGen": "components.schema_gen",
-    "ExampleValidator": None,
-    "AcceptedData": "components.baseline",
-    "DataGate": "components.data_gate",
-    "Transform": "models.preprocessing",
-    "Trainer": "components.trainer",
-    "Canary": "components.canary",
-    "Predictor": "components.predictions",
-    "BlessedModel": "components.baseline",
-    "Evaluator": "components.evaluator",
-    "Pusher": "components.pusher",
-}
+# By key of the output: the custom properties of the artifact, and its `id` and `uri`.
+Outputs = dict[str, dict]
+
+
+def _nothing(outputs: Outputs) -> str:
+    return ""
+
+
+def _no_facts(outputs: Outputs) -> dict:
+    return {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A node at which a run can be stopped.
+
+    Attributes:
+      question: that it answers.
+      passes: whether what it put out lets the run go on; one that fails refuses.
+      reasons: why, given what it put out, a line each.
+    """
+
+    question: str
+    passes: Callable[[Outputs], bool]
+    reasons: Callable[[Outputs], list[str]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Node:
+    """What is known of a node apart from what it does.
+
+    Attributes:
+      id: in the DAG.
+      modules: whose source and libraries its cache key covers: of this project, or, for what is TFX's own, packages.
+      gate: what it answers, if it is a gate.
+      detail: what it made, in a few words for its line on the console.
+      facts: what of it goes into the record of the run, by key of summary.json.
+      shown: the properties of its outputs that `lineage` shows beside an artifact, by key of the output.
+    """
+
+    id: str
+    modules: tuple[str, ...]
+    gate: Gate | None = None
+    detail: Callable[[Outputs], str] = _nothing
+    facts: Callable[[Outputs], dict] = _no_facts
+    shown: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def _counted(outputs: Outputs) -> str:
+    return f"{sum(json.loads(outputs['examples']['counts']).values()):,} examples"
+
+
+def _examples(outputs: Outputs) -> dict:
+    examples = outputs["examples"]
+    return {"data": {"digest": examples["digest"], "splits": json.loads(examples["counts"])}}
+
+
+def _validated(outputs: Outputs) -> str:
+    fits = dict(outputs["anomalies"]["blessed"])
+    return f"{sum(fits.values()):.0f} of {len(fits)} splits without anomalies"
+
+
+def _resolved(outputs: Outputs) -> str:
+    return f"artifact {outputs['subject']['id']}" if "subject" in outputs else "none yet"
+
+
+def _anomalies(outputs: Outputs) -> list[str]:
+    found = json.loads(outputs["blessing"]["anomalies"])
+    told = [f"{a['severity']}: {a['split']}: {a['feature'] or 'all examples'}: {a['text']}" for a in found]
+    return told or ["no anomaly, no skew, no image in two splits"]
+
+
+def _trained(outputs: Outputs) -> str:
+    training = json.loads(outputs["model_run"]["training"])
+    return f"{_percent(training['val_accuracy'])} validation, {training['epochs']} epochs"
+
+
+def _training(outputs: Outputs) -> dict:
+    training = json.loads(outputs["model_run"]["training"])
+    profile = training.pop("profile", None)
+    return {"training": training, "profile": profile, "tensorboard": outputs["model_run"]["uri"]}
+
+
+def _asked(outputs: Outputs) -> str:
+    measured = json.loads(outputs["blessing"]["measured"])
+    return f"served {measured['examples']:,} images, {measured['litert_disagreements']} otherwise by LiteRT"
+
+
+def _served(outputs: Outputs) -> list[str]:
+    measured = json.loads(outputs["blessing"]["measured"])
+    one = measured["latency_ms"]["predict_images"]["1"]
+    return [f"loaded in {measured['load_seconds']:.1f} s, one image in {one:.1f} ms in a fresh process"]
+
+
+def _evaluated(outputs: Outputs) -> str:
+    word = "blessed" if outputs["blessing"]["blessed"] else "not blessed"
+    return f"{word}, {_percent(outputs['evaluation']['test_accuracy'])} test"
+
+
+def _evaluation(outputs: Outputs) -> dict:
+    blessing = outputs["blessing"]
+    return {
+        "metrics": json.loads(outputs["evaluation"]["metrics"]),
+        "blessed": bool(blessing["blessed"]),
+        "blessing_reasons": json.loads(blessing["reasons"]),
+        "verdict": blessing["verdict"],
+    }
+
+
+def _verdict(outputs: Outputs) -> list[str]:
+    found = _evaluation(outputs)
+    verdict = found["verdict"].split(": ", 1)[-1]
+    return [verdict, *(reason for reason in found["blessing_reasons"] if reason not in verdict)]
+
+
+def _push(outputs: Outputs) -> dict:
+    """Tells which version the run pushed, and which one is served now: a rollback may have taken it back."""
+    pushed = outputs["pushed_model"]
+    if not pushed["pushed"]:
+        return {"pushed_model": None}
+    path = Path(pushed["pushed_destination"])
+    shown = versions(path.parent)
+    served = max(shown, default=None)
+    return {
+        # Under the number that is served, where that shows the files which were pushed.
+        "pushed_model": str(path.with_name(str(served)) if shown.get(served) == int(path.name) else path),
+        "served_model": str(path.with_name(str(served))) if served else None,
+    }
+
+
+def _pushed(outputs: Outputs) -> str:
+    found = _push(outputs)
+    if found["pushed_model"] is None:
+        return "not pushed"
+    version = Path(found["pushed_model"]).name
+    if found["served_model"] in (found["pushed_model"], None):
+        return f"version {version}"
+    return f"version {version} was pushed before; {Path(found['served_model']).name} is served"
+
+
+NODES: dict[str, Node] = {}
+
+
+def register(node: Node) -> None:
+    """Adds a node; its place in the order of the DAG is behind those that are there."""
+    NODES[node.id] = node
+
+
+for _node in (
+    Node(
+        id="ExampleGen",
+        modules=("components.example_gen.component",),
+        detail=_counted,
+        facts=_examples,
+        shown={"examples": ("digest", "counts")},
+    ),
+    Node(id="StatisticsGen", modules=("components.statistics_gen.component",)),
+    Node(id="SchemaGen", modules=("components.schema_gen.component",)),
+    Node(id="ExampleValidator", modules=("tfx", "tensorflow_data_validation"), detail=_validated),
+    Node(id="AcceptedData", modules=("components.latest_blessed",), detail=_resolved),
+    Node(
+        id="DataGate",
+        modules=("components.data_gate.component",),
+        gate=Gate(question="Are the data what training may rest on?", passes=lambda outputs: True, reasons=_anomalies),
+        detail=lambda outputs: f"passed, {outputs['blessing']['warnings']} warnings",
+        shown={"blessing": ("blessed",)},
+    ),
+    Node(id="Transform", modules=("components.transform.component",)),
+    Node(
+        id="Trainer",
+        modules=("components.trainer.component",),
+        detail=_trained,
+        facts=_training,
+        shown={"model_run": ("val_accuracy",)},
+    ),
+    Node(id="Exporter", modules=("components.exporter.component",)),
+    Node(
+        id="InfraValidator",
+        modules=("components.infra_validator.component",),
+        gate=Gate(question="Does a fresh process serve the model?", passes=lambda outputs: True, reasons=_served),
+        detail=_asked,
+        facts=lambda outputs: {"served": json.loads(outputs["blessing"]["measured"])},
+    ),
+    Node(
+        id="BulkInferrer",
+        modules=("components.bulk_inferrer.component",),
+        detail=lambda outputs: f"{outputs['predictions']['examples']:,} predictions",
+    ),
+    Node(id="BlessedModel", modules=("components.latest_blessed",), detail=_resolved),
+    Node(
+        id="Evaluator",
+        modules=("components.evaluator.component",),
+        gate=Gate(
+            question="Is the model good enough, and no worse than the last?",
+            passes=lambda outputs: bool(outputs["blessing"]["blessed"]),
+            reasons=_verdict,
+        ),
+        detail=_evaluated,
+        facts=_evaluation,
+        shown={"evaluation": ("test_accuracy",), "blessing": ("blessed",)},
+    ),
+    Node(
+        id="Pusher",
+        modules=("components.pusher.component",),
+        gate=Gate(
+            question="Is it published?",
+            passes=lambda outputs: bool(outputs["pushed_model"]["pushed"]),
+            reasons=lambda outputs: [_pushed(outputs)],
+        ),
+        detail=_pushed,
+        facts=_push,
+        shown={"pushed_model": ("pushed_version",)},
+    ),
+):
+    register(_node)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

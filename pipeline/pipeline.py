@@ -6,45 +6,50 @@ ExampleGen -> StatisticsGen -> SchemaGen -> ExampleValidator
     |                              |        |
     +--------> Transform <---------+--------+
     |              |
-    +--------> Trainer -------> BlessedModel             BlessedModel: the latest other blessed model (a Resolver)
-    |              |                 |
-    +--------> Canary                |                   Canary: can it be served at all
-    |              |                 |
-    +--------> Predictor             |
-    |              |                 |
-    +--------> Evaluator <-----------+
+    +--------> Trainer -> Exporter -> BlessedModel       BlessedModel: the served or latest other model (a Resolver)
+    |                        |             |
+    +--------> InfraValidator|             |             InfraValidator: can it be served at all
+    |                        |             |
+    +--------> BulkInferrer  |             |
+    |                        |             |
+    +--------> Evaluator <---+-------------+
                    |
-                Pusher <- Canary
+                Pusher <- InfraValidator
 """
 
 import dataclasses
 
-from ml_metadata.proto import metadata_store_pb2
-
 # Not `from tfx import v1`: that imports Google Cloud's AI platform, a fifth of the whole start-up.
-from tfx.components import ExampleValidator, Transform
+from tfx.components import ExampleValidator
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
 from tfx.types import Channel, standard_artifacts
 
-from components.baseline import LatestOtherBlessed
-from components.canary import Canary
-from components.data_gate import DataBlessing, DataGate
-from components.dataset import Dataset
-from components.evaluator import ReportingEvaluator
-from components.example_gen import IdxExampleGen, SplitSettings
-from components.predictions import Predictor
-from components.pusher import VersionedPusher
-from components.schema_gen import ImageSchemaGen
-from components.statistics_gen import ImageStatisticsGen
-from components.trainer import ReportingTrainer
+from components import places
+from components.bulk_inferrer.component import BulkInferrer
+from components.data_gate.component import DataBlessing, DataGate
+from components.evaluator.component import ReportingEvaluator
+from components.evaluator.eval_config import eval_config
+from components.example_gen.component import IdxExampleGen
+from components.example_gen.dataset import Dataset
+from components.example_gen.ingest import SplitSettings
+from components.exporter.component import Exporter
+from components.infra_validator.component import InfraValidator
+from components.latest_blessed import LatestOtherBlessed
+from components.pusher.component import VersionedPusher
+from components.schema_gen.component import ImageSchemaGen
+from components.statistics_gen.component import ImageStatisticsGen
+from components.trainer.component import ReportingTrainer
+from components.transform.component import PREPROCESSING_FN, ImageTransform
 from models.features import TEST, TRAIN, VAL
-from pipeline.code_digest import ROOT, code_digest
+from models.precision import resolve_precision
 from pipeline.config import PipelineConfig
-from pipeline.evaluation import eval_config
 from pipeline.nodes import NODES
+from pipeline.output_root import OutputRoot
+from pipeline.run.code_digest import ROOT, code_digest
+from pipeline.run.database import connection_to
 
 FASHION_MNIST_SCHEMA = ROOT / "schema" / "fashion_mnist.pbtxt"
 
@@ -53,13 +58,18 @@ FASHION_MNIST_SCHEMA = ROOT / "schema" / "fashion_mnist.pbtxt"
 BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
 
 
-def pipeline_name(dataset: Dataset) -> str:
+def model_name(config: PipelineConfig, dataset: Dataset) -> str:
+    """Returns the name under which models are published: of the data set, and of the variant that a run is."""
+    return "-".join([dataset.name, *([config.variant] if config.variant else [])])
+
+
+def pipeline_name(config: PipelineConfig, dataset: Dataset) -> str:
     """Returns the name under which ML Metadata keeps the runs on a kind of data.
 
     Models and statistics are compared within one name only: those of other shapes or classes cannot be.
     """
     shape = "x".join(map(str, dataset.image_shape))
-    return f"{dataset.name}-{shape}-{len(dataset.class_names)}"
+    return f"{model_name(config, dataset)}-{shape}-{len(dataset.class_names)}"
 
 
 def curated_schema(dataset: Dataset) -> str:
@@ -67,16 +77,10 @@ def curated_schema(dataset: Dataset) -> str:
     return dataset.schema or (FASHION_MNIST_SCHEMA.read_text() if dataset.is_fashion_mnist else "")
 
 
-def _connection(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig:
-    """Returns how ML Metadata is reached; TFX's own function would make the folder, even for a dry run."""
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = str(config.metadata_path.resolve())
-    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
-    return connection
-
-
 def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "Pusher") -> Pipeline:
     """Returns the TFX pipeline for a configuration and the data set it reads, up to and including `last_node`."""
+    root = OutputRoot(config.output_root)
+    places.tell(checkpoints=root.checkpoints, serving=root.serving_root)
     example_gen = IdxExampleGen(
         dataset=dataset,
         split=SplitSettings(
@@ -113,16 +117,15 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
         accepted_statistics=accepted_data.outputs["subject"],
         severity=config.gate_severity,
     )
-    transform = Transform(
+    transform = ImageTransform(
         examples=examples,
         schema=schema_gen.outputs["schema"],
-        preprocessing_fn="models.preprocessing.preprocessing_fn",
+        preprocessing_fn=PREPROCESSING_FN,
         splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=[]),
         materialize=False,
         disable_statistics=True,
         disable_analyzer_cache=True,
-        custom_config={"image_shape": list(dataset.image_shape), "image_encoding": config.image_encoding},
-    )
+    ).with_id("Transform")
     transform.add_upstream_node(data_gate)
     trainer = ReportingTrainer(
         run_fn="models.trainer.run_fn",
@@ -132,37 +135,39 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
         eval_args=trainer_pb2.EvalArgs(splits=[VAL]),
         custom_config={
             "seed": config.seed,
-            "image_shape": list(dataset.image_shape),
-            "class_names": list(dataset.class_names),
-            "training": dataclasses.asdict(config.training),
-            "checkpoint_dir": str(config.checkpoint_dir.resolve()),
-            "code_digest": code_digest("components.trainer"),
+            "training": dataclasses.asdict(config.training)
+            | {"precision": resolve_precision(config.training.precision)},
+            "code_digest": code_digest(*NODES["Trainer"].modules),
         },
     ).with_id("Trainer")
+    exporter = Exporter(examples=examples, model=trainer.outputs["model"])
+    model = exporter.outputs["model"]
     blessed_model = Resolver(
         strategy_class=LatestOtherBlessed,
         config={"id_property": "current_model_id"},
         subject=Channel(type=standard_artifacts.Model),
         blessing=Channel(type=standard_artifacts.ModelBlessing),
-        candidate=trainer.outputs["model"],
+        candidate=model,
+        pushed=Channel(type=standard_artifacts.PushedModel),
     ).with_id("BlessedModel")
-    canary = Canary(examples=examples, model=trainer.outputs["model"])
-    predictor = Predictor(examples=examples, model=trainer.outputs["model"])
-    predictor.add_upstream_node(canary)
+    infra_validator = InfraValidator(examples=examples, model=model)
+    bulk_inferrer = BulkInferrer(examples=examples, model=model)
+    bulk_inferrer.add_upstream_node(infra_validator)
     evaluator = ReportingEvaluator(
         examples=examples,
         example_splits=[TEST],
-        model=trainer.outputs["model"],
+        model=model,
         baseline_model=blessed_model.outputs["subject"],
-        eval_config=eval_config(config),
+        eval_config=eval_config(config.floors, config.accuracy_tolerance),
     ).with_id("Evaluator")
-    evaluator.add_upstream_node(canary)
+    evaluator.add_upstream_node(infra_validator)
     pusher = VersionedPusher(
-        model=trainer.outputs["model"],
+        model=model,
         model_blessing=evaluator.outputs["blessing"],
-        infra_blessing=canary.outputs["blessing"],
-        destination=str(config.serving_dir(dataset.name).resolve()),
+        infra_blessing=infra_validator.outputs["blessing"],
+        name=model_name(config, dataset),
         keep=config.kept_versions,
+        replace_other_classes=config.replace_other_classes,
     ).with_id("Pusher")
     nodes = [
         example_gen,
@@ -173,8 +178,9 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
         data_gate,
         transform,
         trainer,
-        canary,
-        predictor,
+        exporter,
+        infra_validator,
+        bulk_inferrer,
         blessed_model,
         evaluator,
         pusher,
@@ -183,13 +189,12 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
     for node in nodes:
         if isinstance(node, BaseComponent):
             # TFX's cache key lacks the code of a component; a property of the execution is part of the key.
-            module = NODES[node.id]
-            node.exec_properties["code_digest"] = code_digest(*([module] if module else []))
+            node.exec_properties["code_digest"] = code_digest(*NODES[node.id].modules)
     return Pipeline(
-        pipeline_name=pipeline_name(dataset),
-        pipeline_root=str(config.artifacts_root.resolve()),
+        pipeline_name=pipeline_name(config, dataset),
+        pipeline_root=str(root.artifacts.resolve()),
         components=nodes,
         enable_cache=config.enable_cache,
-        metadata_connection_config=_connection(config),
+        metadata_connection_config=connection_to(root),
         beam_pipeline_args=BEAM_ARGS,
     )

@@ -12,8 +12,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from components.bulk_inferrer.columns import PREDICTIONS_FILE
+from components.bulk_inferrer.sources import find_sources
 from components.errors import InputError
-from components.serving_folder import versions
+from components.files import replacing
+from components.pusher.serving_folder import versions
 
 
 def main(argv: list[str]) -> int:
@@ -25,7 +28,7 @@ def main(argv: list[str]) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("input", type=Path, help="folder or file to ask about")
-    parser.add_argument("result", type=Path, help="file of the answers: .csv, .parquet or .tfrecord")
+    parser.add_argument("result", type=Path, help="file of the predictions: .csv, .parquet or .tfrecord")
     parser.add_argument(
         "--model", type=Path, default=Path("output/serving/fashion_mnist"), help="served folder or one version of it"
     )
@@ -56,7 +59,7 @@ def served_version(folder: Path) -> Path:
 
 
 def predict_folder(source: Path, result: Path, saved_model: Path) -> int:
-    """Writes the answers to `result` under a temporary name, renames it, and returns their number.
+    """Writes the predictions to `result` and returns their number.
 
     Raises:
       InputError: the input, the model or the ending of `result` cannot be used; nothing is written.
@@ -66,38 +69,33 @@ def predict_folder(source: Path, result: Path, saved_model: Path) -> int:
         raise InputError(f"{result}: expected a name that ends in {', '.join(writers)}.")
     if not result.resolve().parent.is_dir():
         raise InputError(f"{result}: expected its folder to exist. Make it first.")
+    sources = find_sources(source)
     # TensorFlow takes seconds to import, and a wrong name must not wait for it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import apache_beam as beam
 
-    from components.predictions import find_sources, predict
+    from components.bulk_inferrer.inference import predict
 
     logging.getLogger().setLevel(logging.ERROR)
-    sources = find_sources(source)
-    partial = result.with_name(f".{result.name}.partial")
-    with tempfile.TemporaryDirectory() as scratch:
-        answers = Path(scratch, "answers.parquet")
-        count = predict(saved_model, sources, answers, beam.Pipeline(argv=["--runner=FnApiRunner"]))
-        try:
-            writers[result.suffix](answers, partial)
-            partial.replace(result)
-        finally:
-            partial.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as scratch, replacing(result) as partial:
+        predictions = Path(scratch, PREDICTIONS_FILE)
+        count = predict(saved_model, sources, predictions, beam.Pipeline(argv=["--runner=FnApiRunner"]))
+        writers[result.suffix](predictions, partial)
     return count
 
 
-def _rows(answers: Path) -> Iterator[dict]:
+def _rows(predictions: Path) -> Iterator[dict]:
     import pyarrow.parquet as pq
 
-    for batch in pq.ParquetFile(answers).iter_batches():
+    for batch in pq.ParquetFile(predictions).iter_batches():
         yield from batch.to_pylist()
 
 
-def _write_csv(answers: Path, target: Path) -> None:
+def _write_csv(predictions: Path, target: Path) -> None:
     import csv
 
     with target.open("w", newline="") as stream:
-        rows = _rows(answers)
+        rows = _rows(predictions)
         first = next(rows)
         writer = csv.DictWriter(stream, list(first))
         writer.writeheader()
@@ -106,13 +104,13 @@ def _write_csv(answers: Path, target: Path) -> None:
             writer.writerow({**row, "probabilities": " ".join(f"{value:.6f}" for value in row["probabilities"])})
 
 
-def _write_parquet(answers: Path, target: Path) -> None:
+def _write_parquet(predictions: Path, target: Path) -> None:
     import shutil
 
-    shutil.copy(answers, target)
+    shutil.copy(predictions, target)
 
 
-def _write_tfrecord(answers: Path, target: Path) -> None:
+def _write_tfrecord(predictions: Path, target: Path) -> None:
     import tensorflow as tf
 
     kinds: dict[type, Callable[[list], tf.train.Feature]] = {
@@ -121,7 +119,7 @@ def _write_tfrecord(answers: Path, target: Path) -> None:
         float: lambda values: tf.train.Feature(float_list=tf.train.FloatList(value=values)),
     }
     with tf.io.TFRecordWriter(str(target)) as writer:
-        for row in _rows(answers):
+        for row in _rows(predictions):
             lists = {name: value if isinstance(value, list) else [value] for name, value in row.items()}
             # What has no label has no such feature.
             features = {name: kinds[type(values[0])](values) for name, values in lists.items() if values[0] is not None}

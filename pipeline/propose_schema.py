@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from components.errors import InputError
-from pipeline.config import PipelineConfig
+from models.features import SCHEMA_FILE
+from pipeline.output_root import DEFAULT, OutputRoot
 
 PROPOSAL = Path("schema", "proposal.pbtxt")
 
@@ -27,7 +28,7 @@ def latest_proposal(metadata_path: Path) -> Path:
         connection.sqlite.filename_uri = str(metadata_path)
         connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
         schemas = metadata_store.MetadataStore(connection).get_artifacts_by_type("Schema")
-        proposals = [Path(schema.uri, "schema.pbtxt") for schema in schemas if "/proposal/" in schema.uri]
+        proposals = [Path(schema.uri, SCHEMA_FILE) for schema in schemas if "/proposal/" in schema.uri]
         if existing := [path for path in proposals if path.is_file()]:
             return existing[-1]
     raise InputError(f"{metadata_path}: expected a run that inferred a schema, found none. Run 'make run' first.")
@@ -36,17 +37,17 @@ def latest_proposal(metadata_path: Path) -> Path:
 def main(argv: list[str]) -> int:
     """Writes the proposal and tells where it differs; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.propose_schema", description=__doc__.splitlines()[0])
-    parser.add_argument("--output-root", type=Path, default=Path("output"), help="of the run (output/)")
+    parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the run (output/)")
     arguments = parser.parse_args(argv)
     try:
-        proposal = latest_proposal(PipelineConfig(output_root=arguments.output_root).metadata_path).read_text()
+        proposal = latest_proposal(OutputRoot(arguments.output_root).metadata).read_text()
     except InputError as error:
         print(f"propose_schema: {error}", file=sys.stderr)
         return error.exit_status
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
 
-    from components.schema_gen import schema_differences
+    from components.schema_gen.proposal import schema_differences
 
     PROPOSAL.write_text(proposal)
     curated = Path("schema", "fashion_mnist.pbtxt").read_text()

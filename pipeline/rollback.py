@@ -5,22 +5,24 @@ import sys
 from pathlib import Path
 
 from components.errors import InputError
-from components.serving_folder import rollback, versions
+from components.pusher.serving_folder import rollback, served_version, versions
+from pipeline.output_root import DEFAULT, OutputRoot
 
 
 def main(argv: list[str]) -> int:
     """Returns the exit status: 0, or 2 where there is no such version."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.rollback", description=__doc__, allow_abbrev=False)
     parser.add_argument("version", nargs="?", type=int, help="the one to serve; default: the one before")
-    parser.add_argument("--output-root", type=Path, default=Path("output"), help="of the runs (output/)")
-    parser.add_argument("--model", default="fashion_mnist", help="name of its data set (fashion_mnist)")
+    parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
+    parser.add_argument("--model", default="fashion_mnist", help="name under which it is served (fashion_mnist)")
     parser.add_argument("--list", action="store_true", help="list the versions and change nothing")
     arguments = parser.parse_args(argv)
-    base = arguments.output_root / "serving" / arguments.model
+    root = OutputRoot(arguments.output_root)
+    base = root.serving(arguments.model)
     if arguments.list:
         shown = versions(base)
         for number, files in shown.items():
-            notes = [f"shows {files}"] * (files != number) + ["served"] * (number == max(shown))
+            notes = [f"shows {files}"] * (files != number) + ["served"] * (number == served_version(base))
             print(number, *notes, sep="  ")
         return 0
     try:
@@ -29,7 +31,29 @@ def main(argv: list[str]) -> int:
         print(f"rollback: {error}", file=sys.stderr)
         return error.exit_status
     print(f"version {now} is served again, as {number}; before it was {served}")
+    if problem := record(root):
+        print(f"rollback: {problem} The next run records it.", file=sys.stderr)
     return 0
+
+
+def record(root: OutputRoot) -> str:
+    """Has ML Metadata know of the rollback; returns why it does not, "" if it does."""
+    if not root.metadata.is_file():
+        return f"{root.metadata}: expected a database of ML Metadata, found none."
+    # A third of a second, when the rollback is done.
+    from ml_metadata import errors, metadata_store
+    from ml_metadata.proto import metadata_store_pb2
+
+    from pipeline.run.rollbacks import record_rollbacks
+
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = str(root.metadata.resolve())
+    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE
+    try:
+        record_rollbacks(metadata_store.MetadataStore(connection), root)
+    except (errors.StatusError, RuntimeError) as error:
+        return f"{root.metadata}: the rollback holds and is not recorded yet ({str(error).splitlines()[0]})."
+    return ""
 
 
 if __name__ == "__main__":

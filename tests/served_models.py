@@ -8,9 +8,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from components.records import ShardFormat, shard_name, write_shard
+from components.example_gen.records import ShardFormat, write_shard
+from models.examples import Examples, open_shards, shard_name
 from models.export import export_model
-from models.input_pipeline import first_records, open_split
 
 NAMES = ("ant", "bee", "cat")
 SHAPE = (9, 7)
@@ -23,14 +23,42 @@ def banded_images(classes: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.where(bright, noise, noise // 5).astype(np.uint8)
 
 
-def write_split(folder: Path, images: np.ndarray, labels: np.ndarray, shards: int = 2) -> list[Path]:
-    """Writes TFRecord shards as ExampleGen does and returns them in order."""
+def write_split(
+    folder: Path,
+    images: np.ndarray,
+    labels: np.ndarray,
+    shards: int = 2,
+    *,
+    encoding: str = "tensor",
+    compression: str = "",
+    bounds: list[int] | None = None,
+) -> list[Path]:
+    """Writes TFRecord shards as ExampleGen does, of equal size or ending at `bounds`, and returns them in order."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / shard_name(number, shards, "") for number in range(shards)]
-    parts = np.array_split(np.arange(len(images)), shards)
+    parts = np.array_split(np.arange(len(images)), shards if bounds is None else bounds)
+    paths = [folder / shard_name(number, len(parts), compression) for number in range(len(parts))]
     for path, part in zip(paths, parts, strict=True):
-        write_shard(path, [(images[part], labels[part])], ShardFormat(encoding="tensor", compression=""))
+        write_shard(path, [(images[part], labels[part])], ShardFormat(encoding=encoding, compression=compression))
     return paths
+
+
+def write_examples(
+    folder: Path, splits: dict[str, tuple[np.ndarray, np.ndarray]], class_names: tuple[str, ...] = NAMES, **options
+) -> Examples:
+    """Writes images and labels of each split as an Examples artifact; `options` are those of `write_split`."""
+    image_shapes = {images.shape[1:] for images, _ in splits.values()}
+    examples = Examples(
+        folder=folder,
+        encoding=options.get("encoding", "tensor"),
+        compression=options.get("compression", ""),
+        image_shape=image_shapes.pop(),
+        class_names=class_names,
+        counts={split: len(labels) for split, (_, labels) in splits.items()},
+        digest="0" * 64,
+    )
+    for split, (images, labels) in splits.items():
+        write_split(examples.split_folder(split), images, labels, **options)
+    return examples
 
 
 def export_banded_model(folder: Path, shards: list[Path], *, classes: int = 3, bias: float = 0.0) -> Path:
@@ -39,7 +67,7 @@ def export_banded_model(folder: Path, shards: list[Path], *, classes: int = 3, b
     model = keras.Sequential([*layers, keras.layers.Dense(classes)])
     kernel = np.repeat(np.eye(3, classes), 21, axis=0) / 10
     model.set_weights([kernel.astype("float32"), np.eye(1, classes)[0].astype("float32") * bias])
-    split = open_split(list(map(str, shards)), image_shape=SHAPE, cache_mib=1)
+    records = list(open_shards(tuple(shards), "").take(64).as_numpy_iterator())
     names = NAMES if classes == 3 else tuple(map(str, range(classes)))
-    export_model(model, str(folder), SHAPE, names, first_records(split, 64))
+    export_model(model, folder, SHAPE, names, records)
     return folder

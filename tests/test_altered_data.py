@@ -9,12 +9,12 @@ import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from components.data_gate import Anomaly, find_anomalies, refuse
-from components.dataset import find_files, inspect_dataset
+from components.data_gate.component import Anomaly, find_anomalies, refuse
+from components.example_gen.dataset import find_files, inspect_dataset
 from components.errors import DataRefused, InputError
-from components.example_gen import SplitSettings, write_examples
-from components.idx import read_idx
-from components.statistics_gen import write_statistics
+from components.example_gen.component import SplitSettings, write_examples
+from components.example_gen.idx import read_idx
+from components.statistics_gen.component import write_statistics
 from models.features import SPLITS
 from pipeline.pipeline import FASHION_MNIST_SCHEMA
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from models.calibration import fit_temperature, scale_logits
+from models.calibration import calibrated, fit_temperature
 
 
 def sampled(temperature: float, count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
@@ -27,9 +27,28 @@ def test_labels_that_are_always_right_give_a_bounded_temperature():
     assert 0 < found < 1
 
 
-def test_scaled_head_answers_the_logits_divided_by_the_temperature():
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, use_bias=False)])
-    inputs = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
-    before = model(inputs).numpy()
-    scale_logits(model, 2.0)
-    np.testing.assert_allclose(model(inputs), before / 2, rtol=1e-6)
+class Subclassed(keras.Model):
+    """A model of no graph of layers, which remembers nothing of its input's shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = keras.layers.Dense(3)
+
+    def call(self, images):
+        return self.head(keras.ops.reshape(images, (-1, 20))) ** 3
+
+
+def functional() -> keras.Model:
+    """A model whose logits come from two layers with biases."""
+    images = keras.Input((4, 5, 1))
+    flat = keras.layers.Flatten()(images)
+    return keras.Model(images, keras.layers.Dense(3)(flat) + keras.layers.Dense(3, bias_initializer="ones")(flat))
+
+
+@pytest.mark.parametrize("make", [functional, Subclassed], ids=["functional", "subclassed"])
+def test_calibrated_model_answers_the_logits_of_any_model_divided_by_the_temperature(make):
+    model = make()
+    images = np.random.default_rng(1).normal(size=(5, 4, 5, 1)).astype(np.float32)
+    before = model(images).numpy()
+    np.testing.assert_allclose(calibrated(model, 2.5, (4, 5, 1))(images), before / 2.5, rtol=1e-6)
+    np.testing.assert_array_equal(model(images), before)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.code_digest import ROOT, code_digest, imported_modules
+from pipeline.run.code_digest import ROOT, code_digest, imported_modules
 
 SOURCES = {
     "models/__init__.py": "",
-    "models/trainer.py": '"""Trains."""\nimport numpy\nfrom models.network import build\n\nRATE = 0.1\n',
+    "models/trainer.py": '"""Trains."""\nimport numpy\nfrom models.networks.residual import build\n\nRATE = 0.1\n',
     "models/network.py": "from models import layers\n\n\ndef build():\n    return layers.LAYERS\n",
     "models/layers.py": "import models.trainer\n\nLAYERS = 3\n",
     "models/export.py": "NAME = 'export'\n",
@@ -87,7 +87,7 @@ def test_string_that_is_no_docstring_changes_the_digest(root):
 
 def test_version_of_a_library_changes_the_digest(root, monkeypatch):
     before = code_digest("models.trainer", root=root)
-    monkeypatch.setattr("pipeline.code_digest.library_versions", lambda: {"tensorflow": "99"})
+    monkeypatch.setattr("pipeline.run.code_digest.library_versions", lambda: {"tensorflow": "99"})
     assert code_digest("models.trainer", root=root) != before
 
 
@@ -99,12 +99,12 @@ def test_digest_does_not_depend_on_where_the_project_lies(root, tmp_path_factory
 
 
 def test_imports_are_followed_through_cycles_and_into_functions(root):
-    assert imported_modules(("models.trainer",), root) >= {"models.trainer", "models.network", "models.layers"}
+    assert imported_modules(("models.trainer",), root) >= {"models.trainer", "models.networks.residual", "models.networks.layers"}
     assert "models.export" not in imported_modules(("models.trainer",), root)
     assert "models.export" in imported_modules(("components.gate",), root)
 
 
 def test_trainer_of_this_project_depends_on_the_network_and_not_on_the_pipeline():
     found = imported_modules(("models.trainer",), ROOT)
-    assert {"models.network", "models.augment", "models.images", "models.features"} <= found
+    assert {"models.networks.residual", "models.augment", "models.images", "models.features"} <= found
     assert not any(module.startswith("pipeline.") for module in found)

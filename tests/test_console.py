@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.console import Console
+from pipeline.run.console import Console
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,7 +54,7 @@ def test_everything_else_goes_to_the_log(log, capfd):
 def test_what_python_had_buffered_is_neither_lost_nor_mixed_up(log):
     """In a process of its own: under pytest `sys.stdout` is not on descriptor 1."""
     script = (
-        "import sys\nfrom pathlib import Path\nfrom pipeline.console import Console\n"
+        "import sys\nfrom pathlib import Path\nfrom pipeline.run.console import Console\n"
         "print('before')\nwith Console(Path(sys.argv[1])):\n    print('within')\nprint('after')\n"
     )
     process = subprocess.run([sys.executable, "-c", script, str(log)], capture_output=True, text=True, cwd=ROOT)
@@ -105,7 +105,7 @@ def test_terminal_sees_progress_that_the_next_line_replaces(log):
     script = (
         "import logging, os, sys, termios, fcntl, struct\n"
         "from pathlib import Path\n"
-        "from pipeline.console import Console\n"
+        "from pipeline.run.console import Console\n"
         "fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 40, 0, 0))\n"
         "with Console(Path(sys.argv[1])) as console:\n"
         "    console.start('Trainer')\n"

@@ -5,9 +5,9 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
-from components.data_gate import Anomaly, find_anomalies, refuse, schema_anomalies
+from components.data_gate.component import Anomaly, find_anomalies, refuse, schema_anomalies
 from components.errors import DataRefused
-from components.records import ShardFormat, write_shard
+from components.example_gen.records import ShardFormat, write_shard
 from tests.test_schema_gen import statistics_of
 
 SCHEMA = text_format.Parse(

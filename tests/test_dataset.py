@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.dataset import STEMS, find_files, inspect_dataset
+from components.example_gen.dataset import STEMS, find_files, inspect_dataset
 from components.errors import InputError
 from models.features import FASHION_MNIST_CLASSES
 from tests.conftest import idx_bytes

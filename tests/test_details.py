@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.details import describe
+from pipeline.run.details import describe
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,11 @@ from pipeline.details import describe
             "92.46 % validation, 8 epochs",
         ),
         (
-            "Canary",
+            "InfraValidator",
             {"blessing": {"measured": '{"examples": 10000, "litert_disagreements": 2}'}},
             "served 10,000 images, 2 otherwise by LiteRT",
         ),
-        ("Predictor", {"predictions": {"examples": 10000}}, "10,000 predictions"),
+        ("BulkInferrer", {"predictions": {"examples": 10000}}, "10,000 predictions"),
         ("Evaluator", {"blessing": {"blessed": 1}, "evaluation": {"test_accuracy": 0.9246}}, "blessed, 92.46 % test"),
         ("Evaluator", {"blessing": {"blessed": 0}, "evaluation": {"test_accuracy": 0.1}}, "not blessed, 10.00 % test"),
         ("Pusher", {"pushed_model": {"pushed": 1, "pushed_version": "1795464417"}}, "version 1795464417"),

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.duplicates import find_duplicates
-from components.records import ShardFormat, shard_name, write_shard
+from components.data_gate.duplicates import find_duplicates
+from components.example_gen.records import ShardFormat, shard_name, write_shard
 
 IMAGES = np.arange(30, dtype=np.uint8).repeat(4).reshape(30, 2, 2)
 LABELS = np.arange(30) % 3

@@ -1,8 +1,9 @@
-"""TFMA's figures, and who is blessed beside which baseline, on a model whose answers are known."""
+"""TFMA's figures, and who is blessed beside which baseline, on a model whose predictions are known."""
 
 import json
 from pathlib import Path
 
+import apache_beam as beam
 import numpy as np
 import pytest
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
@@ -10,10 +11,15 @@ from tfx.types import standard_artifacts
 from tfx.types.artifact_utils import encode_split_names
 from tfx.utils import proto_utils
 
-from components.evaluator import ReportingEvaluator
-from pipeline.config import preset
-from pipeline.evaluation import eval_config
-from tests.served_models import NAMES, SHAPE, banded_images, export_banded_model, write_split
+from components.artifacts import describe_examples, open_examples
+from components.errors import InputError, PipelineError
+from components.evaluator.component import ReportingEvaluator
+from components.evaluator.eval_config import eval_config
+from components.evaluator.evaluation import evaluate
+from components.evaluator.metrics import METRICS, Metric, register
+from components.evaluator.results import read_metrics
+from components.evaluator.slices import SLICINGS, slicing
+from tests.served_models import NAMES, banded_images, export_banded_model, write_examples
 
 # Each runs TFMA on Beam, three seconds.
 pytestmark = pytest.mark.slow
@@ -22,22 +28,22 @@ pytestmark = pytest.mark.slow
 CLASSES = np.repeat([0, 1, 2], 12)
 LABELS = np.where(np.arange(36) < 3, 1, CLASSES)
 IMAGES = banded_images(CLASSES)
-CONFIG = preset("smoke", accuracy_floor=0.8, class_accuracy_floor=0.7, accuracy_tolerance=0.02)
+# Two cats in the dark.
+IMAGES[-2:] //= 8
+FLOORS = {"accuracy": 0.8, "accuracy@class": 0.7}
+
+
+def artifact_of(folder: Path, class_names=NAMES, **options) -> standard_artifacts.Examples:
+    """Writes the images as an artifact; `options` are those of `write_split`."""
+    artifact = standard_artifacts.Examples()
+    artifact.uri, artifact.split_names = str(folder), encode_split_names(["test"])
+    describe_examples(artifact, write_examples(folder, {"test": (IMAGES, LABELS)}, class_names, **options))
+    return artifact
 
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("examples")
-    images = IMAGES.copy()
-    # Two cats in the dark.
-    images[-2:] //= 8
-    write_split(folder / "Split-test", images, LABELS)
-    artifact = standard_artifacts.Examples()
-    artifact.uri = str(folder)
-    artifact.split_names = encode_split_names(["test"])
-    artifact.set_string_custom_property("class_names", json.dumps(NAMES))
-    artifact.set_string_custom_property("image_shape", json.dumps(SHAPE))
-    return artifact
+    return artifact_of(tmp_path_factory.mktemp("examples"))
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +73,7 @@ def good(make_model):
 def judge(examples, tmp_path_factory):
     """Runs the executor and returns the properties of the blessing and the metrics."""
 
-    def run(candidate, *baselines, config=CONFIG):
+    def run(candidate, *baselines, floors=FLOORS, tolerance=0.02, examples=examples):
         evaluation, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
         evaluation.uri, blessing.uri = (str(tmp_path_factory.mktemp(name)) for name in ("evaluation", "blessing"))
         scratch = str(tmp_path_factory.mktemp("scratch"))
@@ -75,7 +81,7 @@ def judge(examples, tmp_path_factory):
         ReportingEvaluator.EXECUTOR_SPEC.executor_class(context).Do(
             {"examples": [examples], "model": [candidate], "baseline_model": list(baselines)},
             {"evaluation": [evaluation], "blessing": [blessing]},
-            {"eval_config": proto_utils.proto_to_json(eval_config(config))},
+            {"eval_config": proto_utils.proto_to_json(eval_config(floors, tolerance))},
         )
         return blessing, json.loads(evaluation.get_string_custom_property("metrics"))
 
@@ -91,7 +97,7 @@ def reasons(blessing) -> list[str]:
     return json.loads(blessing.get_string_custom_property("reasons"))
 
 
-def test_metrics_are_those_of_the_labels_and_answers(alone):
+def test_metrics_are_those_of_the_labels_and_predictions(alone):
     _, metrics = alone
     assert metrics["test_accuracy"] == 33 / 36
     assert metrics["examples"] == 36
@@ -112,6 +118,29 @@ def test_slices_have_names_in_the_order_of_the_classes(alone):
     brightness = metrics["slices"]["brightness"]
     assert brightness["dark"]["examples"] == 2
     assert sum(part["examples"] for part in brightness.values()) == 36
+    assert brightness["dark"]["accuracy"] == 1.0
+    assert all(0 <= part["expected_calibration_error"] <= 1 for part in brightness.values())
+
+
+def test_class_names_that_look_like_something_else_are_slices_all_the_same(judge, good, tmp_path):
+    names = ("ant, red", "7", "Käfer=@")
+    floors = {"accuracy@class=7": 0.9, "accuracy@class=Käfer=@": 0.9, "accuracy@class=ant, red": 0.9}
+    blessing, metrics = judge(good, floors=floors, examples=artifact_of(tmp_path, names))
+    assert metrics["per_class_accuracy"] == {"ant, red": 1.0, "7": 0.8, "Käfer=@": 1.0}
+    assert reasons(blessing) == ["accuracy (class 7): expected at least 0.9, found 0.8000"]
+
+
+def test_compressed_pictures_are_measured_as_their_artifact_says(judge, good, tmp_path, alone):
+    packed = artifact_of(tmp_path, encoding="png", compression="GZIP")
+    _, metrics = judge(good, examples=packed)
+    assert metrics == alone[1]
+
+
+def test_record_that_is_not_stored_as_the_artifact_says_fails(judge, good, tmp_path):
+    artifact = artifact_of(tmp_path)
+    artifact.set_string_custom_property("encoding", "png")
+    with pytest.raises(InputError, match=r"test split: expected images stored as png, .* found tensor"):
+        judge(good, examples=artifact)
 
 
 def test_first_model_without_a_baseline_is_judged_by_the_floors(alone, good):
@@ -126,13 +155,13 @@ def test_first_model_without_a_baseline_is_judged_by_the_floors(alone, good):
 
 
 def test_floors_refuse_with_metric_slice_bound_and_value(judge, good):
-    blessing, _ = judge(good, config=preset("smoke", accuracy_floor=0.95, class_accuracy_floor=0.9))
+    blessing, _ = judge(good, floors={"accuracy": 0.95, "accuracy@class": 0.9})
     assert blessing.get_int_custom_property("blessed") == 0
-    assert sorted(reasons(blessing)) == [
-        "sparse_categorical_accuracy (class bee): expected at least 0.9, found 0.8000",
-        "sparse_categorical_accuracy (overall): expected at least 0.95, found 0.9167",
+    assert reasons(blessing) == [
+        "accuracy (overall): expected at least 0.95, found 0.9167",
+        "accuracy (class bee): expected at least 0.9, found 0.8000",
     ]
-    assert blessing.get_string_custom_property("verdict").startswith("refused: sparse_categorical_accuracy")
+    assert blessing.get_string_custom_property("verdict").startswith("refused: accuracy (overall)")
     assert [path.name for path in Path(blessing.uri).iterdir()] == ["NOT_BLESSED"]
 
 
@@ -145,13 +174,11 @@ def test_identical_candidate_is_blessed(judge, good, make_model):
 
 def test_worse_candidate_is_refused_with_the_tolerance(judge, good, make_model):
     # Takes everything for an ant: above no floor, far below the baseline.
-    config = preset("smoke", accuracy_floor=0.1, class_accuracy_floor=0.0, accuracy_tolerance=0.02)
-    blessing, metrics = judge(make_model(bias=1000.0), good, config=config)
+    blessing, metrics = judge(make_model(bias=1000.0), good, floors={"accuracy": 0.1}, tolerance=0.02)
     assert metrics["test_accuracy"] == 9 / 36
     assert blessing.get_int_custom_property("blessed") == 0
     assert reasons(blessing) == [
-        "sparse_categorical_accuracy (overall): expected at most 0.02 below the latest other blessed model, "
-        "found -0.6667"
+        "accuracy (overall): expected at most 0.02 below the latest other blessed model, found -0.6667"
     ]
 
 
@@ -171,3 +198,102 @@ def test_baseline_that_cannot_be_compared_with_is_left_out_and_named(kind, judge
     assert f"model {baseline.id} is no baseline: " in verdict
     assert ("it tells 4 classes apart, the candidate 3" if kind == "other classes" else "it cannot be asked") in verdict
     assert not blessing.get_int_custom_property("baseline_model_id")
+
+
+# floors
+
+
+def test_share_that_equals_its_floor_passes(judge, good):
+    blessing, _ = judge(good, floors={"accuracy": 33 / 36, "accuracy@class=bee": 0.8})
+    assert reasons(blessing) == []
+
+
+def test_floor_of_a_slice_without_an_example_says_which_there_are(judge, good):
+    blessing, _ = judge(good, floors={"accuracy@class=bea": 0.8, "loss@brightness=dusk": 0.5})
+    assert blessing.get_int_custom_property("blessed") == 0
+    assert reasons(blessing) == [
+        "accuracy (class bea): expected at least 0.8, found no example in that slice; the values of class are "
+        "ant, bee, cat",
+        "loss (brightness dusk): expected at most 0.5, found no example in that slice; the values of brightness are "
+        "dark, medium",
+    ]
+
+
+def test_floor_of_a_metric_of_which_less_is_better_is_the_most_that_it_may_be(judge, good, alone):
+    loss = alone[1]["test_loss"]
+    assert reasons(judge(good, floors={"loss": loss * 1.01})[0]) == []
+    (reason,) = reasons(judge(good, floors={"loss": round(loss / 2, 3)})[0])
+    assert reason == f"loss (overall): expected at most {round(loss / 2, 3):g}, found {loss:.4f}"
+
+
+# registered by a user
+
+
+def balanced_accuracy(counts: np.ndarray) -> float:
+    occurring = counts.sum(axis=1) > 0
+    return float(np.mean(np.diag(counts)[occurring] / counts.sum(axis=1)[occurring]))
+
+
+@pytest.fixture
+def registered():
+    """Registers metrics and slicings and takes them out again."""
+    before = dict(METRICS), dict(SLICINGS)
+    yield
+    for registry, content in zip((METRICS, SLICINGS), before, strict=True):
+        for name in registry.keys() - content.keys():
+            del registry[name]
+
+
+def test_registered_metric_is_measured_and_has_a_floor(registered, judge, good):
+    register(Metric(name="balanced_accuracy", label="balanced accuracy", from_confusion=balanced_accuracy))
+    register(Metric(name="nothing", label="no number", by_slice=False, from_confusion=lambda counts: float("nan")))
+    floors = {"balanced_accuracy": 0.95, "balanced_accuracy@class=bee": 0.7, "balanced_accuracy@brightness": 0.99}
+    blessing, metrics = judge(good, floors=floors)
+    assert metrics["balanced_accuracy"] == pytest.approx((1 + 0.8 + 1) / 3)
+    assert metrics["nothing"] is None
+    assert metrics["slices"]["class"]["bee"]["balanced_accuracy"] == pytest.approx(0.8)
+    assert reasons(blessing) == [
+        "balanced_accuracy (overall): expected at least 0.95, found 0.9333",
+        "balanced_accuracy (brightness medium): expected at least 0.99, found 0.9333",
+    ]
+
+
+def test_registered_slicing_is_measured_and_has_a_floor(registered, judge, good):
+    @slicing("top_row")
+    def by_top_row(images, labels, class_names):
+        lit = np.where(images[:, 0].mean(axis=(1, 2)) > 100, "lit", "unlit")
+        return [f"{class_names[label]}, {light}" for label, light in zip(labels, lit, strict=True)]
+
+    blessing, metrics = judge(good, floors={"accuracy@top_row": 0.5})
+    # The three ants that are labelled bees are bright at the top, and all that is wrong.
+    assert {name: (part["examples"], part["accuracy"]) for name, part in metrics["slices"]["top_row"].items()} == {
+        "ant, lit": (9, 1.0),
+        "bee, lit": (3, 0.0),
+        "bee, unlit": (12, 1.0),
+        "cat, unlit": (12, 1.0),
+    }
+    assert reasons(blessing) == ["accuracy (top_row bee, lit): expected at least 0.5, found 0.0000"]
+
+
+def test_slicing_that_fails_fails_the_node_with_its_name(registered, judge, good):
+    slicing("short")(lambda images, labels, class_names: ["one"])
+    with pytest.raises(PipelineError, match=r"slicing short: expected \d+ names \(str\), one for each example"):
+        judge(good)
+
+
+def test_metric_that_fails_fails_the_node_with_its_name(registered, judge, good):
+    register(Metric(name="broken", label="broken", from_confusion=lambda counts: counts[7, 7]))
+    with pytest.raises(PipelineError, match=r"metric broken: expected a number .*, found IndexError"):
+        judge(good)
+
+
+def test_metric_or_slicing_that_tfma_did_not_put_out_is_an_error(registered, good, examples, tmp_path):
+    model = Path(good.uri, "Format-Serving")
+    pipeline = beam.Pipeline(argv=["--runner=FnApiRunner"])
+    evaluate(eval_config({}, 0.0), model, None, open_examples(examples), tmp_path, pipeline)
+    slicing("late")(lambda images, labels, class_names: ["one"] * len(images))
+    with pytest.raises(PipelineError, match="slicing late: expected its slices among TFMA's results, found none"):
+        read_metrics(tmp_path, NAMES)
+    register(Metric(name="late", label="late", from_confusion=balanced_accuracy))
+    with pytest.raises(PipelineError, match="metric late: expected a number of this name among TFMA's results, found"):
+        read_metrics(tmp_path, NAMES)

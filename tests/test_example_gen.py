@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from components import example_gen
-from components.dataset import find_files
+from components.example_gen.dataset import find_files
 from components.errors import InputError
-from components.example_gen import ExamplesSummary, SplitSettings, write_examples
+from components.example_gen.component import ExamplesSummary, SplitSettings, write_examples
 from models.features import SPLITS
 
 TRAIN, TEST = 130, 40

@@ -1,11 +1,13 @@
 """The served model against the model that was trained: same bytes in, same probabilities out."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.export import export_model
+from models.export import MODEL_CARD, export_model, read_card
 
 NAMES = ("ant", "bee", "cat")
 SHAPE = (9, 7)
@@ -26,10 +28,15 @@ def model() -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def served(model, tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("served"))
+def folder(model, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("served")
     export_model(model, folder, SHAPE, NAMES, examples(encoded("tensor")).numpy().tolist())
-    loaded = tf.saved_model.load(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(folder):
+    loaded = tf.saved_model.load(str(folder))
     yield loaded.signatures
 
 
@@ -142,3 +149,16 @@ def test_images_with_channels_are_served_as_they_are_recorded(tmp_path):
     by_example = loaded.signatures["serving_default"](examples=records)["probabilities"]
     np.testing.assert_allclose(by_image, tf.nn.softmax(model(colour.astype("float32"))), atol=1e-6)
     np.testing.assert_allclose(by_example, by_image, atol=1e-6)
+
+
+def test_card_says_what_the_model_answers_about(folder):
+    assert read_card(folder) == {"image_shape": [9, 7], "class_names": ["ant", "bee", "cat"]}
+    assert MODEL_CARD.parts[0] == "assets.extra", "what a model server copies along and does not read"
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"image_shape": [9, 7]}', "\xff"], ids=repr)
+def test_model_without_a_readable_card_has_none(tmp_path, content):
+    if content is not None:
+        (tmp_path / MODEL_CARD).parent.mkdir()
+        (tmp_path / MODEL_CARD).write_bytes(content.encode("latin-1"))
+    assert read_card(tmp_path) is None

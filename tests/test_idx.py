@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from components.errors import InputError
-from components.idx import RowReader, expand_idx, read_idx, read_shape
+from components.example_gen.idx import RowReader, expand_idx, read_idx, read_shape
 from tests.conftest import idx_bytes
 
 ARRAYS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=5))

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
 from components.errors import DataRefused
-from components.image_statistics import DERIVED_FEATURES, image_table, pixel_features, read_feature_tables, read_records
-from components.records import ShardFormat, write_shard
+from components.statistics_gen.image_statistics import DERIVED_FEATURES, image_table, pixel_features, read_feature_tables, read_records
+from components.example_gen.records import ShardFormat, write_shard
 
 LABELS = np.arange(5)
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 6, 4), np.uint8)

@@ -1,42 +1,49 @@
 """Order and completeness of the batches. An image carries its number, its label follows from that."""
 
+import dataclasses
 import itertools
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from components.records import ShardFormat, shard_name, write_shard
-from models.input_pipeline import Split, evaluation_batches, open_split, steps_per_epoch, training_batches
+from models.examples import Examples, ExamplesError
+from models.input_pipeline import (
+    Split,
+    evaluation_batches,
+    first_records,
+    open_split,
+    steps_per_epoch,
+    training_batches,
+)
+from tests.served_models import write_examples
 
 COUNT, BATCH = 103, 10
 NUMBERS = np.arange(COUNT)
 IMAGES = np.repeat(NUMBERS.astype(np.uint8), 4 * 3).reshape(COUNT, 4, 3)
 LABELS = (NUMBERS * 7 % 10).astype(np.uint8)
+NAMES = tuple("abcdefghij")
 
 
-def write_shards(folder: Path, compression: str, encoding: str = "tensor") -> str:
-    """Writes three shards of uneven size; returns the pattern that matches them."""
-    for shard, (start, stop) in enumerate(itertools.pairwise((0, 40, 41, COUNT))):
-        path = folder / shard_name(shard, 3, compression)
-        shard_format = ShardFormat(encoding=encoding, compression=compression)
-        write_shard(path, [(IMAGES[start:stop], LABELS[start:stop])], shard_format)
-    return str(folder / "data_tfrecord-*")
+def write(folder, **options) -> Examples:
+    """Writes three shards of uneven size, as one split `train`."""
+    return write_examples(folder, {"train": (IMAGES, LABELS)}, NAMES, bounds=[40, 41], **options)
 
 
 @pytest.fixture(scope="module")
-def pattern(tmp_path_factory) -> str:
-    return write_shards(tmp_path_factory.mktemp("shards"), "")
+def examples(tmp_path_factory) -> Examples:
+    return write(tmp_path_factory.mktemp("examples"))
 
 
 @pytest.fixture(scope="module")
-def cached(pattern) -> Split:
-    return open_split([pattern], image_shape=(4, 3), cache_mib=1)
+def cached(examples) -> Split:
+    return open_split(examples, "train", cache_mib=1)
 
 
 @pytest.fixture(scope="module")
-def streamed(pattern) -> Split:
-    return open_split([pattern], image_shape=(4, 3), cache_mib=0)
+def streamed(examples) -> Split:
+    return open_split(examples, "train", cache_mib=0)
 
 
 @pytest.fixture(params=["cached", "streamed"])
@@ -66,23 +73,53 @@ def test_small_split_is_decoded_into_memory_and_a_large_one_is_not(cached, strea
     assert streamed.labels is None
 
 
-def test_cache_limit_is_in_mebibytes_of_pixels(pattern):
+def test_cache_limit_is_in_mebibytes_of_pixels(examples):
     size = COUNT * 4 * 3 / 2**20
-    assert open_split([pattern], image_shape=(4, 3), cache_mib=size).images is not None
-    assert open_split([pattern], image_shape=(4, 3), cache_mib=size * 0.999).images is None
+    assert open_split(examples, "train", cache_mib=size).images is not None
+    assert open_split(examples, "train", cache_mib=size * 0.999).images is None
 
 
 @pytest.mark.parametrize(("compression", "encoding"), [("GZIP", "tensor"), ("", "png")])
 def test_compressed_shards_and_pictures_hold_the_same_examples(tmp_path, compression, encoding):
-    pattern = write_shards(tmp_path, compression, encoding)
-    split = open_split([pattern], image_shape=(4, 3), cache_mib=1)
+    split = open_split(write(tmp_path, compression=compression, encoding=encoding), "train", cache_mib=1)
     np.testing.assert_array_equal(split.images[..., 0], IMAGES)
     np.testing.assert_array_equal(split.labels, LABELS)
 
 
-def test_no_shard_is_an_error_that_names_the_pattern(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nothing-here"):
-        open_split([str(tmp_path / "nothing-here-*")], image_shape=(4, 3), cache_mib=1)
+def test_no_shard_is_an_error_that_names_the_folder(examples, tmp_path):
+    with pytest.raises(ExamplesError, match=r"nothing-here.Split-train: expected all shards of the split, found none"):
+        open_split(dataclasses.replace(examples, folder=tmp_path / "nothing-here"), "train", cache_mib=1)
+
+
+@pytest.mark.parametrize("cache_mib", [1, 0], ids=["cached", "streamed"])
+@pytest.mark.parametrize("promised", [102, 104])
+def test_another_number_of_records_than_the_artifact_says_is_an_error_with_both(examples, promised, cache_mib):
+    other = dataclasses.replace(examples, counts={"train": promised})
+    with pytest.raises(ExamplesError, match=rf"Split-train: expected {promised} examples, .* found 103\. Delete"):
+        open_split(other, "train", cache_mib=cache_mib)
+
+
+def test_lost_shard_is_an_error_that_names_those_found(examples, tmp_path):
+    copy = dataclasses.replace(examples, folder=shutil.copytree(examples.folder, tmp_path / "copy"))
+    copy.shards("train")[1].unlink()
+    with pytest.raises(ExamplesError, match=r"found data_tfrecord-00000-of-00003, data_tfrecord-00002-of-00003\."):
+        open_split(copy, "train", cache_mib=1)
+
+
+@pytest.mark.parametrize("cached", [True, False], ids=["cached", "streamed"])
+def test_images_stored_otherwise_than_the_artifact_says_are_an_error(tmp_path, cached):
+    other = dataclasses.replace(write(tmp_path, encoding="png"), encoding="tensor")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not stored as the examples say"):
+        next(iter(evaluation_batches(open_split(other, "train", cache_mib=int(cached)), batch_size=9)))
+
+
+def test_first_records_are_those_of_the_first_shard_and_all_where_there_are_fewer(examples):
+    records = first_records(examples, "train", 64)
+    assert len(records) == 64
+    images, labels = examples.parse(tf.constant(records))
+    np.testing.assert_array_equal(images[..., 0], IMAGES[:64])
+    np.testing.assert_array_equal(labels, LABELS[:64])
+    assert len(first_records(examples, "train", 1_000)) == COUNT
 
 
 def test_each_epoch_draws_every_image_once_up_to_the_remainder(split):

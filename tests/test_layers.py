@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.layers import FusedNorm, SameConv
+from models.networks.layers import FusedNorm, SameConv
 
 RNG = np.random.default_rng(0)
 INPUTS = (RNG.normal(size=(6, 5, 4, 3)) * [1, 5, 0.1] + [0, 10, -3]).astype("float32")

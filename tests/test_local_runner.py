@@ -1,10 +1,15 @@
-"""The command line, in processes of its own. Whole runs are in test_pipeline_runs.py."""
+"""The command line, mostly in processes of its own. Whole runs are in test_pipeline_runs.py."""
 
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from local_runner import flags_of_settings, main, parse_arguments
+from pipeline.config import PipelineConfig, flatten
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,11 +41,18 @@ HEAVY = {
 
 
 def test_help_imports_nothing_that_takes_time():
-    assert not imported("import local_runner; local_runner.main(['--help'])") & HEAVY
+    assert not imported("import local_runner; local_runner.main(['--help'])") & (HEAVY | {"pydantic"})
+
+
+def test_settings_are_resolved_and_shown_without_anything_heavy():
+    statement = "import local_runner; local_runner.main(['--show-config', '--preset', 'smoke', '--set', 'seed=1'])"
+    found = imported(statement)
+    assert "pydantic" in found
+    assert not found & HEAVY
 
 
 def test_importing_the_settings_and_the_run_needs_no_tensorflow():
-    found = imported("import pipeline.run, pipeline.config, components.dataset, models.config")
+    found = imported("import pipeline.run.run, pipeline.settings, components.example_gen.dataset, models.config")
     assert not found & (HEAVY - {"numpy"})
 
 
@@ -49,8 +61,100 @@ def test_help_tells_every_exit_status_and_flag():
     assert process.returncode == 0
     for status in ("0 blessed and pushed", "1 anything else", "2 bad input", "3 the data gate", "4 the model was not"):
         assert status in process.stdout
-    for flag in ("--preset", "--output-root", "--data-dir", "--seed"):
+    for flag in ("--preset", "--output-root", "--data-dir", "--seed", "--name", "--set", "--config", "--show-config"):
         assert flag in process.stdout
+    for default in ("(fast)", "(output/)", "(42)", "(tensor)", "(error)", "(text)"):
+        assert default in process.stdout
+
+
+def test_help_comes_within_half_a_second():
+    # The best of three: the machine may be busy.
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        run("--help")
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.5
+
+
+def test_flags_that_were_not_given_are_no_settings():
+    assert flags_of_settings(parse_arguments([])) == {}
+
+
+def test_given_flags_are_settings_as_they_were_typed():
+    argv = ["--seed", "7", "--no-cache", "--image-encoding", "png", "--output-root", "out", "--name", "mnist"]
+    assert flags_of_settings(parse_arguments(argv)) == {
+        "output_root": ("--output-root out", Path("out")),
+        "name": ("--name mnist", "mnist"),
+        "seed": ("--seed 7", 7),
+        "image_encoding": ("--image-encoding png", "png"),
+        "enable_cache": ("--no-cache", False),
+    }
+
+
+def test_shown_config_names_every_setting_and_needs_no_data(tmp_path):
+    output = tmp_path / "output"
+    process = run("--show-config", "--output-root", str(output), "--data-dir", "/nowhere", "--set", "training.epochs=3")
+    assert (process.returncode, process.stderr) == (0, "")
+    rows = [re.split("  +", line) for line in process.stdout.splitlines()]
+    assert [name for name, _, _ in rows] == ["name", *flatten(PipelineConfig())]
+    assert ["training.epochs", "3", "--set training.epochs=3"] in rows
+    assert ["output_root", f'"{output}"', f"--output-root {output}"] in rows
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--set", "training.epochs=0"), "--set training.epochs=0: expected 1 or more, found 0."),
+        (("--set", "training.batch_size=0"), "--set training.batch_size=0: expected 1 or more, found 0."),
+        (("--set", "training.epochs=three"), "--set training.epochs=three: expected a whole number, found 'three'."),
+        (
+            ("--set", "training.epoch=3"),
+            "--set training.epoch=3: no such setting; the nearest is training.epochs. --show-config lists all.",
+        ),
+        (("--seed", "7", "--set", "seed=8"), "--set seed=8: --seed 7 says otherwise. Give one of them."),
+        (("--config", "absent.toml"), "--config absent.toml: cannot be read (No such file or directory)."),
+        (("--name", "a b"), "--name a b: expected letters, digits, _ and - only, found 'a b'."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_settings_that_cannot_be_used_end_2_in_one_line_and_touch_nothing(
+    tmp_path, monkeypatch, capsys, arguments, line
+):
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, "--output-root", str(tmp_path / "output")]) == 2
+    assert capsys.readouterr() == ("", f"local_runner.py: {line}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "called"),
+    [
+        ((), ("run_pipeline", {"log_format": "text"})),
+        (("--log-format", "json"), ("run_pipeline", {"log_format": "json"})),
+        (("--dry-run",), ("tell_plan", {})),
+    ],
+    ids=("run", "run with its log as JSON", "dry run"),
+)
+def test_command_line_starts_what_it_asks_for_with_its_settings(monkeypatch, arguments, called):
+    calls = []
+    for function in ("run_pipeline", "tell_plan"):
+
+        def start(settings, root, selection, *, function=function, **options):
+            calls.append((function, options))
+            assert (settings.given, root, selection.from_node) == ({"seed": 7}, ROOT, "Trainer")
+            return 4
+
+        monkeypatch.setattr(f"pipeline.run.run.{function}", start)
+    assert main(["--seed", "7", "--from", "Trainer", *arguments]) == 4
+    assert calls == [called]
+
+
+def test_environment_variable_is_a_setting(monkeypatch, capsys):
+    monkeypatch.setenv("IMAGE_PIPELINE_SEED", "many")
+    assert main([]) == 2
+    assert capsys.readouterr().err == "local_runner.py: IMAGE_PIPELINE_SEED: expected a whole number, found 'many'.\n"
 
 
 @pytest.mark.parametrize(
@@ -60,6 +164,7 @@ def test_help_tells_every_exit_status_and_flag():
         ("--preset", "warp"),
         ("--seed", "many"),
         ("--pre", "smoke"),
+        ("--log-format", "xml"),
         ("stray",),
         ("--only", "Trainer", "--from", "Trainer"),
     ],
@@ -100,4 +205,4 @@ def test_unknown_node_ends_2_and_names_the_nodes_there_are(tmp_path, flag):
 def test_seed_out_of_range_ends_2_in_one_line():
     process = run("--seed", "-1", "--data-dir", "/nowhere")
     assert process.returncode == 2
-    assert process.stderr == "local_runner.py: seed: expected 0 to 2147483647, found -1.\n"
+    assert process.stderr == "local_runner.py: --seed -1: expected 0 to 2147483647, found -1.\n"

@@ -20,7 +20,7 @@ from components.errors import InputError
 from pipeline.metadata.cli import main
 
 FIRST, CACHED, SEEDED, REFUSED, BROKEN = (f"2026010{day}-120000-000" for day in range(1, 6))
-FROM_TRAINER = {"Trainer", "Canary", "Evaluator", "Predictor", "Pusher"}
+FROM_TRAINER = {"Trainer", "InfraValidator", "Evaluator", "BulkInferrer", "Pusher"}
 
 
 def record(output: Path) -> RecordedRuns:
@@ -29,7 +29,7 @@ def record(output: Path) -> RecordedRuns:
     runs.add(CACHED, accuracy=0.91)
     runs.add(SEEDED, changed="Trainer", settings={"seed": 7}, accuracy=0.92)
     runs.add(
-        REFUSED, changed="Trainer", settings={"seed": 7}, modules={"models.network": "bb"}, accuracy=0.5, blessed=False
+        REFUSED, changed="Trainer", settings={"seed": 7}, modules={"models.networks.residual": "bb"}, accuracy=0.5, blessed=False
     )
     runs.add(BROKEN, changed="Transform", settings={"seed": 7}, failed="Transform")
     return runs
@@ -132,7 +132,7 @@ def test_show_artifact_tells_its_size_maker_and_readers(ask_json, runs):
     assert shown["bytes"] == 10
     assert shown["producer"] == f"e{runs.executions[FIRST]['Trainer']} Trainer"
     readers = {reader.split()[1] for reader in shown["consumers"]}
-    assert readers == {"Canary", "Evaluator", "Predictor", "Pusher"}
+    assert readers == {"InfraValidator", "Evaluator", "BulkInferrer", "Pusher"}
     assert ask_json("show", shown["uri"]) == shown
 
 
@@ -174,7 +174,7 @@ def test_diff_shows_what_differs_and_only_that(ask_json):
     rows = ask_json("diff", FIRST, REFUSED)["differences"]
     found = {(row["aspect"], row["name"]): (row["first"], row["second"]) for row in rows}
     assert found[("settings", "seed")] == (1, 7)
-    assert found[("code", "models.network")] == ("aa", "bb")
+    assert found[("code", "models.networks.residual")] == ("aa", "bb")
     assert found[("metrics", "test_accuracy")] == (0.91, 0.5)
     assert found[("result", "state")] == ("done", "not blessed")
     assert not [key for key in found if key[0] in ("data", "git", "packages", "machine")]
@@ -203,7 +203,7 @@ def test_why_names_the_changed_source_file(ask):
 
 def test_why_follows_a_changed_input_to_what_changed_it(ask, runs):
     before, after = (runs.artifacts[run]["model"] for run in (SEEDED, REFUSED))
-    lines = ask("why", "Canary", REFUSED)
+    lines = ask("why", "InfraValidator", REFUSED)
     assert f"  input model: a{before} -> a{after}, made by Trainer in this run" in lines
     assert lines[-2:] == [
         f"  Trainer ran in run {REFUSED} (compared with run {SEEDED})",
@@ -217,7 +217,7 @@ def test_why_tells_each_node_once_however_many_paths_lead_to_it(tmp_path, ask):
     runs.add(SEEDED, changed="ExampleGen", settings={"seed": 7})
     told = [line.split()[0] for line in ask("why", "Pusher", output=runs.output_root) if " ran in run " in line]
     assert sorted(told) == sorted(
-        {"ExampleGen", "StatisticsGen", "SchemaGen", "Transform", "Pusher"} | FROM_TRAINER - {"Predictor"}
+        {"ExampleGen", "StatisticsGen", "SchemaGen", "Transform", "Pusher"} | FROM_TRAINER - {"BulkInferrer"}
     )
 
 
@@ -244,9 +244,9 @@ def test_why_of_a_resolver_tells_what_it_chose(ask, runs):
 
 def test_why_tells_a_changed_package_and_a_cache_that_was_off(tmp_path, ask):
     runs = RecordedRuns(tmp_path / "output")
-    runs.add(FIRST, modules={"models.network": "aa"}, packages={"numpy": "2.0"})
-    runs.add(CACHED, changed="Trainer", modules={"models.network": "cc"}, packages={"numpy": "2.1"})
-    runs.add(SEEDED, changed="Trainer", modules={"models.network": "cc"}, packages={"numpy": "2.1"})
+    runs.add(FIRST, modules={"models.networks.residual": "aa"}, packages={"numpy": "2.0"})
+    runs.add(CACHED, changed="Trainer", modules={"models.networks.residual": "cc"}, packages={"numpy": "2.1"})
+    runs.add(SEEDED, changed="Trainer", modules={"models.networks.residual": "cc"}, packages={"numpy": "2.1"})
     assert ask("why", "Trainer", CACHED, output=runs.output_root)[1:] == [
         "  code: models/network.py changed",
         "  package numpy: 2.0 -> 2.1",
@@ -275,7 +275,7 @@ def test_lineage_of_a_served_model_leads_to_data_code_and_settings(ask_json, run
     assert wanted <= {artifact["id"] for artifact in graph["artifacts"]}
     nodes = {execution["node"]: execution for execution in graph["executions"]}
     assert set(nodes) == {
-        *("Pusher", "Trainer", "Canary", "Evaluator", "Transform", "SchemaGen", "StatisticsGen", "ExampleGen"),
+        *("Pusher", "Trainer", "InfraValidator", "Evaluator", "Transform", "SchemaGen", "StatisticsGen", "ExampleGen"),
     }
     assert nodes["Trainer"]["run"] == SEEDED
     assert nodes["Transform"]["run"] == FIRST

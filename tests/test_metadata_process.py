@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.recorded_runs import RecordedRuns
-from pipeline.code_digest import ROOT
+from pipeline.run.code_digest import ROOT
 
 COMMANDS = ("runs", "show", "lineage", "diff", "why", "gc")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.code_digest import ROOT
+from pipeline.run.code_digest import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +18,7 @@ _WITH_FLOOR = """
 import sys
 from pathlib import Path
 from pipeline.config import preset
-from pipeline.run import run_pipeline
+from pipeline.run.run import run_pipeline
 output, data = map(Path, sys.argv[1:])
 sys.exit(run_pipeline(preset("smoke", output_root=output, data_dir=data, accuracy_floor=0.999), Path.cwd()))
 """
@@ -55,23 +55,23 @@ class Project:
         return {words[0]: words[1] for words in rows if words[0] in [*NODES, *_AFTER]}
 
 
-_AFTER = ["Trainer", "BlessedModel", "Canary", "Evaluator", "Predictor", "Pusher"]
+_AFTER = ["Trainer", "BlessedModel", "InfraValidator", "Evaluator", "BulkInferrer", "Pusher"]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
-    """Runs, the oldest first: whole; not blessed; the data alone; the Trainer with another seed; a failing Canary."""
+    """Runs, the oldest first: whole; not blessed; the data alone; the Trainer with another seed; a failing InfraValidator."""
     project = Project(tmp_path_factory.mktemp("metadata"))
     project.first = project.run()
     project.refused = project.start("-c", _WITH_FLOOR, str(project.output), str(ROOT / "data"), status=4)
     project.before = (project.output / "metadata.db").read_bytes()
-    project.plan = project.run("--dry-run", "--seed", "5", "--from", "Trainer", "--to", "Canary")
+    project.plan = project.run("--dry-run", "--seed", "5", "--from", "Trainer", "--to", "InfraValidator")
     assert (project.output / "metadata.db").read_bytes() == project.before
     project.data = project.run("--to", "DataGate")
-    project.part = project.run("--seed", "5", "--from", "Trainer", "--to", "Canary")
+    project.part = project.run("--seed", "5", "--from", "Trainer", "--to", "InfraValidator")
     canary = project.root / "components" / "canary.py"
     canary.write_text(canary.read_text().replace("    def Do(", "    def Undone(", 1))
-    project.broken = project.run("--only", "Canary", "--seed", "5", status=1)
+    project.broken = project.run("--only", "InfraValidator", "--seed", "5", status=1)
     return project
 
 
@@ -86,12 +86,12 @@ def test_dry_run_foretold_what_the_run_did(project):
     foretold = {node: state for node, state in project.states(project.plan).items()}
     assert foretold == dict.fromkeys(NODES, "skipped") | {
         "Trainer": "would",
-        "Canary": "would",
-        **dict.fromkeys(("BlessedModel", "Evaluator", "Predictor", "Pusher"), "skipped"),
+        "InfraValidator": "would",
+        **dict.fromkeys(("BlessedModel", "Evaluator", "BulkInferrer", "Pusher"), "skipped"),
     }
     assert "setting custom_config.seed: 42 -> 5" in project.plan
     done = project.states(project.part)
-    assert {node for node, state in done.items() if state == "ran"} == {"Trainer", "Canary"}
+    assert {node for node, state in done.items() if state == "ran"} == {"Trainer", "InfraValidator"}
 
 
 def test_part_of_the_pipeline_takes_what_it_needs_from_the_latest_run_that_has_it(project):
@@ -130,8 +130,8 @@ def test_data_set_leads_to_every_model(project):
 def test_why_names_setting_and_source_file(project):
     runs = [run["id"] for run in json.loads(project.ask("runs", "--json"))]
     assert "setting custom_config.seed: 42 -> 5" in project.ask("why", "Trainer", runs[1])
-    broken = project.ask("why", "Canary")
-    assert broken.startswith("Canary failed in run")
+    broken = project.ask("why", "InfraValidator")
+    assert broken.startswith("InfraValidator failed in run")
     assert "code: components/canary.py changed" in broken
     assert "inputs, settings and code are those of" in project.ask("why", "DataGate", runs[2])
 
@@ -149,15 +149,15 @@ def test_diff_names_the_changed_module_and_seed(project):
     rows = json.loads(project.ask("diff", runs[-1], runs[0], "--json"))["differences"]
     found = {(row["aspect"], row["name"]) for row in rows}
     assert ("settings", "seed") in found
-    assert {name for aspect, name in found if aspect == "code"} == {"components.canary"}
+    assert {name for aspect, name in found if aspect == "code"} == {"components.infra_validator.component"}
     assert not [key for key in found if key[0] in ("data", "packages", "machine", "git")]
 
 
 def test_deleted_outputs_are_not_taken_from_the_cache_and_served_models_stay(project, tmp_path):
     served = {path: path.read_bytes() for path in project.output.glob("serving/**/*") if path.is_file()}
     plan = json.loads(project.ask("gc", "--keep", "0", "--json"))
-    # The Trainer's of the other seed and its Canary's, the refusal, and the answers to the test split of the first run.
-    assert {item["node"] for item in plan["items"]} == {"Trainer", "Canary", "Evaluator", "Pusher", "Predictor"}
+    # The Trainer's of the other seed and its InfraValidator's, the refusal, and the answers to the test split of the first run.
+    assert {item["node"] for item in plan["items"]} == {"Trainer", "InfraValidator", "Evaluator", "Pusher", "BulkInferrer"}
     assert project.ask("gc", "--keep", "0", "--delete").splitlines()[-1].endswith("deleted")
     again = project.run("--seed", "5", "--from", "Trainer", "--to", "Trainer")
     assert project.states(again)["Trainer"] == "ran"

@@ -1,9 +1,20 @@
-"""Macro F1 and calibration error against figures worked out by hand."""
+"""The registry of metrics, and figures worked out by hand."""
+
+import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from components.metrics import calibration_error, macro_f1
+from components.errors import PipelineError
+from components.evaluator.calibration import BINS, bin_numbers, calibration_error, calibration_sums, error_of_sums
+from components.evaluator.metrics import METRICS, Metric, accuracy, macro_f1, register
+from tests.conftest import ROOT
+
+
+def test_accuracy_is_the_share_on_the_diagonal_to_the_last_digit():
+    assert accuracy(np.array([[3.0, 2.0], [1.0, 4.0]])) == 7 / 10
 
 
 def test_macro_f1_is_the_mean_of_each_class_s_harmonic_mean_of_precision_and_recall():
@@ -23,16 +34,95 @@ def test_macro_f1_of_nothing_is_no_number():
     assert np.isnan(macro_f1(np.zeros((3, 3))))
 
 
+# calibration
+
+
 def test_calibration_error_weighs_each_bin_s_gap_by_its_examples():
     # Ten examples at 0.9 of which 7 are right, thirty at 0.5 of which 15 are: (10 * 0.2 + 30 * 0) / 40.
-    found = calibration_error(np.array([9.0, 15.0]), np.array([7.0, 15.0]), np.array([10.0, 30.0]))
+    found = error_of_sums(np.array([[9.0, 15.0], [7.0, 15.0], [10.0, 30.0]]))
     assert found == pytest.approx(0.05)
 
 
+def test_calibration_error_by_hand():
+    confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.65, 0.65], np.float32)
+    right = np.array([True, True, True, False, True, False])
+    # Bin of 0.95: accuracy 0.75, four of six; bin of 0.65: accuracy 0.5, two of six.
+    assert calibration_error(confidence, right) == pytest.approx((4 * 0.20 + 2 * 0.15) / 6)
+
+
 def test_gaps_in_opposite_directions_do_not_cancel():
-    found = calibration_error(np.array([9.0, 5.0]), np.array([7.0, 7.0]), np.array([10.0, 10.0]))
+    found = error_of_sums(np.array([[9.0, 5.0], [7.0, 7.0], [10.0, 10.0]]))
     assert found == pytest.approx((2 + 2) / 20)
 
 
 def test_calibration_error_of_nothing_is_no_number():
-    assert np.isnan(calibration_error(np.zeros(2), np.zeros(2), np.zeros(2)))
+    assert np.isnan(error_of_sums(np.zeros((3, BINS))))
+
+
+def test_bins_are_equally_wide_and_certainty_is_in_the_last():
+    assert bin_numbers(np.array([0.0, 0.05, 0.15, 0.55, 0.999, 1.0])).tolist() == [0, 0, 1, 5, 9, 9]
+
+
+def test_sums_of_parts_add_up_to_those_of_the_whole():
+    confidence, right = np.array([0.3, 0.7, 0.95]), np.array([True, False, True])
+    parts = calibration_sums(confidence[:1], right[:1]) + calibration_sums(confidence[1:], right[1:])
+    np.testing.assert_array_equal(parts, calibration_sums(confidence, right))
+    assert parts.sum(axis=1) == pytest.approx([1.95, 2, 3])
+
+
+# the registry
+
+
+def test_summary_keeps_the_keys_that_scripts_read():
+    assert {name: metric.key for name, metric in METRICS.items()} == {
+        "accuracy": "test_accuracy",
+        "loss": "test_loss",
+        "macro_f1": "macro_f1",
+        "top_2_accuracy": "top_2_accuracy",
+        "expected_calibration_error": "expected_calibration_error",
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "accuracy"}, "a name and a key that are not taken yet"),
+        ({"key": "test_loss"}, "a name and a key that are not taken yet"),
+        ({"name": "slices"}, "a name and a key that are not taken yet"),
+        ({"name": "a@b"}, "expected a Python identifier"),
+        ({"format": "per mille"}, "expected format percent or number, found 'per mille'"),
+        ({"from_confusion": None}, "expected either from_confusion or class_name"),
+        ({"class_name": "AUC"}, "expected either from_confusion or class_name"),
+    ],
+)
+def test_entry_that_contradicts_itself_or_another_is_refused(fields, message):
+    before = dict(METRICS)
+    with pytest.raises(ValueError, match=message):
+        register(Metric(**{"name": "other", "label": "other", "from_confusion": accuracy, **fields}))
+    assert before == METRICS
+
+
+@pytest.mark.parametrize(("function", "found"), [(lambda counts: 1 / 0, "ZeroDivisionError"), (str, "ValueError")])
+def test_function_that_gives_no_number_fails_with_the_metric_s_name(function, found):
+    from components.evaluator.tfma_metrics import value_from_confusion
+
+    with pytest.raises(PipelineError, match=f"metric broken: expected a number .* for a matrix of 2x2, found {found}"):
+        value_from_confusion(Metric(name="broken", label="broken", from_confusion=function), {(0, 1): 2.0})
+
+
+def test_matrix_has_the_counts_by_label_and_prediction():
+    from components.evaluator.tfma_metrics import value_from_confusion
+
+    seen = []
+    metric = Metric(name="seen", label="seen", from_confusion=lambda counts: seen.append(counts) or math.nan)
+    value_from_confusion(metric, {(0, 2): 3.0, (1, 1): 4.0})
+    assert seen[0].tolist() == [[0, 0, 3], [0, 4, 0], [0, 0, 0]]
+
+
+def test_names_labels_and_floors_are_read_without_tensorflow():
+    modules = ("metrics", "slices", "floors", "calibration")
+    code = "import sys\n" + "".join(f"import components.evaluator.{module}\n" for module in modules)
+    code += "import components.bulk_inferrer.columns, components.bulk_inferrer.sources, pipeline.report.predictions\n"
+    code += "print({'tensorflow', 'tfx', 'tensorflow_model_analysis', 'apache_beam', 'keras'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr

@@ -1,4 +1,4 @@
-"""The network as a function of its input, its weights and its precision."""
+"""The residual network as a function of its input, its weights and its precision."""
 
 import keras
 import numpy as np
@@ -6,20 +6,24 @@ import pytest
 import tensorflow as tf
 
 from models.config import NetworkConfig
-from models.layers import FusedNorm
-from models.network import average_trunks, build_model, in_float32, whitening_kernel
+from models.networks import NetworkInputs, build_network
+from models.networks.layers import FusedNorm
+from models.networks.residual import whitening_kernel
 
-ONE_TRUNK = NetworkConfig()
+ONE_MEMBER = NetworkConfig()
 RNG = np.random.default_rng(0)
 BATCH = RNG.integers(0, 256, (3, 28, 28, 1)).astype("float32")
 
 
-def network(shape=(28, 28, 1), classes=10, mean=0.0, variance=1.0, config=ONE_TRUNK, **options) -> keras.Model:
+def network(shape=(28, 28, 1), classes=10, mean=0.0, variance=1.0, config=ONE_MEMBER, **options) -> keras.Model:
     """Returns a network with a random stem; `mean` and `variance` are numbers or images."""
     mean, variance = (np.broadcast_to(np.float64(value), shape) for value in (mean, variance))
-    stem = np.random.default_rng(7).normal(0, 0.5, (2, 2, shape[-1], 8)).astype("float32")
-    options = {"seed": 0, **options}
-    return average_trunks(build_model(config, shape, classes, mean, variance, stem, **options))
+    sample = np.zeros((1, *shape), np.uint8)
+    inputs = NetworkInputs(input_shape=shape, classes=classes, mean=mean, variance=variance, sample=sample)
+    model = build_network(config, inputs, **{"seed": 0, **options})
+    stem = model.get_layer("stem")
+    stem.set_weights([np.random.default_rng(7).normal(0, 0.5, stem.kernel.shape).astype("float32")])
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +70,14 @@ def test_stem_whitens_the_patches_of_the_images_and_gives_both_signs(fashion_ima
     assert np.diag(second_moments).min() > 0.8
 
 
+def test_stem_is_made_of_the_sample_s_patches_as_the_first_layers_pass_them_on(fashion_images):
+    images = fashion_images[:200, ..., None]
+    moments = {"mean": np.full((28, 28, 1), 73.0), "variance": np.full((28, 28, 1), 8_100.0)}
+    inputs = NetworkInputs(input_shape=(28, 28, 1), classes=10, sample=images, **moments)
+    model = build_network(NetworkConfig(stem_size=3), inputs, seed=0)
+    np.testing.assert_array_equal(model.get_layer("stem").kernel, whitening_kernel(images, **moments, size=3))
+
+
 def test_stem_is_not_trained(plain_model):
     assert plain_model.get_layer("stem").weights
     assert not plain_model.get_layer("stem").trainable_weights
@@ -110,32 +122,23 @@ def test_saved_model_gives_the_same_logits(plain_model, tmp_path):
 def test_network_in_bfloat16_has_float32_weights_and_logits_near_those_of_float32():
     rounded = network(mean=73.0, variance=8_100.0, policy="mixed_bfloat16")
     assert {weight.dtype for weight in rounded.weights} == {"float32"}
-    exact = in_float32(rounded)
+    exact = network(mean=73.0, variance=8_100.0)
     assert {layer.compute_dtype for layer in exact.layers} == {"float32"}
     for weight, same in zip(exact.get_weights(), rounded.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, same)
-    built = network(mean=73.0, variance=8_100.0)
-    np.testing.assert_allclose(exact(BATCH), built(BATCH), rtol=1e-5, atol=1e-6)
     assert rounded(BATCH).dtype == tf.float32
     assert not np.allclose(rounded(BATCH), exact(BATCH), rtol=1e-5, atol=1e-6), "it does compute in bfloat16"
     np.testing.assert_allclose(rounded(BATCH), exact(BATCH), atol=0.05 * np.std(exact(BATCH)))
 
 
-def test_logits_are_the_mean_of_trunks_that_begin_differently():
-    model = network(mean=73.0, variance=8_100.0, config=NetworkConfig(trunks=3))
-    trunks = keras.Model(model.input, model.get_layer("trunk_logits").output)(BATCH).numpy()
-    assert trunks.shape == (3, 3, 10)
-    np.testing.assert_allclose(model(BATCH), trunks.mean(axis=1), rtol=1e-5)
-    assert np.std(trunks, axis=1).min() > 0
+def test_logits_are_the_mean_of_members_that_begin_differently():
+    model = network(mean=73.0, variance=8_100.0, config=NetworkConfig(members=3))
+    members = keras.Model(model.input, model.get_layer("member_logits").output)(BATCH).numpy()
+    assert members.shape == (3, 3, 10)
+    np.testing.assert_allclose(model(BATCH), members.mean(axis=1), rtol=1e-5)
+    assert np.std(members, axis=1).min() > 0
     first = network(mean=73.0, variance=8_100.0)
-    np.testing.assert_allclose(trunks[:, 0], first(BATCH), rtol=1e-5)
-
-
-def test_stages_of_different_lengths_are_refused():
-    with pytest.raises(ValueError, match=r"expected one length, found 2, 3 and 3"):
-        NetworkConfig(widths=(8, 8), blocks=(0, 0, 0))
-    with pytest.raises(ValueError, match=r"expected one length, found 3, 3 and 1"):
-        NetworkConfig(pools=(True,))
+    np.testing.assert_allclose(members[:, 0], first(BATCH), rtol=1e-5)
 
 
 def test_only_a_stage_with_a_pool_halves_the_resolution():

@@ -8,17 +8,17 @@ from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration.portable import runtime_parameter_utils
 
-from components.dataset import inspect_dataset
+from components.example_gen.dataset import inspect_dataset
 from components.errors import InputError
 from pipeline.config import preset
-from pipeline.dry_run import foresee
+from pipeline.run.dry_run import foresee
 from pipeline.metadata import runs
 from pipeline.metadata.store import Store
 from pipeline.nodes import NODES, Selection
-from pipeline.partial_run import is_skipped, prepare
+from pipeline.run.partial_run import is_skipped, prepare
 from pipeline.pipeline import create_pipeline
-from pipeline.run import exit_status
-from pipeline.run_record import close_abandoned_records, close_record, open_record
+from pipeline.run.run import exit_status
+from pipeline.run.record import close_abandoned_records, close_record, open_record
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.idx import read_idx
-from pipeline.code_digest import ROOT
+from components.example_gen.idx import read_idx
+from pipeline.run.code_digest import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -29,9 +29,9 @@ NODES = (
     "Transform",
     "Trainer",
     "BlessedModel",
-    "Canary",
+    "InfraValidator",
     "Evaluator",
-    "Predictor",
+    "BulkInferrer",
     "Pusher",
 )
 # Runs the pipeline with other values than a preset's, as the command line would.
@@ -39,7 +39,7 @@ _WITH_VALUES = """
 import sys
 from pathlib import Path
 from pipeline.config import preset
-from pipeline.run import run_pipeline
+from pipeline.run.run import run_pipeline
 output, data, changes = sys.argv[1:]
 sys.exit(run_pipeline(preset("smoke", output_root=Path(output), data_dir=Path(data), **eval(changes)), Path.cwd()))
 """
@@ -47,10 +47,10 @@ sys.exit(run_pipeline(preset("smoke", output_root=Path(output), data_dir=Path(da
 _EXAMPLE_GEN_ALONE = """
 import sys
 from pathlib import Path
-from components.dataset import inspect_dataset
+from components.example_gen.dataset import inspect_dataset
 from pipeline.config import preset
 from pipeline.pipeline import create_pipeline
-from pipeline.runner import ReportingRunner
+from pipeline.run.runner import ReportingRunner
 output, data = map(Path, sys.argv[1:])
 output.mkdir(exist_ok=True)
 runner = ReportingRunner(str(len(list(output.rglob("*")))), print, lambda result: None)
@@ -202,7 +202,7 @@ def test_pushed_model_answers_as_the_evaluator_measured(first_run, test_images, 
 def test_kept_predictions_are_the_answers_that_the_evaluator_counted(first_run):
     import pyarrow.parquet as pq
 
-    (path,) = first_run.output.glob("artifacts/Predictor/predictions/*/predictions.parquet")
+    (path,) = first_run.output.glob("artifacts/BulkInferrer/predictions/*/predictions.parquet")
     answers = pq.read_table(path).to_pydict()
     assert answers["example"] == list(range(1000))
     matrix = np.zeros((10, 10), int)
@@ -256,7 +256,7 @@ def test_edited_code_reruns_what_depends_on_it_and_only_that(second_run, project
 
     assert edited.status in (0, 4), edited
     reran = {node for node, state in edited.states.items() if state == "ran"}
-    behind = {"Trainer", "Canary", "Evaluator", "Predictor", "Pusher"}
+    behind = {"Trainer", "InfraValidator", "Evaluator", "BulkInferrer", "Pusher"}
     assert behind <= reran <= behind | {"BlessedModel"}
     assert commented.states["Trainer"] == "cached", commented
 
@@ -301,7 +301,7 @@ def test_model_that_cannot_be_served_is_refused_before_it_is_evaluated(project, 
     refused = run_smoke(tmp_path / "output", data, project)
     exporter.write_text(original)
     assert refused.status == 4, refused
-    assert refused.states["Canary"] == "failed"
+    assert refused.states["InfraValidator"] == "failed"
     assert refused.states["Evaluator"] == refused.states["Pusher"] == "skipped"
     assert refused.summary["blessed"] is False
     assert "expected warm-up requests assets.extra/tf_serving_warmup_requests, found none" in refused.console

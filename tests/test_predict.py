@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from components.serving_folder import publish
+from components.pusher.serving_folder import publish
 from pipeline.predict import main
 from tests.served_models import NAMES, banded_images, export_banded_model, write_split
 
@@ -38,7 +38,7 @@ def ask(served, shards, tmp_path):
 
 
 def test_csv_has_a_row_a_record_from_the_newest_version(ask, capsys):
-    status, path = ask("answers.csv")
+    status, path = ask("predictions.csv")
     assert status == 0
     assert capsys.readouterr().out == f"4 answers in {path}\n"
     rows = list(csv.DictReader(path.open()))
@@ -46,12 +46,12 @@ def test_csv_has_a_row_a_record_from_the_newest_version(ask, capsys):
     assert [int(row["label"]) for row in rows] == CLASSES.tolist()
     probabilities = np.array([[float(value) for value in row["probabilities"].split()] for row in rows])
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
-    assert [path.name for path in path.parent.iterdir()] == ["answers.csv"]
+    assert [path.name for path in path.parent.iterdir()] == ["predictions.csv"]
 
 
 def test_parquet_and_tfrecord_hold_the_same(ask):
-    table = pq.read_table(ask("answers.parquet")[1]).to_pylist()
-    records = tf.data.TFRecordDataset(str(ask("answers.tfrecord")[1])).as_numpy_iterator()
+    table = pq.read_table(ask("predictions.parquet")[1]).to_pylist()
+    records = tf.data.TFRecordDataset(str(ask("predictions.tfrecord")[1])).as_numpy_iterator()
     for row, record in zip(table, records, strict=True):
         features = tf.train.Example.FromString(record).features.feature
         assert features["prediction"].int64_list.value[:] == [row["prediction"]]
@@ -63,15 +63,18 @@ def test_images_have_no_label_in_any_form(ask, tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     (folder / "one.png").write_bytes(tf.io.encode_png(banded_images(CLASSES)[2][..., None]).numpy())
-    (row,) = csv.DictReader(ask("answers.csv", folder)[1].open())
+    (row,) = csv.DictReader(ask("predictions.csv", folder)[1].open())
     assert (row["label"], row["class_name"]) == ("", "cat")
-    (record,) = tf.data.TFRecordDataset(str(ask("answers.tfrecord", folder)[1])).as_numpy_iterator()
+    (record,) = tf.data.TFRecordDataset(str(ask("predictions.tfrecord", folder)[1])).as_numpy_iterator()
     assert "label" not in tf.train.Example.FromString(record).features.feature
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("answers.txt", r"expected a name that ends in \.csv"), ("no/answers.csv", "expected its folder to exist")],
+    [
+        ("predictions.txt", r"expected a name that ends in \.csv"),
+        ("no/predictions.csv", "expected its folder to exist"),
+    ],
 )
 def test_result_that_cannot_be_written_is_one_line_and_status_2(ask, capsys, name, message):
     import re
@@ -93,7 +96,7 @@ def test_input_that_is_neither_is_status_2_and_leaves_nothing(ask, tmp_path, cap
     folder = tmp_path / "notes"
     folder.mkdir()
     (folder / "notes.txt").write_text("no image")
-    status, path = ask("answers.csv", folder)
+    status, path = ask("predictions.csv", folder)
     assert status == 2
     assert "found neither" in capsys.readouterr().err
-    assert not list(path.parent.glob("*answers*"))
+    assert not list(path.parent.glob("*predictions*"))

@@ -1,4 +1,7 @@
-"""A model's answers to shards and to image files."""
+"""A model's predictions for shards and image files, and the file that keeps them."""
+
+import dataclasses
+import gzip
 
 import apache_beam as beam
 import numpy as np
@@ -6,10 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from components import predictions
-from components.errors import InputError
-from components.predictions import Source, find_sources, predict
-from tests.served_models import NAMES, SHAPE, banded_images, export_banded_model, write_split
+from components.bulk_inferrer import sources
+from components.bulk_inferrer.inference import predict
+from components.bulk_inferrer.sources import Source, find_sources
+from components.errors import InputError, PipelineError
+from components.evaluator.slices import SLICINGS, slicing
+from pipeline.report.predictions import quality_by_slice, read_predictions
+from tests.served_models import NAMES, banded_images, export_banded_model, write_examples
 
 CLASSES = np.array([0, 1, 2, 2, 1, 0, 1])
 # The last two are labelled wrongly.
@@ -18,47 +24,63 @@ IMAGES = banded_images(CLASSES)
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    return write_split(tmp_path_factory.mktemp("split"), IMAGES, LABELS, shards=2)
+def examples(tmp_path_factory):
+    return write_examples(tmp_path_factory.mktemp("examples"), {"test": (IMAGES, LABELS)}, shards=2)
+
+
+@pytest.fixture(scope="module")
+def shards(examples):
+    return examples.shards("test")
 
 
 @pytest.fixture(scope="module")
 def model(shards, tmp_path_factory):
-    return export_banded_model(tmp_path_factory.mktemp("model"), shards)
+    return export_banded_model(tmp_path_factory.mktemp("model"), list(shards))
+
+
+@pytest.fixture
+def registered():
+    """Registers slicings and takes them out again."""
+    before = set(SLICINGS)
+    yield
+    for name in SLICINGS.keys() - before:
+        del SLICINGS[name]
 
 
 def pipeline() -> beam.Pipeline:
     return beam.Pipeline(argv=["--runner=FnApiRunner"])
 
 
-def answers(model, sources, target, **more):
-    rows = predict(model, sources, target, pipeline(), **more)
+def predicted(model, found, target, **more):
+    rows = predict(model, found, target, pipeline(), **more)
     table = pq.read_table(target)
     assert len(table) == rows
     return table.to_pydict()
 
 
-def test_each_record_has_a_row_in_the_order_of_the_shards(model, shards, tmp_path):
-    found = answers(model, find_sources(shards[0].parent), tmp_path / "answers.parquet", image_shape=SHAPE)
+def test_each_record_has_a_row_in_the_order_of_the_shards(model, examples, shards, tmp_path):
+    found = predicted(model, find_sources(shards[0].parent), tmp_path / "predictions.parquet", examples=examples)
     assert found["example"] == list(range(7))
     assert found["label"] == LABELS.tolist()
     assert found["prediction"] == CLASSES.tolist()
     assert found["class_name"] == [NAMES[index] for index in CLASSES]
     assert found["source"] == [str(shards[0])] * 4 + [str(shards[1])] * 3
     assert set(found["brightness"]) == {"medium"}
+    assert list(found)[-2:] == ["probabilities", "brightness"]
 
 
 def test_probabilities_are_those_that_the_served_model_gives(model, shards, tmp_path):
-    found = answers(model, [Source(paths=(shard,)) for shard in shards], tmp_path / "answers.parquet")
+    found = predicted(model, [Source(paths=(shard,)) for shard in shards], tmp_path / "predictions.parquet")
     served = tf.saved_model.load(str(model)).signatures["predict_images"](images=tf.constant(IMAGES))
     np.testing.assert_allclose(found["probabilities"], served["probabilities"].numpy(), atol=1e-6)
     np.testing.assert_allclose(found["probability"], served["probabilities"].numpy().max(axis=1), atol=1e-6)
+    assert "brightness" not in found
 
 
-def test_batches_do_not_change_the_answers(model, shards, tmp_path, monkeypatch):
-    whole = answers(model, find_sources(shards[0].parent), tmp_path / "whole.parquet")
-    monkeypatch.setattr(predictions, "_BATCH", 2)
-    parts = answers(model, find_sources(shards[0].parent), tmp_path / "parts.parquet")
+def test_batches_do_not_change_the_predictions(model, examples, shards, tmp_path, monkeypatch):
+    whole = predicted(model, find_sources(shards[0].parent), tmp_path / "whole.parquet", examples=examples)
+    monkeypatch.setattr(sources, "BATCH", 2)
+    parts = predicted(model, find_sources(shards[0].parent), tmp_path / "parts.parquet", examples=examples)
     assert {**whole, "probabilities": None, "probability": None} == {
         **parts,
         "probabilities": None,
@@ -66,12 +88,55 @@ def test_batches_do_not_change_the_answers(model, shards, tmp_path, monkeypatch)
     }
 
 
-def test_image_files_are_answered_in_the_order_of_their_names_without_a_label(model, tmp_path):
+def test_registered_slicing_is_a_column_that_the_report_reads(registered, model, examples, shards, tmp_path):
+    @slicing("parity")
+    def by_parity(images, labels, class_names):
+        assert images.dtype == np.uint8
+        assert images.shape == (len(labels), 9, 7, 1)
+        return np.where(labels % 2 == 0, f"even, as {class_names[0]}", "odd")
+
+    target = tmp_path / "predictions.parquet"
+    found = predicted(model, find_sources(shards[0].parent), target, examples=examples)
+    assert found["parity"] == ["even, as ant" if label % 2 == 0 else "odd" for label in LABELS]
+    quality = {
+        (part.slicing, part.value): (part.examples, part.accuracy)
+        for part in quality_by_slice(read_predictions(target, list(NAMES)))
+    }
+    # Of the five labels 0 and 2, the last two are wrong.
+    assert quality["parity", "even, as ant"] == (5, 3 / 5)
+    assert quality["parity", "odd"] == (2, 1.0)
+    assert quality["class", "bee"] == (2, 1.0)
+
+
+def test_slicing_that_fails_is_named_and_nothing_is_written(registered, model, examples, shards, tmp_path):
+    slicing("broken")(lambda images, labels, class_names: labels)
+    with pytest.raises(PipelineError, match=r"slicing broken: expected 4 names \(str\)"):
+        predict(model, find_sources(shards[0]), tmp_path / "predictions.parquet", pipeline(), examples=examples)
+    assert not list(tmp_path.iterdir())
+
+
+def test_record_that_is_not_stored_as_the_artifact_says_is_one_line_that_says_where(model, examples, shards, tmp_path):
+    other = dataclasses.replace(examples, encoding="png")
+    with pytest.raises(
+        InputError, match=r"data_tfrecord-00000-of-00002: expected images stored as png, .* found tensor"
+    ):
+        predict(model, find_sources(shards[0]), tmp_path / "predictions.parquet", pipeline(), examples=other)
+    assert not list(tmp_path.iterdir())
+
+
+def test_shard_is_known_to_be_compressed_by_its_first_bytes(model, shards, tmp_path):
+    packed = tmp_path / "tfrecord-without-an-ending"
+    packed.write_bytes(gzip.compress(shards[0].read_bytes()))
+    found = predicted(model, find_sources(packed), tmp_path / "predictions.parquet")
+    assert found["label"] == LABELS[:4].tolist()
+
+
+def test_image_files_come_in_the_order_of_their_names_without_a_label(model, tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     for name, image in (("b.png", IMAGES[1]), ("a.png", IMAGES[2]), ("c.PNG", IMAGES[0])):
         (folder / name).write_bytes(tf.io.encode_png(image[..., None]).numpy())
-    found = answers(model, find_sources(folder), tmp_path / "answers.parquet")
+    found = predicted(model, find_sources(folder), tmp_path / "predictions.parquet")
     # Capitals come first.
     order = sorted(["a.png", "b.png", "c.PNG"])
     assert [name.rsplit("/", 1)[1] for name in found["source"]] == order
@@ -84,8 +149,8 @@ def test_image_of_another_size_is_one_line_that_names_it_and_nothing_is_written(
     folder.mkdir()
     (folder / "wide.png").write_bytes(tf.io.encode_png(np.zeros((9, 8, 1), np.uint8)).numpy())
     with pytest.raises(InputError, match=r"wide\.png: the model expected other records"):
-        predict(model, find_sources(folder), tmp_path / "answers.parquet", pipeline())
-    assert not list(tmp_path.glob("*answers*"))
+        predict(model, find_sources(folder), tmp_path / "predictions.parquet", pipeline())
+    assert not list(tmp_path.glob("*predictions*"))
 
 
 def test_damaged_shard_is_one_line_that_says_where(model, shards, tmp_path):
@@ -94,7 +159,7 @@ def test_damaged_shard_is_one_line_that_says_where(model, shards, tmp_path):
     damaged = tmp_path / "data_tfrecord-00000-of-00001"
     damaged.write_bytes(content)
     with pytest.raises(InputError, match="expected TFRecords, found a damaged one after record 0"):
-        predict(model, find_sources(damaged), tmp_path / "answers.parquet", pipeline())
+        predict(model, find_sources(damaged), tmp_path / "predictions.parquet", pipeline())
 
 
 @pytest.mark.parametrize("names", [(), ("notes.txt",), ("a.png", "data_tfrecord-0")], ids=["empty", "other", "both"])

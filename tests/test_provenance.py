@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.dataset import inspect_dataset
+from components.example_gen.dataset import inspect_dataset
 from components.errors import InputError
 from pipeline.config import preset
 from pipeline.nodes import NODES, Selection
-from pipeline.provenance import collect, describe_code, describe_revision
+from pipeline.run.provenance import collect, describe_code, describe_revision
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -81,14 +81,14 @@ def test_code_is_told_by_module_and_a_comment_changes_nothing(tmp_path):
     network.write_text("A = 2\n")
     after = describe_code(tmp_path)
 
-    assert before["nodes"]["Trainer"] == ["components.trainer", "models.network"]
-    assert before["nodes"]["Evaluator"] == ["components.evaluator"]
+    assert before["nodes"]["Trainer"] == ["components.trainer.component", "models.networks.residual"]
+    assert before["nodes"]["Evaluator"] == ["components.evaluator.component"]
     assert commented == before
     assert {name for name in before["modules"] if before["modules"][name] != after["modules"][name]} == {
-        "models.network"
+        "models.networks.residual"
     }
     assert before["digest"] != after["digest"]
-    assert len(bytes.fromhex(before["modules"]["models.network"])) == hashlib.sha256().digest_size
+    assert len(bytes.fromhex(before["modules"]["models.networks.residual"])) == hashlib.sha256().digest_size
 
 
 def test_unknown_node_names_the_nodes_there_are():

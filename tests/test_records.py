@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
 from components.errors import InputError
-from components.records import ShardFormat, image_encoder, shard_name, write_shard
+from components.example_gen.records import ShardFormat, image_encoder, shard_name, write_shard
 
 TENSOR = ShardFormat(encoding="tensor", compression="")
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 5, 6), np.uint8)

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from components.errors import InputError
-from components.records import ShardFormat, write_shard
+from components.example_gen.records import ShardFormat, write_shard
 from pipeline.metadata.store import Run
 from pipeline.report import answers as measured
 from pipeline.report.__main__ import main
-from pipeline.report.answers import Answers
+from pipeline.report.predictions import Answers
 from pipeline.report.collect import Facts, Node, SplitStatistics, cell_limit, served_run
 from pipeline.report.dag import direct_reads, draw, layers
 from pipeline.report.formats import figure, percent, seconds
@@ -244,7 +244,7 @@ _RATE = {"examples_per_second": 9.0}
 
 
 def test_gates_tell_where_a_run_was_stopped_and_why():
-    states = [Node(id="DataGate", state="ran"), Node(id="Canary", state="ran"), Node(id="Evaluator", state="ran")]
+    states = [Node(id="DataGate", state="ran"), Node(id="InfraValidator", state="ran"), Node(id="Evaluator", state="ran")]
     summary = {"blessed": False, "verdict": "refused: too weak", "blessing_reasons": ["accuracy: expected 0.9"]}
     found = {gate.node: gate for gate in gates(facts(summary, nodes=[*states, Node(id="Pusher", state="ran")]))}
     assert [gate.result for gate in found.values()] == ["passed", "passed", "refused", "refused"]
@@ -256,9 +256,9 @@ def test_gates_tell_where_a_run_was_stopped_and_why():
 
 
 def test_gates_that_a_run_of_a_part_leaves_out_are_not_refusals():
-    part = facts(nodes=[Node(id="DataGate", state="skipped"), Node(id="Canary", state="ran")])
+    part = facts(nodes=[Node(id="DataGate", state="skipped"), Node(id="InfraValidator", state="ran")])
     assert [gate.result for gate in gates(part)] == ["left out", "passed", "left out", "left out"]
-    failed = facts(nodes=[Node(id="DataGate", state="skipped"), Node(id="Canary", state="failed")])
+    failed = facts(nodes=[Node(id="DataGate", state="skipped"), Node(id="InfraValidator", state="failed")])
     assert [gate.result for gate in gates(failed)] == ["left out", "refused", "not reached", "not reached"]
 
 
@@ -266,11 +266,11 @@ def test_model_that_the_canary_refused_was_not_evaluated():
     summary = {
         "blessed": False,
         "blessing_reasons": ["no warm-up"],
-        "failure": {"node": "Canary", "message": "no warm-up"},
+        "failure": {"node": "InfraValidator", "message": "no warm-up"},
     }
-    stopped = facts(summary, nodes=[Node(id="Canary", state="failed"), Node(id="Evaluator", state="skipped")])
+    stopped = facts(summary, nodes=[Node(id="InfraValidator", state="failed"), Node(id="Evaluator", state="skipped")])
     found = {gate.node: (gate.result, gate.reasons) for gate in gates(stopped)}
-    assert found["Canary"] == ("refused", ["no warm-up"])
+    assert found["InfraValidator"] == ("refused", ["no warm-up"])
     assert found["Evaluator"] == ("not reached", [])
     assert stopped.state == "not blessed"
 

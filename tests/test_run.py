@@ -8,9 +8,9 @@ import pytest
 
 from components.errors import DataRefused, InputError
 from pipeline.config import PipelineConfig, preset
-from pipeline.console import Console
+from pipeline.run.console import Console
 from pipeline.report import render
-from pipeline.run import describe_failure, run_pipeline, write_report_if_possible
+from pipeline.run.run import describe_failure, run_pipeline, write_report_if_possible
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
-from pipeline.runner import _fail_abandoned_executions
+from pipeline.run.runner import _fail_abandoned_executions
 
 Execution = metadata_store_pb2.Execution
 STATES = {

@@ -12,15 +12,15 @@ import pytest
 
 from components import serving_folder
 from components.errors import InputError
-from components.serving_folder import publish, rollback, versions
-from pipeline.code_digest import ROOT
+from components.pusher.serving_folder import publish, rollback, versions
+from pipeline.run.code_digest import ROOT
 from pipeline.rollback import main
 
 # A process that is killed while it copies: the second file never comes to an end.
 _PUBLISH_SLOWLY = """
 import shutil, sys, time
 from pathlib import Path
-from components.serving_folder import publish
+from components.pusher.serving_folder import publish
 copy = shutil.copy2
 def slow(source, target, **more):
     print("copying", flush=True)

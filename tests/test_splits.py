@@ -6,8 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from components.errors import InputError
-from components.idx import read_idx
-from components.splits import shard_ranges, split_indices, split_sizes
+from components.example_gen.idx import read_idx
+from components.example_gen.splits import shard_ranges, split_indices, split_sizes
 
 GOLDEN = {
     "plain train": [522, 409, 86, 441, 309, 514],

@@ -8,8 +8,8 @@ import pytest
 import tensorflow_data_validation as tfdv
 
 from components.errors import DataRefused
-from components.records import ShardFormat, shard_name, write_shard
-from components.statistics_gen import check_counts, write_statistics
+from components.example_gen.records import ShardFormat, shard_name, write_shard
+from components.statistics_gen.component import check_counts, write_statistics
 
 
 def statistics_of(splits, folder: Path, shape=(28, 28), classes: int = 10, damage: bool = False) -> dict:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tfx import v1 as tfx  # noqa: F401  (without it TFMA lacks its configuration classes)
 
-from pipeline.summary import environment, write_summary
+from pipeline.run.summary import environment, write_summary
 
 
 @pytest.fixture

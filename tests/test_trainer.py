@@ -8,59 +8,72 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models import trainer
+from models.checkpoint import Checkpoint
 from models.config import NetworkConfig, TrainingConfig
+from models.examples import Examples
 from models.export import export_model
-from models.features import FASHION_MNIST_CLASSES
-from models.input_pipeline import Split, evaluation_batches
-from models.trainer import TrainingDivergedError, augmented_batches, train_model
+from models.features import FASHION_MNIST_CLASSES, TRAIN, VAL
+from models.input_pipeline import Split, evaluation_batches, open_split
+from models.progress import Progress, TrainingDivergedError
+from models.recipe import augmented_batches
+from models.trained import Trained, load_trained
+from models.trainer import train_model
+from tests.served_models import write_examples
 
 # Keras warns that it cannot shuffle a data set, which is shuffled already.
 pytestmark = pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
 
 NETWORK = NetworkConfig(stem_size=3, widths=(8,), blocks=(0,), pools=(True,))
 CONFIG = TrainingConfig(network=NETWORK, epochs=2, batch_size=20, flip=False, shift=0, erase=0)
+MOMENTS = {"mean": np.full((12, 12, 1), 120.0), "variance": np.full((12, 12, 1), 8_100.0)}
+
+
+class Killed(Exception):
+    """Stands for a kill."""
 
 
 @pytest.fixture(scope="module")
-def split() -> Split:
+def examples(tmp_path_factory) -> Examples:
     """Bright and dark images: nothing is easier to learn."""
     labels = np.arange(120) % 2
-    noise = np.random.default_rng(0).integers(0, 60, (120, 12, 12, 1))
-    images = (noise + 180 * labels[:, None, None, None]).astype(np.uint8)
-    return Split(files=(), image_shape=(12, 12), size=120, images=images, labels=labels.astype(np.int64))
+    noise = np.random.default_rng(0).integers(0, 60, (120, 12, 12))
+    images = (noise + 180 * labels[:, None, None]).astype(np.uint8)
+    splits = dict.fromkeys((TRAIN, VAL), (images, labels))
+    return write_examples(tmp_path_factory.mktemp("examples"), splits, ("dark", "bright"))
 
 
-def train(split: Split, folder, **changes) -> keras.Model:
+@pytest.fixture(scope="module")
+def split(examples) -> Split:
+    return open_split(examples, TRAIN, cache_mib=1)
+
+
+def train(split: Split, folder, **changes) -> tuple[Trained, dict]:
     config = dataclasses.replace(CONFIG, **changes)
-    mean, variance = np.full((12, 12, 1), 120.0), np.full((12, 12, 1), 8_100.0)
-    options = {"mean": mean, "variance": variance, "class_count": 2, "seed": 1, "log_dir": folder}
-    model, *_ = train_model(config, split, split, checkpoint_path=folder / "state.npz", **options)
-    return model
+    return train_model(config, split, split, **MOMENTS, seed=1, log_dir=folder, checkpoint_path=folder / "state.npz")
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_training_separates_bright_from_dark_and_is_reproducible(split, tmp_path, precision):
-    model = train(split, tmp_path / "one", precision=precision)
-    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    trained, _ = train(split, tmp_path / "one", precision=precision)
+    model = trained.model()
+    assert {layer.compute_dtype for layer in model._flatten_layers()} == {"float32"}
     assert np.mean(np.argmax(model(split.images), axis=-1) == split.labels) == 1.0
-    again = train(split, tmp_path / "two", precision=precision)
-    for weight, same in zip(model.get_weights(), again.get_weights(), strict=True):
+    again, _ = train(split, tmp_path / "two", precision=precision)
+    for weight, same in zip(trained.weights, again.weights, strict=True):
         np.testing.assert_array_equal(weight, same)
+    assert trained.temperature == again.temperature
     assert list((tmp_path / "one").glob("validation/events*"))
-    assert not (tmp_path / "one" / "state.npz").exists()
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_history_has_each_epoch_with_what_the_report_draws(split, tmp_path, precision):
-    options = {"mean": np.full((12, 12, 1), 120.0), "variance": np.full((12, 12, 1), 8_100.0), "class_count": 2}
-    paths = {"log_dir": tmp_path, "checkpoint_path": tmp_path / "state.npz"}
-    config = dataclasses.replace(CONFIG, precision=precision)
-    model, report = train_model(config, split, split, seed=1, **options, **paths)
+    trained, report = train(split, tmp_path, precision=precision)
     first, last = report["history"]
     names = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds", "learning_rate"}
     assert set(first) == set(last) == names
     assert [first["epoch"], last["epoch"]] == [1, 2]
-    right = np.argmax(model(split.images), axis=-1) == split.labels
+    right = np.argmax(trained.model()(split.images), axis=-1) == split.labels
     assert report["val_accuracy"] == pytest.approx(right.mean()), "of the model that is served"
     if precision == "float32":
         assert max(first["val_accuracy"], last["val_accuracy"]) == pytest.approx(report["val_accuracy"], abs=1e-6)
@@ -70,11 +83,12 @@ def test_history_has_each_epoch_with_what_the_report_draws(split, tmp_path, prec
 
 def test_diverged_training_ends_with_the_loss_and_the_epoch(split, tmp_path):
     with pytest.raises(TrainingDivergedError, match=r"loss is (nan|inf) after epoch 1; nothing is exported"):
-        train(split, tmp_path, learning_rate=float("inf"))
+        train(split, tmp_path, learning_rate=1e38)
 
 
 def test_augmented_batches_are_images_and_one_hot_labels(split):
-    for images, labels in augmented_batches(split, CONFIG, class_count=3, seed=1).take(3):
+    three = dataclasses.replace(split.examples, class_names=("dark", "bright", "none"))
+    for images, labels in augmented_batches(dataclasses.replace(split, examples=three), CONFIG, seed=1).take(3):
         assert images.dtype == tf.uint8
         assert images.shape == (20, 12, 12, 1)
         bright = images.numpy().mean(axis=(1, 2, 3)) > 120
@@ -83,22 +97,22 @@ def test_augmented_batches_are_images_and_one_hot_labels(split):
 
 @pytest.mark.parametrize("cached", [True, False], ids=["cached", "streamed"])
 def test_no_iterator_of_the_training_waits_for_autotuning_when_it_is_closed(split, cached):
-    source = split if cached else dataclasses.replace(split, files=("shard",), images=None, labels=None)
-    for dataset in (augmented_batches(source, CONFIG, class_count=2, seed=1), evaluation_batches(source, batch_size=9)):
+    source = split if cached else dataclasses.replace(split, images=None, labels=None)
+    for dataset in (augmented_batches(source, CONFIG, seed=1), evaluation_batches(source, batch_size=9)):
         assert dataset.options().autotune.enabled is False
 
 
 def test_resumed_training_sees_the_augmented_batches_of_the_unbroken_one(split):
     config = dataclasses.replace(CONFIG, flip=True, shift=2, erase=3)
-    unbroken = augmented_batches(split, config, class_count=2, seed=1).skip(6).take(6)
-    resumed = augmented_batches(split, config, class_count=2, seed=1, first_epoch=1).take(6)
+    unbroken = augmented_batches(split, config, seed=1).skip(6).take(6)
+    resumed = augmented_batches(split, config, seed=1, first_epoch=1).take(6)
     for (images, labels), (same, same_labels) in zip(unbroken, resumed, strict=True):
         np.testing.assert_array_equal(images, same)
         np.testing.assert_array_equal(labels, same_labels)
 
 
 def test_unknown_precision_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"^precision: expected auto, float32 or bfloat16, found half"):
+    with pytest.raises(ValueError, match=r"^precision: expected auto, float32, bfloat16, found 'half'"):
         TrainingConfig(precision="half")
 
 
@@ -108,16 +122,14 @@ def test_settings_survive_the_way_through_json():
 
 def test_served_answers_to_real_images_equal_the_trained_model_s(fashion_images, fashion_labels, tmp_path):
     """From the raw bytes of a record, and of a PNG, to probabilities."""
-    labels = fashion_labels.astype(np.int64)
-    split = Split(
-        files=(), image_shape=(28, 28), size=len(labels), images=fashion_images[..., np.newaxis], labels=labels
-    )
+    splits = {TRAIN: (fashion_images, fashion_labels)}
+    split = open_split(write_examples(tmp_path / "examples", splits, FASHION_MNIST_CLASSES), TRAIN, cache_mib=1)
     pixels = split.images.astype(np.float64)
     statistics = {"mean": pixels.mean(axis=0), "variance": pixels.var(axis=0)}
     config = dataclasses.replace(CONFIG, epochs=1)
-    model, _ = train_model(
-        config, split, split, class_count=10, seed=1, log_dir=tmp_path, checkpoint_path=tmp_path / "s.npz", **statistics
-    )
+    paths = {"log_dir": tmp_path, "checkpoint_path": tmp_path / "s.npz"}
+    trained, _ = train_model(config, split, split, seed=1, **statistics, **paths)
+    model = trained.model()
     records = [
         tf.train.Example(
             features=tf.train.Features(
@@ -136,3 +148,110 @@ def test_served_answers_to_real_images_equal_the_trained_model_s(fashion_images,
     np.testing.assert_allclose(by_example[1::2], expected, atol=1e-5)
     by_image = signatures["predict_images"](images=tf.constant(fashion_images[:50]))["probabilities"]
     np.testing.assert_allclose(by_image, expected, atol=1e-5)
+
+
+@pytest.fixture
+def fn_args(examples, tmp_path, monkeypatch) -> Callable[..., SimpleNamespace]:
+    """Makes what TFX and the executor hand to `run_fn`; Transform's graph is replaced by the moments above."""
+    monkeypatch.setattr(trainer, "read_statistics", lambda transform_output, image_shape: tuple(MOMENTS.values()))
+
+    def make(name: str = "run", *, examples: Examples = examples, **settings) -> SimpleNamespace:
+        config = {"seed": 1, "training": dataclasses.asdict(CONFIG), "code_digest": "aa", **settings}
+        where = {"folder": str(examples.folder), "properties": examples.properties()}
+        return SimpleNamespace(
+            custom_config=config | {"examples": where, "checkpoint_dir": str(tmp_path / "checkpoints")},
+            transform_output="",
+            model_run_dir=str(tmp_path / name / "model_run"),
+            serving_model_dir=str(tmp_path / name / "model" / "Format-Serving"),
+        )
+
+    return make
+
+
+def run(fn_args: SimpleNamespace) -> tuple[keras.Model, dict]:
+    """Runs `run_fn` as TFX does and returns the model that it left and its report."""
+    Path(fn_args.model_run_dir).mkdir(parents=True, exist_ok=True)
+    trainer.run_fn(fn_args)
+    report = json.loads(Path(fn_args.model_run_dir, trainer.REPORT_FILE).read_text())
+    return load_trained(Path(fn_args.serving_model_dir)), report
+
+
+def test_run_fn_leaves_what_was_learned_its_report_and_no_checkpoint(fn_args, split, tmp_path):
+    model, report = run(fn_args())
+    assert np.mean(np.argmax(model(split.images), axis=-1) == split.labels) == report["val_accuracy"] == 1.0
+    assert len(report["history"]) == report["epochs"] == 2
+    assert not list((tmp_path / "checkpoints").iterdir())
+    assert not list(Path(fn_args().serving_model_dir).glob("*.pb"))
+
+
+def test_kill_between_the_last_epoch_and_the_end_costs_no_training(fn_args, split, monkeypatch, tmp_path):
+    unbroken, report = run(fn_args("unbroken"))
+
+    def kill(folder, trained):
+        raise Killed
+
+    with monkeypatch.context() as killing:
+        killing.setattr(trainer, "save_trained", kill)
+        with pytest.raises(Killed):
+            run(fn_args("killed"))
+    begun = []
+    monkeypatch.setattr(Progress, "on_epoch_begin", lambda self, epoch, logs=None: begun.append(epoch))
+    resumed, resumed_report = run(fn_args("resumed"))
+    assert begun == []
+    np.testing.assert_array_equal(resumed(split.images), unbroken(split.images))
+    for history in (report["history"], resumed_report["history"]):
+        for epoch in history:
+            del epoch["seconds"]
+    assert {**resumed_report, "profile": None, "examples_per_second": None} == {
+        **report,
+        "profile": None,
+        "examples_per_second": None,
+    }
+    assert resumed_report["examples_per_second"] > 0
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "resumes"),
+    [
+        ({}, True),
+        ({"seed": 2}, False),
+        ({"code_digest": "bb"}, False),
+        ({"training": dataclasses.asdict(dataclasses.replace(CONFIG, learning_rate=0.2))}, False),
+    ],
+    ids=["nothing", "seed", "code", "settings"],
+)
+def test_only_a_training_of_the_same_settings_and_code_is_taken_up_again(fn_args, monkeypatch, changes, resumes):
+    assert _epochs_trained_after_a_kill(fn_args("one"), fn_args("two", **changes), monkeypatch) == (
+        [] if resumes else [0, 1]
+    )
+
+
+def test_same_data_in_another_folder_are_taken_up_again_and_others_are_not(fn_args, examples, monkeypatch, tmp_path):
+    elsewhere = dataclasses.replace(examples, folder=shutil.copytree(examples.folder, tmp_path / "elsewhere"))
+    assert _epochs_trained_after_a_kill(fn_args("one"), fn_args("two", examples=elsewhere), monkeypatch) == []
+    other = dataclasses.replace(elsewhere, digest="1" * 64)
+    assert _epochs_trained_after_a_kill(fn_args("three"), fn_args("four", examples=other), monkeypatch) == [0, 1]
+
+
+def test_other_statistics_are_another_training(fn_args, monkeypatch):
+    with monkeypatch.context() as killing:
+        killing.setattr(trainer, "save_trained", lambda folder, trained: None)
+        killing.setattr(trainer, "read_statistics", lambda *_: (MOMENTS["mean"], MOMENTS["variance"] + 1))
+        killing.setattr(Path, "unlink", lambda path, missing_ok=False: None)
+        trainer.run_fn(_made(fn_args("one")))
+    assert _epochs(fn_args("two"), monkeypatch) == [0, 1]
+
+
+@pytest.mark.parametrize(("seed", "expected"), [(None, 1), (5, 5), (0, 0)])
+def test_training_has_the_pipeline_s_seed_unless_it_has_its_own(fn_args, monkeypatch, seed, expected):
+    seeds = []
+
+    def record(config, train, val, *, seed, **_):
+        seeds.append(seed)
+        raise Killed
+
+    monkeypatch.setattr(trainer, "train_model", record)
+    with pytest.raises(Killed):
+        run(fn_args(training=dataclasses.asdict(dataclasses.replace(CONFIG, seed=seed))))
+    assert seeds == [expected]

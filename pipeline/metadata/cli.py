@@ -12,13 +12,14 @@ from pathlib import Path
 from components.errors import InputError
 from pipeline.metadata import differences, drawing, garbage, lineage, names, runs, show, why
 from pipeline.metadata.store import Store
+from pipeline.output_root import DEFAULT, OutputRoot
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns the exit status: 0, or 2 for what cannot be answered."""
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     try:
-        print(arguments.answer(arguments, Store(arguments.output_root / "metadata.db")), flush=True)
+        print(arguments.answer(arguments, Store(OutputRoot(arguments.output_root).metadata)), flush=True)
     except InputError as error:
         print(f"pipeline.metadata: {error}", file=sys.stderr)
         return error.exit_status
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     """Parses the command line."""
     everywhere = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    everywhere.add_argument("--output-root", type=Path, default=Path("output"), help="of the runs (output/)")
+    everywhere.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
     everywhere.add_argument("--json", action="store_true", help="print JSON")
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.metadata",
@@ -93,7 +94,7 @@ def _lineage(arguments: argparse.Namespace, store: Store) -> str:
 
 def _diff(arguments: argparse.Namespace, store: Store) -> str:
     first, second = (store.find_run(text) for text in (arguments.first, arguments.second))
-    rows = differences.compare(store, first, second, everything=arguments.all)
+    rows = differences.compare(first, second, everything=arguments.all)
     if arguments.json:
         return _json({"first": first.id, "second": second.id, "differences": rows})
     return differences.render(rows, first, second)
@@ -107,8 +108,8 @@ def _why(arguments: argparse.Namespace, store: Store) -> str:
 def _gc(arguments: argparse.Namespace, store: Store) -> str:
     if arguments.keep < 0:
         raise InputError(f"--keep: expected 0 or more runs, found {arguments.keep}.")
-    plan = garbage.find(store, arguments.output_root, keep=arguments.keep)
+    plan = garbage.find(store, OutputRoot(arguments.output_root), keep=arguments.keep)
     if arguments.delete:
         # What the lock guards may have changed while it was waited for.
-        plan = garbage.delete(arguments.output_root, keep=arguments.keep)
+        plan = garbage.delete(OutputRoot(arguments.output_root), keep=arguments.keep)
     return _json(plan) if arguments.json else garbage.render(plan, deleted=arguments.delete)

@@ -6,23 +6,17 @@ from pipeline.metadata.lineage import Edge, Lineage
 from pipeline.metadata.show import name_execution
 from pipeline.metadata.store import Store
 from pipeline.metadata.text import flatten, shorten
-
-_SHOWN = {
-    "Examples": ("digest", "counts"),
-    "ModelRun": ("val_accuracy",),
-    "ModelEvaluation": ("test_accuracy",),
-    "ModelBlessing": ("blessed",),
-    "DataBlessing": ("blessed",),
-    "PushedModel": ("pushed_version",),
-}
+from pipeline.nodes import NODES
 
 
 def _describe_artifact(store: Store, number: int) -> str:
     artifact = store.artifacts[number]
     properties = store.properties("Artifact", number)
-    shown = [
-        f"{name} {shorten(properties[name], 70)}" for name in _SHOWN.get(artifact.type, ()) if properties.get(name)
-    ]
+    made = store.executions.get(store.producers.get(number, 0))
+    node = NODES.get(made.node if made else "")
+    keys = {key for key, output in store.outputs.get(made.id, ()) if output == number} if made else set()
+    names = [name for key in keys for name in (node.shown.get(key, ()) if node else ("pushed_version",))]
+    shown = [f"{name} {shorten(properties[name], 70)}" for name in names if properties.get(name)]
     return ", ".join([f"a{number} {artifact.type}", *shown])
 
 

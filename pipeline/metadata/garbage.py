@@ -5,7 +5,6 @@ statistics that the gate may compare with. What an execution put out stays or go
 Deleted artifacts are marked DELETED in ML Metadata, and the cache passes over them.
 """
 
-import fcntl
 import shutil
 from pathlib import Path
 
@@ -13,15 +12,16 @@ from components.errors import InputError
 from pipeline.metadata.show import folder_size
 from pipeline.metadata.store import Store
 from pipeline.metadata.text import size, table
+from pipeline.output_root import OutputRoot
 
 # The gate compares with the latest other statistics, so a run on each of two data sets needs both.
 _STATISTICS_KEPT = 2
 _OPEN = ("new", "running")
 
 
-def find(store: Store, output_root: Path, *, keep: int) -> dict:
+def find(store: Store, output_root: OutputRoot, *, keep: int) -> dict:
     """Returns what could go: for each folder its reason, node, artifact and bytes; and the sum of the bytes."""
-    root = (output_root / "artifacts").resolve()
+    root = output_root.artifacts.resolve()
     kept = kept_artifacts(store, keep)
     items, known = [], set()
     for artifact in store.artifacts.values():
@@ -35,7 +35,7 @@ def find(store: Store, output_root: Path, *, keep: int) -> dict:
         items.append(_item("failed" if failed else "superseded", folder, root, artifact.id))
     # What a run is writing now is known only when its node ends.
     open_now = {str(number) for number, execution in store.executions.items() if execution.state in _OPEN}
-    for folder in sorted(root.glob("[!.]*/[!.]*/*")):
+    for folder in output_root.output_folders():
         if folder.parts[-3:] not in known and folder.name not in open_now:
             items.append(_item("orphan", folder, root, None))
     return {"keep": keep, "items": items, "bytes": sum(item["bytes"] for item in items)}
@@ -77,18 +77,14 @@ def kept_artifacts(store: Store, keep: int) -> set[int]:
     return kept
 
 
-def delete(output_root: Path, *, keep: int) -> dict:
+def delete(output_root: OutputRoot, *, keep: int) -> dict:
     """Deletes what could go and returns it. Holds the lock of the output root meanwhile.
 
     Raises:
       InputError: a run goes on, or a folder cannot be deleted.
     """
-    with (output_root / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{output_root}: a run is using it, nothing was deleted. Wait for its end.") from None
-        store = Store(output_root / "metadata.db")
+    with output_root.lock("Nothing was deleted; wait for its end."):
+        store = Store(output_root.metadata)
         plan = find(store, output_root, keep=keep)
         # Marked first: an interruption then leaves an orphan for the next time, not an artifact without its files.
         _mark_deleted(store.path, [int(item["artifact"][1:]) for item in plan["items"] if item["artifact"]])

@@ -5,6 +5,7 @@ from pathlib import Path
 from pipeline.metadata import runs
 from pipeline.metadata.store import Artifact, Execution, Run, Store
 from pipeline.metadata.text import duration, flatten, shorten, size, table, when
+from pipeline.output_root import OutputRoot
 
 
 def show(store: Store, found: Run | Artifact | Execution) -> dict:
@@ -16,13 +17,15 @@ def show(store: Store, found: Run | Artifact | Execution) -> dict:
 
 def show_run(store: Store, run: Run) -> dict:
     """Returns a run's line of the table, what it was made of, and its executions with what they put out."""
-    kept = {name: value for name, value in run.properties.items() if name not in ("code", "packages", "nodes")}
+    kept = {name: value for name, value in run.properties.items() if name not in ("code", "packages", "summary")}
     return {
-        "run": runs.describe(store, run),
+        "run": runs.describe(run, in_use=OutputRoot.of_database(store.path).is_in_use()),
         "properties": kept,
         "code": run.properties.get("code", {}).get("digest"),
         "packages": run.properties.get("packages", {}),
-        "folder": str(store.path.parent / "runs" / run.id),
+        "folder": str(OutputRoot.of_database(store.path).run(run.id).folder),
+        "gates": run.record.get("gates", {}),
+        "logged": run.record.get("logged", {}),
         "executions": [
             {
                 "id": f"e{execution.id}",

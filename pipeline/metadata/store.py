@@ -26,19 +26,35 @@ EXECUTION_STATES = {1: "new", 2: "running", 3: "ran", 4: "failed", 5: "cached", 
 ARTIFACT_STATES = {1: "pending", 2: "live", 3: "marked for deletion", 4: "deleted", 5: "abandoned"}
 _STRUCT = "mlmd-struct::"
 _INPUTS, _OUTPUTS = (2, 3, 5), (1, 4, 6)
-_JSON_PROPERTIES = ("settings", "data", "code", "git", "packages", "machine", "command", "nodes", "failure")
+_PROVENANCE = ("settings", "origins", "data", "code", "git", "packages", "machine", "command")
+_JSON_PROPERTIES = (*_PROVENANCE, "failure", "summary")
 # Long, and of no use for a list of runs.
-_BULKY = ("code", "packages", "nodes")
+_BULKY = ("code", "packages", "origins", "summary")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run: its id, when it began (milliseconds since 1970), and what was kept of it; {} for a run of long ago."""
+    """One run.
+
+    Attributes:
+      number: of its context.
+      id: its id.
+      started: when it began, in milliseconds since 1970.
+      properties: what was kept of it; {} for one that another runner of TFX's made.
+    """
 
     number: int
     id: str
     started: int
     properties: dict
+
+    @property
+    def record(self) -> dict:
+        """What the run told of itself, as summary.json has it; of a run that `Store.whole` or `find_run` returned."""
+        kept = self.properties
+        if "summary" not in kept:
+            return {}
+        return {**kept["summary"], "provenance": {name: kept.get(name) for name in _PROVENANCE}}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,7 +116,7 @@ class Store:
             ) from None
 
     def runs(self) -> list[Run]:
-        """Returns all runs, the oldest first, without the most of their properties: code, packages and nodes."""
+        """Returns all runs, the oldest first, without the most of their properties: what `_BULKY` names."""
         properties = self._properties("Context", "pipeline_run", _BULKY)
         return [
             Run(number=number, id=name, started=created, properties=properties.get(number, {}))

@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 
 from components.errors import InputError
-from pipeline.code_digest import LIBRARIES
 from pipeline.metadata.store import Execution, Run, Store, is_resolver
 from pipeline.metadata.text import flatten, shorten
 from pipeline.nodes import NODES
@@ -158,7 +157,7 @@ def code_changes(node: str, before: Run, after: Run) -> list[str]:
         elif digests[0] != digests[1]:
             lines.append(f"code: {path} changed")
     packages = [run.properties.get("packages", {}) for run in (before, after)]
-    for name in LIBRARIES:
+    for name in sorted(set().union(*(side.get("libraries", {}).get(node, []) for side in sides))):
         versions = [side.get(name, "none") for side in packages]
         if versions[0] != versions[1]:
             lines.append(f"package {name}: {versions[0]} -> {versions[1]}")

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from components.errors import InputError
+from pipeline.output_root import DEFAULT, OutputRoot
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,12 +16,12 @@ def main(argv: list[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("run", metavar="RUN", nargs="?", default="latest", help="'latest', or the beginning of an id")
-    parser.add_argument("--output-root", type=Path, default=Path("output"), help="of the runs (output/)")
+    parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
     arguments = parser.parse_args(argv)
     from pipeline.report.render import write_report
 
     try:
-        print(write_report(arguments.output_root, arguments.run))
+        print(write_report(OutputRoot(arguments.output_root), arguments.run))
     except InputError as error:
         print(f"pipeline.report: {error}", file=sys.stderr)
         return error.exit_status

@@ -2,7 +2,7 @@
 
 Synopsis:
 
-    write_report(output, "latest")      # runs/<id>/report.html
+    write_report(OutputRoot("output"), "latest")      # runs/<id>/report.html
 """
 
 import datetime
@@ -10,25 +10,25 @@ from pathlib import Path
 
 import jinja2
 
+from components.files import write_text
 from models.features import TEST
-from pipeline.metadata.store import Store
 from pipeline.metadata.text import flatten
+from pipeline.output_root import OutputRoot
 from pipeline.report import plots
-from pipeline.report.answers import (
-    Answers,
+from pipeline.report.collect import ERROR_IMAGES, Facts, collect
+from pipeline.report.dag import draw
+from pipeline.report.formats import count, figure, percent, seconds
+from pipeline.report.images import Sprite
+from pipeline.report.predictions import (
+    Predictions,
     cell_examples,
     confusion_matrix,
     most_confident_errors,
     quality_by_slice,
     reliability,
 )
-from pipeline.report.collect import ERROR_IMAGES, Facts, collect
-from pipeline.report.dag import draw
-from pipeline.report.formats import count, figure, percent, seconds
-from pipeline.report.images import Sprite
-from pipeline.report.sections import compare, gates, kept_provenance, provenance
+from pipeline.report.sections import compare, gates, headline, kept_provenance, logged, provenance
 
-REPORT_FILE = "report.html"
 _FEATURES = (("image_mean", "mean grey level"), ("image_stddev", "standard deviation of the grey levels"))
 _FEATURE_NAMES = {
     **dict(_FEATURES),
@@ -40,19 +40,17 @@ _FEATURE_NAMES = {
 }
 
 
-def write_report(output: Path, run: str) -> Path:
-    """Writes the report of a run below its output root, under a temporary name first, and returns its path.
+def write_report(root: OutputRoot, run: str) -> Path:
+    """Writes the report of a run below its output root and returns its path.
 
     Raises:
       InputError: there is no such run.
     """
-    facts = collect(Store(output / "metadata.db"), output, run)
-    path = output / "runs" / facts.run.id / REPORT_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(render(facts), encoding="utf-8")
-    partial.replace(path)
-    return path
+    facts = collect(root, run)
+    folder = root.run(facts.run.id)
+    folder.folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder.report, render(facts))
+    return folder.report
 
 
 def render(facts: Facts) -> str:
@@ -69,24 +67,26 @@ def render(facts: Facts) -> str:
     training = summary.get("training") or {}
     history = training.get("history") or []
     sprite = Sprite.of(facts.pictures) if facts.pictures else None
-    answers = facts.answers
-    bins = reliability(answers.confidence, answers.right) if answers else []
+    predictions = facts.predictions
+    bins = reliability(predictions.confidence, predictions.right) if predictions else []
     return environment.get_template("template.html.j2").render(
         facts=facts,
         run=facts.run,
         started=f"{datetime.datetime.fromtimestamp(facts.run.started / 1000):%d %B %Y, %H:%M}",
         summary=summary,
         metrics=summary.get("metrics") or {},
+        headline=headline(summary.get("metrics") or {}),
+        logged=logged(summary),
         training=training,
         profile=summary.get("profile") or {},
         gates=gates(facts),
         curves=_curves(history),
         history=history,
         sprite=sprite,
-        matrix=_matrix(facts.answers) if answers else None,
-        cells=_cells(facts, sprite) if facts.answers and sprite else {},
-        errors=_errors(facts, sprite) if facts.answers and sprite else [],
-        slices=quality_by_slice(facts.answers) if facts.answers else [],
+        matrix=_matrix(predictions) if predictions else None,
+        cells=_cells(facts, sprite) if predictions and sprite else {},
+        errors=_errors(facts, sprite) if predictions and sprite else [],
+        slices=quality_by_slice(predictions) if predictions else [],
         bins=bins,
         reliability=plots.reliability_diagram(bins) if bins else "",
         distributions=_distributions(facts),
@@ -109,9 +109,9 @@ def _curves(history: list[dict]) -> list[str]:
     ]
 
 
-def _matrix(answers: Answers) -> dict:
+def _matrix(predictions: Predictions) -> dict:
     """Returns the rows of the confusion matrix; each cell has its count and its share of the row."""
-    counts = confusion_matrix(answers)
+    counts = confusion_matrix(predictions)
     totals = counts.sum(axis=1, keepdims=True).clip(min=1)
     shares = counts / totals
     rows = [
@@ -121,35 +121,35 @@ def _matrix(answers: Answers) -> dict:
     pairs = sorted(
         ((int(counts[a, b]), a, b) for a in range(len(counts)) for b in range(len(counts)) if a != b), reverse=True
     )
-    names = answers.class_names
+    names = predictions.class_names
     return {"rows": rows, "worst": [(names[a], names[b], n) for n, a, b in pairs[:3] if n]}
 
 
 def _cells(facts: Facts, sprite: Sprite) -> dict[str, list]:
     """Returns, for each cell of the matrix, place in the sprite, confidence and position of its images."""
-    answers = facts.answers
+    predictions = facts.predictions
     return {
         f"{label}-{prediction}": [
-            [*sprite.place((TEST, number)), round(float(answers.confidence[index]), 4), number]
+            [*sprite.place((TEST, number)), round(float(predictions.confidence[index]), 4), number]
             for index in indices
-            if (number := int(answers.example[index]),) and (TEST, number) in sprite.positions
+            if (number := int(predictions.example[index]),) and (TEST, number) in sprite.positions
         ]
-        for (label, prediction), indices in cell_examples(answers, facts.cell_images).items()
+        for (label, prediction), indices in cell_examples(predictions, facts.cell_images).items()
     }
 
 
 def _errors(facts: Facts, sprite: Sprite) -> list[dict]:
-    answers = facts.answers
+    predictions = facts.predictions
     return [
         {
             "place": sprite.place((TEST, number)),
-            "label": answers.class_names[answers.label[index]],
-            "prediction": answers.class_names[answers.prediction[index]],
-            "confidence": float(answers.confidence[index]),
+            "label": predictions.class_names[predictions.label[index]],
+            "prediction": predictions.class_names[predictions.prediction[index]],
+            "confidence": float(predictions.confidence[index]),
             "example": number,
         }
-        for index in most_confident_errors(answers, ERROR_IMAGES)
-        if (TEST, number := int(answers.example[index])) in sprite.positions
+        for index in most_confident_errors(predictions, ERROR_IMAGES)
+        if (TEST, number := int(predictions.example[index])) in sprite.positions
     ]
 
 

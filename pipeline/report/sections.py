@@ -5,11 +5,14 @@ Synopsis:
     gates(facts)[0].result, compare(facts)["columns"]       # "passed", ["this run", "previous run"]
 """
 
+import base64
 import dataclasses
 import json
-from pathlib import Path
+from collections.abc import Callable
 
+from components.evaluator.metrics import METRICS, Metric
 from pipeline.metadata.text import flatten
+from pipeline.nodes import NODES
 from pipeline.report.collect import Facts
 from pipeline.report.formats import count, figure, percent, seconds
 
@@ -25,51 +28,19 @@ class Gate:
 
 
 def gates(facts: Facts) -> list[Gate]:
-    """Returns the gates in the order of the run."""
-    summary, states = facts.summary, {node.id: node.state for node in facts.nodes}
-
-    def ended(node: str) -> str:
-        state = states.get(node, "skipped")
-        if state == "skipped":
-            order = list(states.items())
-            before = order[: list(states).index(node)] if node in states else order
-            return "not reached" if "failed" in (state for _, state in before) else "left out"
-        return "refused" if state == "failed" else "passed"
-
-    failure = summary.get("failure") or {}
-    told = {failure.get("node"): (failure.get("message") or "").splitlines()}
-    found = [f"{a['severity']}: {a['split']}: {a['feature']}: {a['text']}" for a in facts.anomalies]
-    clean = ["no anomaly, no skew, no image in two splits"]
-    data = found or told.get("DataGate") or (clean if ended("DataGate") == "passed" else [])
-    served = summary.get("served") or {}
-    canary = told.get("Canary", [])
-    if served.get("latency_ms"):
-        one = served["latency_ms"].get("predict_images", {}).get("1")
-        canary = [f"loaded in {served['load_seconds']:.1f} s, one image in {one:.1f} ms in a fresh process"]
-    evaluator = ended("Evaluator")
-    if evaluator == "passed" and summary.get("blessed") is False:
-        evaluator = "refused"
-    verdict = [summary["verdict"].split(": ", 1)[-1]] if summary.get("verdict") else told.get("Evaluator", [])
-    if evaluator in ("passed", "refused"):
-        verdict += [reason for reason in summary.get("blessing_reasons") or [] if reason not in verdict]
-    pushed = summary.get("pushed_model")
-    pusher = "passed" if pushed else "refused" if ended("Pusher") == "passed" else ended("Pusher")
-    return [
-        Gate(node="DataGate", asks="Are the data what training may rest on?", result=ended("DataGate"), reasons=data),
-        Gate(node="Canary", asks="Does a fresh process serve the model?", result=ended("Canary"), reasons=canary),
-        Gate(
-            node="Evaluator",
-            asks="Is the model good enough, and no worse than the last?",
-            result=evaluator,
-            reasons=verdict,
-        ),
-        Gate(
-            node="Pusher",
-            asks="Is it published?",
-            result=pusher,
-            reasons=[f"as {'/'.join(Path(pushed).parts[-3:])}"] if pushed else [],
-        ),
-    ]
+    """Returns the gates in the order of the run, as its record tells them."""
+    order = [node.id for node in facts.nodes]
+    failed = next((number for number, node in enumerate(facts.nodes) if node.state == "failed"), len(order))
+    found = []
+    for number, node in enumerate(facts.nodes):
+        gate = NODES[node.id].gate if node.id in NODES else None
+        if gate is None:
+            continue
+        told = facts.summary["gates"].get(node.id)
+        missed = "not reached" if number > failed or node.state in ("waiting", "interrupted") else "left out"
+        result, reasons = (told["result"], told["reasons"]) if told else (missed, [])
+        found.append(Gate(node=node.id, asks=gate.question, result=result, reasons=reasons))
+    return found
 
 
 def compare(facts: Facts) -> dict:
@@ -116,6 +87,37 @@ def kept_provenance(facts: Facts) -> dict:
     return facts.summary.get("provenance") or facts.run.properties
 
 
+def headline(metrics: dict) -> list[tuple[str, str]]:
+    """Returns value and label of the metrics that the report begins with."""
+    shown = [metric for metric in METRICS.values() if metric.headline and metrics.get(metric.key) is not None]
+    return [(formatted(metric)(metrics[metric.key]), metric.label) for metric in shown]
+
+
+def formatted(metric: Metric) -> Callable[[float], str]:
+    """Returns how a metric's value is written."""
+    return (lambda value: percent(value, 2)) if metric.format == "percent" else "{:.4f}".format
+
+
+def logged(summary: dict) -> list[dict]:
+    """Returns what nodes logged of their own: for each output that has some, `title`, `figures`, `tables`, `plots`.
+
+    A plot is somebody's SVG: as the source of an image it can run nothing and reach nothing.
+    """
+    return [
+        {
+            "title": f"{node}, {key}",
+            **found,
+            "plots": {title: _as_source(svg) for title, svg in found["plots"].items()},
+        }
+        for node, outputs in summary.get("logged", {}).items()
+        for key, found in outputs.items()
+    ]
+
+
+def _as_source(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
 def _at(summary: dict, path: tuple[str, ...]) -> object:
     value: object = summary
     for name in path:
@@ -127,11 +129,7 @@ _COMPARED = (
     ("started", ("run_id",), lambda value: f"{value[:4]}-{value[4:6]}-{value[6:8]} {value[9:11]}:{value[11:13]}"),
     ("preset", ("preset",), str),
     ("seed", ("seed",), str),
-    ("test accuracy", ("metrics", "test_accuracy"), lambda value: percent(value, 2)),
-    ("test loss", ("metrics", "test_loss"), "{:.4f}".format),
-    ("macro F1", ("metrics", "macro_f1"), "{:.4f}".format),
-    ("right class among the first two", ("metrics", "top_2_accuracy"), lambda value: percent(value, 2)),
-    ("calibration error", ("metrics", "expected_calibration_error"), lambda value: percent(value, 2)),
+    *((metric.label, ("metrics", metric.key), formatted(metric)) for metric in METRICS.values()),
     ("validation accuracy", ("training", "val_accuracy"), lambda value: percent(value, 2)),
     ("blessed", ("blessed",), figure),
     ("parameters", ("training", "parameters"), count),

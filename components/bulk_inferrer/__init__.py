@@ -1,0 +1,1 @@
+"""Asks a model about many records and keeps its predictions."""

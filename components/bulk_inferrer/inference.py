@@ -1,0 +1,127 @@
+"""Asks a served model about records and keeps its predictions, so that errors can be looked at without the model.
+
+One row a record, in the order of the sources: where it lies, what it is, what the model takes it for, how sure it is.
+The predictions come from the signature that is served, on Beam: a shard, or a few hundred image files, is one element.
+
+Synopsis:
+
+    predict(saved_model, [Source(paths=(shard,)) for shard in shards], target, beam.Pipeline())
+    pandas.read_parquet(target)      # source, example, label, prediction, class_name, probability, probabilities
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+
+from components.bulk_inferrer.columns import COLUMNS
+from components.bulk_inferrer.sources import Source, read_batches
+from components.errors import InputError
+from components.evaluator.slicer import Slicer
+from components.evaluator.slices import CLASS, SLICINGS
+from components.files import replacing
+from models.examples import Examples
+from models.features import IMAGE, LABEL
+
+_NO_LABEL = -1
+
+
+def predict(
+    saved_model: Path,
+    sources: list[Source],
+    target: Path,
+    pipeline: beam.Pipeline,
+    *,
+    examples: Examples | None = None,
+) -> int:
+    """Writes the predictions for all records as Parquet.
+
+    Args:
+      saved_model: folder of the served model.
+      sources: what to ask about.
+      target: file of the predictions.
+      pipeline: where the work runs.
+      examples: the artifact that the sources are shards of; if given, a column for each slicing but the class names the
+        slice of each record.
+
+    Returns:
+      The number of records.
+
+    Raises:
+      InputError: a record is damaged, or its image is not what the model was trained on or not stored as the artifact
+        says; nothing is written.
+      PipelineError: the function of a slicing fails.
+    """
+    # The column `label` tells the class already.
+    slicings = [name for name in SLICINGS if name != CLASS] if examples else []
+    schema = pa.schema([*COLUMNS, *(pa.field(name, pa.string()) for name in slicings)])
+    with tempfile.TemporaryDirectory() as scratch, replacing(target) as partial:
+        parts = [Path(scratch, f"{number}.parquet") for number in range(len(sources))]
+        with pipeline:
+            _ = (
+                pipeline
+                | beam.Create(list(zip(sources, parts, strict=True)), reshuffle=False)
+                | beam.ParDo(_Predict(saved_model, examples, slicings, schema))
+            )
+        rows = 0
+        with pq.ParquetWriter(partial, schema) as writer:
+            for part in parts:
+                for table in _tables(part):
+                    numbers = pa.array(np.arange(rows, rows + len(table)))
+                    writer.write_table(table.set_column(schema.get_field_index("example"), "example", numbers))
+                    rows += len(table)
+    return rows
+
+
+def _tables(part: Path) -> Iterator[pa.Table]:
+    with pq.ParquetFile(part) as file:
+        for number in range(file.num_row_groups):
+            yield file.read_row_group(number)
+
+
+class _Predict(beam.DoFn):
+    """Asks the model about one source and writes the predictions to a file of its own; loads the model once."""
+
+    def __init__(self, saved_model: Path, examples: Examples | None, slicings: list[str], schema: pa.Schema) -> None:
+        self._saved_model, self._examples, self._slicings, self._schema = saved_model, examples, slicings, schema
+
+    def setup(self) -> None:
+        self._model = tf.saved_model.load(str(self._saved_model))
+        self._slicer = Slicer(self._examples, self._slicings) if self._examples else None
+
+    def process(self, element: tuple[Source, Path]) -> None:
+        source, part = element
+        with pq.ParquetWriter(part, self._schema) as writer:
+            for names, records in read_batches(source):
+                writer.write_table(self._table(names, records))
+
+    def _table(self, names: list[str], records: list[bytes]) -> pa.Table:
+        where = names[0] if names[0] == names[-1] else f"{names[0]} to {names[-1]}"
+        try:
+            found = self._model.signatures["serving_default"](examples=tf.constant(records))
+            features = {
+                IMAGE: tf.io.FixedLenFeature([], tf.string),
+                LABEL: tf.io.FixedLenFeature([], tf.int64, _NO_LABEL),
+            }
+            parsed = tf.io.parse_example(tf.constant(records), features)
+        except tf.errors.InvalidArgumentError as error:
+            reason = next(line for line in str(error.message).splitlines() if line.strip())
+            raise InputError(f"{where}: the model expected other records ({reason}).") from error
+        labels, probabilities = parsed[LABEL].numpy(), found["probabilities"].numpy()
+        columns = {
+            "source": names,
+            "example": np.zeros(len(records), np.int64),
+            "label": pa.array(labels, pa.int64(), mask=labels == _NO_LABEL),
+            "prediction": found["class_id"].numpy(),
+            "class_name": [name.decode() for name in found["class_name"].numpy()],
+            "probability": probabilities.max(axis=-1),
+            "probabilities": list(probabilities),
+        }
+        if self._slicer is not None:
+            columns |= self._slicer(parsed[IMAGE].numpy().tolist(), labels, where)
+        return pa.table(columns, schema=self._schema)

@@ -1,0 +1,1 @@
+"""Refuses data with anomalies."""

@@ -1,0 +1,136 @@
+"""Finds what is wrong with a data set, and refuses it.
+
+ExampleValidator writes the anomalies of each split. Added is what TFDV can tell only with two sets of
+statistics (skew between the splits, drift against the data accepted before) and what it cannot tell at all (the same
+image twice).
+
+Synopsis:
+
+    found = find_anomalies(validated, statistics, schema, examples, accepted)
+    refuse(found, "error")
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
+
+from components.data_gate.duplicates import find_duplicates
+from components.errors import DataRefused
+from models.examples import Examples
+from models.features import SEVERITIES, TRAIN
+
+_Type = anomalies_pb2.AnomalyInfo.Type
+_COMPARISONS = {number for name, number in _Type.items() if name.startswith("COMPARATOR_")}
+# A number outside of the feature's domain.
+_RANGES = {
+    number
+    for name, number in _Type.items()
+    if name.endswith(("_OUT_OF_RANGE", "_SMALL_INT", "_BIG_INT", "_SMALL_FLOAT", "_BIG_FLOAT"))
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Anomaly:
+    """Something about the data that should not be.
+
+    Attributes:
+      severity: "error" or "warning".
+      split: where.
+      feature: of what; "" for the examples as a whole.
+      text: what was expected and what was found.
+    """
+
+    severity: str
+    split: str
+    feature: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.split}: {self.feature or 'all examples'}: {self.text}"
+
+
+def schema_anomalies(
+    split: str, anomalies: anomalies_pb2.Anomalies, schema: schema_pb2.Schema, compared: str | None = None
+) -> Iterator[Anomaly]:
+    """Yields what TFDV found in one split.
+
+    Args:
+      split: its name.
+      anomalies: as TFDV tells them.
+      schema: that they are of.
+      compared: the severity of what only a second set of statistics shows, skew or drift, and nothing else is yielded;
+        None yields all with TFDV's own severity.
+    """
+    features = {feature.name: feature for feature in schema.feature}
+    infos = [*sorted(anomalies.anomaly_info.items()), ("", anomalies.dataset_anomaly_info)]
+    for name, info in infos:
+        own = "warning" if info.severity == anomalies_pb2.AnomalyInfo.WARNING else "error"
+        for reason in info.reason:
+            # A comparison repeats the checks that need no second set of statistics.
+            if compared and reason.type not in _COMPARISONS:
+                continue
+            expected = _domain(features.get(name)) if reason.type in _RANGES else ""
+            found = " ".join(reason.description.split())
+            text = f"{reason.short_description}: {expected}{found}"
+            yield Anomaly(severity=compared or own, split=split, feature=name, text=text)
+
+
+def find_anomalies(
+    validated: dict[str, anomalies_pb2.Anomalies],
+    statistics: dict[str, statistics_pb2.DatasetFeatureStatisticsList],
+    schema: schema_pb2.Schema,
+    examples: Examples,
+    accepted: dict[str, statistics_pb2.DatasetFeatureStatisticsList],
+) -> list[Anomaly]:
+    """Gathers the anomalies of a data set.
+
+    Args:
+      validated: what ExampleValidator found, by split.
+      statistics: by split.
+      schema: in force; its skew comparators hold between train and the other splits, its drift comparators between
+        each split and the data accepted before.
+      examples: the records themselves.
+      accepted: statistics of the data accepted before, by split; empty on a first run.
+
+    Returns:
+      Errors first. Drift is a warning: data may change on purpose.
+    """
+    found = [
+        anomaly for split, anomalies in validated.items() for anomaly in schema_anomalies(split, anomalies, schema)
+    ]
+    for split, current in statistics.items():
+        comparisons = []
+        if split != TRAIN:
+            skew = tfdv.validate_statistics(statistics[TRAIN], schema, serving_statistics=current)
+            comparisons.append((skew, "error"))
+        if split in accepted:
+            drift = tfdv.validate_statistics(current, schema, previous_statistics=accepted[split])
+            comparisons.append((drift, "warning"))
+        for anomalies, severity in comparisons:
+            found.extend(schema_anomalies(split, anomalies, schema, severity))
+    found.extend(
+        Anomaly(severity="error", split=split, feature="image", text=text) for split, text in find_duplicates(examples)
+    )
+    return sorted(found, key=lambda anomaly: SEVERITIES.index(anomaly.severity), reverse=True)
+
+
+def refuse(anomalies: list[Anomaly], severity: str) -> None:
+    """Refuses the data if an anomaly is at least as severe as `severity`.
+
+    Raises:
+      DataRefused: the message holds a line for each anomaly.
+    """
+    limit = SEVERITIES.index(severity)
+    if any(SEVERITIES.index(anomaly.severity) >= limit for anomaly in anomalies):
+        raise DataRefused("\n".join(["the data gate refuses the data:", *map(str, anomalies)]))
+
+
+def _domain(feature: schema_pb2.Feature | None) -> str:
+    """Returns "expected 0 to 9, found: " for a feature with a numeric domain."""
+    kind = feature.WhichOneof("domain_info") if feature is not None else None
+    if kind not in ("int_domain", "float_domain"):
+        return ""
+    domain = getattr(feature, kind)
+    return f"expected {domain.min:g} to {domain.max:g}, found: "

@@ -1,0 +1,1 @@
+"""Measures a candidate and blesses or refuses it."""

@@ -1,0 +1,97 @@
+"""TFMA's configuration: the metrics, their slices, and which models are refused."""
+
+import json
+from collections.abc import Mapping
+
+# From the module that defines them: the package itself has these names only once TFX is imported.
+from tensorflow_model_analysis.proto import config_pb2
+
+from components.evaluator.floors import Floor, check_floors
+from components.evaluator.metrics import ACCURACY, METRICS, Metric
+from components.evaluator.slices import SLICINGS
+from models.features import LABEL
+
+CONFUSION_MATRIX = "multi_class_confusion_matrix_at_thresholds"
+EXAMPLE_COUNT = "example_count"
+OVERALL = config_pb2.SlicingSpec()
+
+
+def eval_config(floors: Mapping[str, float], tolerance: float) -> config_pb2.EvalConfig:
+    """Returns TFMA's configuration for all registered metrics and slicings.
+
+    Args:
+      floors: see `components.evaluator.floors`.
+      tolerance: how much lower than the baseline's a candidate's accuracy may be.
+
+    Raises:
+      InputError: a floor names what does not exist.
+    """
+    checked = check_floors(floors)
+    metrics = [_metric_config(metric, _thresholds(metric, checked, tolerance)) for metric in METRICS.values()]
+    return config_pb2.EvalConfig(
+        model_specs=[
+            config_pb2.ModelSpec(
+                model_type="tf_generic",
+                signature_name="serving_default",
+                label_key=LABEL,
+                prediction_key="probabilities",
+            )
+        ],
+        slicing_specs=[OVERALL, *(config_pb2.SlicingSpec(feature_keys=[name]) for name in SLICINGS)],
+        metrics_specs=[config_pb2.MetricsSpec(metrics=[*metrics, *_counts()])],
+    )
+
+
+def _counts() -> list[config_pb2.MetricConfig]:
+    """Returns what is measured beside the metrics."""
+    return [
+        config_pb2.MetricConfig(
+            # At a threshold of 0, the most probable class always counts.
+            class_name="MultiClassConfusionMatrixAtThresholds",
+            config=json.dumps({"thresholds": [0.0], "name": CONFUSION_MATRIX}),
+        ),
+        config_pb2.MetricConfig(class_name="ExampleCount", config=json.dumps({"name": EXAMPLE_COUNT})),
+    ]
+
+
+def _metric_config(metric: Metric, thresholds: list[config_pb2.PerSliceMetricThreshold]) -> config_pb2.MetricConfig:
+    generic = metric.from_confusion is not None
+    return config_pb2.MetricConfig(
+        class_name="FromConfusion" if generic else metric.class_name,
+        module="components.evaluator.tfma_metrics" if generic else metric.module,
+        config=json.dumps({**metric.config, "name": metric.name}),
+        # Not `threshold`: that one would hold for every slice as well.
+        per_slice_thresholds=thresholds,
+    )
+
+
+def _thresholds(
+    metric: Metric, floors: tuple[Floor, ...], tolerance: float
+) -> list[config_pb2.PerSliceMetricThreshold]:
+    found = {
+        (floor.slicing, floor.value): config_pb2.MetricThreshold(value_threshold=_bound(floor))
+        for floor in floors
+        if floor.metric is metric
+    }
+    if metric is ACCURACY:
+        change = config_pb2.GenericChangeThreshold(
+            direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -tolerance}
+        )
+        found.setdefault(("", None), config_pb2.MetricThreshold()).change_threshold.CopyFrom(change)
+    return [
+        config_pb2.PerSliceMetricThreshold(slicing_specs=[_slicing_spec(*part)], threshold=threshold)
+        for part, threshold in found.items()
+    ]
+
+
+def _bound(floor: Floor) -> config_pb2.GenericValueThreshold:
+    side = "lower_bound" if floor.metric.higher_is_better else "upper_bound"
+    return config_pb2.GenericValueThreshold(**{side: {"value": floor.bound}})
+
+
+def _slicing_spec(slicing: str, value: str | None) -> config_pb2.SlicingSpec:
+    if not slicing:
+        return OVERALL
+    if value is None:
+        return config_pb2.SlicingSpec(feature_keys=[slicing])
+    return config_pb2.SlicingSpec(feature_values={slicing: value})

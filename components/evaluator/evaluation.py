@@ -1,0 +1,107 @@
+"""Measures a candidate with TFMA, and its change against a baseline.
+
+Synopsis:
+
+    if not comparable(baseline, examples):
+        evaluate(eval_config(floors, tolerance), candidate, baseline, examples, results, beam.Pipeline())
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
+from tfx_bsl.tfxio import tf_example_record
+
+# Registers the metrics that TFMA looks up by their names; and what they are made of becomes part of the cache key.
+from components.evaluator import tfma_metrics  # noqa: F401
+from components.evaluator.slicer import Slicer
+from components.evaluator.slices import SLICINGS
+from models.examples import Examples
+from models.features import IMAGE, LABEL, TEST
+
+
+def comparable(baseline: Path, examples: Examples) -> str:
+    """Returns why a baseline cannot be compared with a model of these examples, "" if it can.
+
+    Args:
+      baseline: folder of its SavedModel.
+      examples: what the candidate is measured on.
+    """
+    classes = len(examples.class_names)
+    (record,) = examples.records(TEST).take(1)
+    try:
+        prediction = tf.saved_model.load(str(baseline)).signatures["serving_default"](examples=record[tf.newaxis])
+        found = prediction["probabilities"].shape[-1]
+    except Exception as error:  # whatever an older model fails with, the candidate must not fail with it
+        return f"it cannot be asked ({type(error).__name__}: {str(error).splitlines()[0]})"
+    return "" if found == classes else f"it tells {found} classes apart, the candidate {classes}"
+
+
+def evaluate(
+    config: config_pb2.EvalConfig,
+    candidate: Path,
+    baseline: Path | None,
+    examples: Examples,
+    output: Path,
+    pipeline: beam.Pipeline,
+) -> None:
+    """Measures a candidate on the test split, and its change against a baseline.
+
+    Args:
+      config: metrics, slices and thresholds for one model.
+      candidate, baseline: folders of the SavedModels; without a baseline there is no change to bound.
+      examples: what to measure on.
+      output: folder of TFMA's results.
+      pipeline: where the work runs.
+
+    Raises:
+      InputError: a record's image is not stored as the artifact says.
+      PipelineError: the function of a metric or of a slicing fails.
+    """
+    config = tfma.utils.update_eval_config_with_defaults(config, has_baseline=baseline is not None, rubber_stamp=True)
+    shared = [
+        tfma.default_eval_shared_model(
+            eval_saved_model_path=str(baseline if spec.is_baseline else candidate),
+            model_name=spec.name,
+            eval_config=config,
+        )
+        for spec in config.model_specs
+    ]
+    shared = shared[0] if len(shared) == 1 else shared
+    records = tf_example_record.TFExampleRecord(
+        file_pattern=list(map(str, examples.shards(TEST))),
+        raw_record_column_name=tfma.ARROW_INPUT_COLUMN,
+        telemetry_descriptors=["Evaluator"],
+    )
+    extractors = tfma.default_extractors(eval_shared_model=shared, eval_config=config)
+    # Behind the first, which makes features of the records, and before the predictions, which need not wait for slices.
+    slices = tfma.extractors.Extractor(stage_name="ExtractSlices", ptransform=beam.ParDo(_AddSlices(examples)))
+    extractors.insert(1, slices)
+    with pipeline:
+        _ = (
+            pipeline
+            | records.BeamSource()
+            | tfma.ExtractEvaluateAndWriteResults(
+                eval_config=config, eval_shared_model=shared, extractors=extractors, output_path=str(output)
+            )
+        )
+
+
+class _AddSlices(beam.DoFn):
+    """Adds to a batch of TFMA's extracts the slices of each example, a feature for each slicing."""
+
+    def __init__(self, examples: Examples) -> None:
+        self._examples = examples
+
+    def setup(self) -> None:
+        self._slicer = Slicer(self._examples, SLICINGS)
+
+    def process(self, element: dict) -> Iterator[dict]:
+        features = element[tfma.FEATURES_KEY]
+        images, labels = [value.item() for value in features[IMAGE]], np.ravel(features[LABEL])
+        slices = self._slicer(images, labels, f"{TEST} split")
+        yield {**element, tfma.FEATURES_KEY: {**features, **slices}}

@@ -1,0 +1,136 @@
+"""The metrics of a model: what they are called, how TFMA computes them, and how people read them.
+
+An entry here is all that a metric needs. It is then measured overall and by slice, can have a floor, and stands in
+`summary.json`, in the report and on the console. A metric registered in a module of its own has to be imported at the
+end of this one: the cache keys of the nodes count what is imported. Nothing here imports TensorFlow, so that the
+console and the report read labels at once.
+
+Synopsis:
+
+    def balanced_accuracy(counts):                          # float64 [actual, predicted]
+        occurring = counts.sum(axis=1) > 0
+        return np.mean(np.diag(counts)[occurring] / counts.sum(axis=1)[occurring])
+
+    register(Metric(name="balanced_accuracy", label="balanced accuracy", from_confusion=balanced_accuracy))
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+# What `metrics` in summary.json, and each slice in it, holds beside the metrics.
+RESERVED = ("examples", "confusion_matrix", "per_class_accuracy", "slices")
+FORMATS = ("percent", "number")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A figure that says how good a model is: either `from_confusion` or `class_name` says how it is computed.
+
+    Attributes:
+      name: an identifier, as in floors and in the slices of `summary.json`.
+      label: its name for people.
+      key: its name in `metrics` of `summary.json`; `name` if left empty.
+      format: how people read it, a share as "percent" or any "number".
+      higher_is_better: if not, its floor is an upper bound.
+      by_slice: whether it tells anything about a part of the examples.
+      headline: whether the console and the report's first lines show it.
+      from_confusion: gives the value from the number of examples by label and prediction, float64 [actual, predicted].
+        The matrix ends with the last class that occurs; a row or a column may be empty.
+      class_name, module, config: a metric of TFMA or, without a module, of Keras, with its arguments but for the name.
+
+    Raises:
+      ValueError: the entry contradicts itself.
+    """
+
+    name: str
+    label: str
+    key: str = ""
+    format: str = "percent"
+    higher_is_better: bool = True
+    by_slice: bool = True
+    headline: bool = True
+    from_confusion: Callable[[np.ndarray], float] | None = None
+    class_name: str = ""
+    module: str = ""
+    config: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            object.__setattr__(self, "key", self.name)
+        if not self.name.isidentifier():
+            raise ValueError(f"metric {self.name!r}: expected a Python identifier as its name.")
+        if self.format not in FORMATS:
+            raise ValueError(f"metric {self.name}: expected format {' or '.join(FORMATS)}, found {self.format!r}.")
+        if (self.from_confusion is None) == (not self.class_name):
+            raise ValueError(
+                f"metric {self.name}: expected either from_confusion or class_name, found both or neither."
+            )
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def register(metric: Metric) -> Metric:
+    """Adds a metric to `METRICS` and returns it.
+
+    Raises:
+      ValueError: its name or its key is taken.
+    """
+    names, keys = {*METRICS, *RESERVED}, {*(other.key for other in METRICS.values()), *RESERVED}
+    if metric.name in names or metric.key in keys:
+        raise ValueError(f"metric {metric.name} (key {metric.key}): expected a name and a key that are not taken yet.")
+    METRICS[metric.name] = metric
+    return metric
+
+
+def accuracy(counts: np.ndarray) -> float:
+    """Returns the share of right predictions, a ratio of counts in float64."""
+    return float(np.trace(counts) / counts.sum())
+
+
+def macro_f1(counts: np.ndarray) -> float:
+    """Returns the mean over the classes of F1, the harmonic mean of precision and recall.
+
+    TFMA's own F1 looks at one class and a threshold on its probability; people act on the most probable class.
+
+    Args:
+      counts: confusion matrix, [actual, predicted]. A class that neither occurs nor is predicted is left out.
+    """
+    occurring = counts.sum(axis=0) + counts.sum(axis=1)
+    present = occurring > 0
+    return float(np.mean(2 * np.diag(counts)[present] / occurring[present])) if present.any() else float("nan")
+
+
+# Not Keras's, which is rounded to float32: a share that equals its floor has to pass.
+ACCURACY = register(Metric(name="accuracy", key="test_accuracy", label="test accuracy", from_confusion=accuracy))
+register(
+    Metric(
+        name="loss",
+        key="test_loss",
+        label="test loss",
+        format="number",
+        higher_is_better=False,
+        class_name="SparseCategoricalCrossentropy",
+    )
+)
+# In a slice of one class, all others are at 0 or left out.
+register(Metric(name="macro_f1", label="macro F1", format="number", by_slice=False, from_confusion=macro_f1))
+register(
+    Metric(
+        name="top_2_accuracy",
+        label="right class among the first two",
+        class_name="SparseTopKCategoricalAccuracy",
+        config={"k": 2},
+    )
+)
+register(
+    Metric(
+        name="expected_calibration_error",
+        label="calibration error",
+        higher_is_better=False,
+        class_name="ExpectedCalibrationError",
+        module="components.evaluator.tfma_metrics",
+    )
+)

@@ -1,0 +1,92 @@
+"""Says whether a candidate is blessed, and why not, in words for people.
+
+Synopsis:
+
+    reasons = refusal_reasons(Path(evaluation.uri), config, metrics)        # [] for a blessed one
+    describe_verdict(metrics, reasons, notes, baseline_id)      # "blessed: test accuracy 0.9263; weakest class ..."
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
+
+_VALUES_TOLD = 20
+
+
+def refusal_reasons(evaluation: Path, config: config_pb2.EvalConfig, metrics: dict) -> list[str]:
+    """Returns a line for each threshold that the model failed: metric, slice, bound and value.
+
+    Args:
+      evaluation: folder of TFMA's results.
+      config: what they were made with.
+      metrics: what `read_metrics` read from them.
+    """
+    validation = tfma.load_validation_result(str(evaluation))
+    failed = sorted(validation.metric_validations_per_slice, key=_place)
+    reasons = [_reason(failure, _place(part)) for part in failed for failure in part.failures]
+    reasons += _missing_slices(config, metrics["slices"])
+    if not validation.validation_ok and not reasons:
+        reasons.append("the thresholds could not be checked, see the log")
+    return reasons
+
+
+def _place(part) -> list[tuple[str, str]]:
+    """Returns slicing and slice of a part of TFMA's validation, [] for all examples."""
+    return [(key.column, key.bytes_value.decode()) for key in part.slice_key.single_slice_keys]
+
+
+def _reason(failure, place: list[tuple[str, str]]) -> str:
+    where = " ".join(place[0]) if place else "overall"
+    threshold = failure.metric_threshold
+    if failure.metric_key.is_diff:
+        wanted = f"at most {-threshold.change_threshold.absolute.value:g} below the latest other blessed model"
+    else:
+        wanted = _bound(threshold.value_threshold)
+    found = failure.metric_value.double_value.value
+    return f"{failure.metric_key.name} ({where}): expected {wanted}, found {found:.4f}"
+
+
+def _missing_slices(config: config_pb2.EvalConfig, slices: dict[str, dict[str, dict]]) -> Iterator[str]:
+    """Yields a reason for each floor of a slice in which there is no example."""
+    for metric in config.metrics_specs[0].metrics:
+        for part in metric.per_slice_thresholds:
+            for slicing, value in part.slicing_specs[0].feature_values.items():
+                if value not in slices[slicing]:
+                    yield (
+                        f"{json.loads(metric.config)['name']} ({slicing} {value}): expected "
+                        f"{_bound(part.threshold.value_threshold)}, found no example in that slice; the values of "
+                        f"{slicing} are {_enumerate(slices[slicing])}"
+                    )
+
+
+def _enumerate(values: dict[str, dict]) -> str:
+    return ", ".join(list(values)[:_VALUES_TOLD]) + (", ..." if len(values) > _VALUES_TOLD else "")
+
+
+def _bound(threshold: config_pb2.GenericValueThreshold) -> str:
+    if threshold.HasField("lower_bound"):
+        return f"at least {threshold.lower_bound.value:g}"
+    return f"at most {threshold.upper_bound.value:g}"
+
+
+def describe_verdict(metrics: dict, reasons: list[str], notes: list[str], baseline_id: int | None) -> str:
+    """Returns the verdict and what it rests on, in a line.
+
+    Args:
+      metrics: of the candidate, see `read_metrics`.
+      reasons: why it is refused, if it is.
+      notes: why models are no baseline.
+      baseline_id: of the model that it was compared with, if there is one.
+    """
+    accuracies = metrics["per_class_accuracy"]
+    weakest = min(accuracies, key=accuracies.get)
+    compared = notes or [f"compared with model {baseline_id}" if baseline_id else "no earlier model to compare with"]
+    facts = [
+        f"test accuracy {metrics['test_accuracy']:.4f}",
+        f"weakest class {weakest} {accuracies[weakest]:.4f}",
+        *compared,
+    ]
+    return f"{'refused' if reasons else 'blessed'}: " + "; ".join([*reasons, *facts])

@@ -1,0 +1,197 @@
+"""Reads IDX files, the format of MNIST and its relatives, without holding a large one in memory.
+
+IDX is a big-endian header (two zero bytes, a type code, the number of dimensions, then one uint32 for each dimension)
+followed by the raw values (http://yann.lecun.com/exdb/mnist). The header is checked against the payload in both
+directions, so that a truncated download fails here and not as a strange accuracy three stages later. Never more is
+read than the header promises, which also bounds a gzip bomb.
+
+Synopsis:
+
+    labels = read_idx(root / "train-labels-idx1-ubyte.gz")             # uint8 [60000]
+    digest = expand_idx(root / "train-images-idx3-ubyte.gz", plain)    # of the pixels; plain: the pixels alone
+    with RowReader(plain, shape) as rows:
+        images = rows.gather(np.array([5, 3]))                         # uint8 [2, 28, 28]
+"""
+
+import gzip
+import hashlib
+import math
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from components.errors import InputError
+
+_UINT8 = 0x08
+_GZIP_MAGIC = b"\x1f\x8b"
+_MAX_VALUES = 2**40
+_READ_BYTES = 1 << 20
+
+_MEND = "Delete it and run 'make data', or point --data-dir at a good copy."
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Reads only the header of an IDX file and returns its dimensions.
+
+    Raises:
+      InputError: as `read_blocks`, as far as the header shows it.
+    """
+    with _open(path) as stream:
+        return _read_header(path, stream)
+
+
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """Yields the values of an IDX file of uint8, without its header, in blocks of up to 1 MiB.
+
+    Raises:
+      InputError: the file is missing, no regular file, no IDX file of uint8, or its header and payload disagree.
+    """
+    with _open(path) as stream:
+        yield from _payload_blocks(path, stream, _read_header(path, stream))
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """Reads a whole IDX file of uint8 values, gzipped or plain.
+
+    Returns:
+      uint8 [d0, d1, ...] with the dimensions that the header gives.
+
+    Raises:
+      InputError: as `read_blocks`.
+    """
+    return np.frombuffer(b"".join(read_blocks(path)), np.uint8).reshape(read_shape(path))
+
+
+def digest_idx(path: Path) -> str:
+    """Returns the SHA-256 (hexadecimal) of dimensions and values of an IDX file, the same gzipped and plain.
+
+    Raises:
+      InputError: as `read_blocks`.
+    """
+    return _digest_while(path, lambda block: None)
+
+
+def digest_values(values: np.ndarray) -> str:
+    """Returns what `digest_idx` gives of a file that holds `values`, uint8."""
+    return hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
+
+
+def expand_idx(path: Path, plain: Path) -> str:
+    """Writes the values of an IDX file, without header and uncompressed, to `plain`; returns what `digest_idx` does.
+
+    Raises:
+      InputError: as `read_blocks`; `plain` is then incomplete.
+    """
+    with plain.open("wb") as target:
+        return _digest_while(path, target.write)
+
+
+def _digest_while(path: Path, use: Callable[[bytes], object]) -> str:
+    digest = hashlib.sha256(repr(read_shape(path)).encode())
+    for block in read_blocks(path):
+        digest.update(block)
+        use(block)
+    return digest.hexdigest()
+
+
+class RowReader:
+    """Gathers rows of a file of raw uint8 values, reading only those rows.
+
+    A memory map would do the same but counts every touched page as resident memory.
+    """
+
+    def __init__(self, plain: Path, shape: tuple[int, ...]) -> None:
+        self._row_shape = shape[1:]
+        self._row_bytes = math.prod(self._row_shape)
+        self._descriptor = os.open(plain, os.O_RDONLY)
+
+    def __enter__(self) -> "RowReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def gather(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the rows at `indices` (int [n]) in that order: uint8 [n, ...]."""
+        rows = np.empty((len(indices), self._row_bytes), np.uint8)
+        for row, index in zip(rows, indices.tolist(), strict=True):
+            if os.preadv(self._descriptor, [row], index * self._row_bytes) != self._row_bytes:
+                raise OSError(f"row {index} lies beyond the end of the file")
+        return rows.reshape(len(indices), *self._row_shape)
+
+
+def _open(path: Path) -> BinaryIO:
+    if not path.is_file():
+        found = "is no regular file" if path.exists() else "does not exist"
+        raise InputError(f"{path}: {found}; expected an IDX file. Run 'make data', or point --data-dir elsewhere.")
+    try:
+        with path.open("rb") as stream:
+            is_gzip = stream.read(2) == _GZIP_MAGIC
+        return gzip.open(path, "rb") if is_gzip else path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}). Check its permissions.") from None
+
+
+def _read(path: Path, stream: BinaryIO, size: int) -> bytes:
+    """Reads up to `size` bytes; fewer only at the end of the stream."""
+    parts = []
+    while size > 0:
+        try:
+            # read1 gives what there is: a truncated gzip stream raises only once all of it has been handed over.
+            part = stream.read1(size)
+        except EOFError:
+            part = b""
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(f"{path}: the gzip stream is damaged ({error}). {_MEND}") from None
+        if not part:
+            break
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _read_header(path: Path, stream: BinaryIO) -> tuple[int, ...]:
+    magic = _read(path, stream, 4)
+    if len(magic) < 4 or magic[:2] != b"\0\0":
+        found = magic.hex(" ") or "an empty file"
+        raise InputError(
+            f"{path}: expected the IDX magic 00 00 08 and the number of dimensions, found {found}. {_MEND}"
+        )
+    if magic[2] != _UINT8:
+        raise InputError(f"{path}: expected IDX values of type 0x08 (uint8), found type 0x{magic[2]:02x}. {_MEND}")
+    rank = magic[3]
+    packed = _read(path, stream, 4 * rank)
+    if rank == 0 or len(packed) < 4 * rank:
+        raise InputError(f"{path}: expected {max(1, rank)} dimensions in the header, found {len(packed) // 4}. {_MEND}")
+    shape = struct.unpack(f">{rank}I", packed)
+    if not 0 < math.prod(shape) <= _MAX_VALUES:
+        raise InputError(
+            f"{path}: the header promises {'x'.join(map(str, shape))} values; expected 1 to {_MAX_VALUES:,}. {_MEND}"
+        )
+    return shape
+
+
+def _payload_blocks(path: Path, stream: BinaryIO, shape: tuple[int, ...]) -> Iterator[bytes]:
+    """Yields the payload in blocks; raises `InputError` where it is shorter or longer than `shape` promises."""
+    size = math.prod(shape)
+    promise = f"the header promises {'x'.join(map(str, shape))} = {size:,} bytes"
+    held = 0
+    while held < size and (block := _read(path, stream, min(_READ_BYTES, size - held))):
+        held += len(block)
+        yield block
+    if held < size:
+        raise InputError(f"{path}: {promise}, the file holds {held:,}: it was cut short. {_MEND}")
+    # Reading past the end also makes gzip check its CRC, which a cut may have taken off.
+    try:
+        excess = stream.read1(1)
+    except EOFError:
+        raise InputError(f"{path}: the gzip stream ends before its checksum: it was cut short. {_MEND}") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: the gzip stream is damaged ({error}). {_MEND}") from None
+    if excess:
+        raise InputError(f"{path}: {promise}, the file holds more. {_MEND}")

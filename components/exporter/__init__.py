@@ -1,0 +1,1 @@
+"""Makes a servable model of what was trained."""

@@ -1,0 +1,1 @@
+"""Serves a candidate in a process of its own."""

@@ -1,0 +1,68 @@
+"""Has a fresh process serve a model, and refuses one that cannot be served.
+
+Synopsis:
+
+    serve_once(saved_model, examples)["latency_ms"]["predict_images"]["1"]      # 0.99
+"""
+
+import inspect
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from components.errors import ModelRefused
+from components.infra_validator import client
+from models.examples import Examples
+from models.features import TEST
+from models.input_pipeline import open_split
+
+# LiteRT sums in another order; of 10,000 images ten may fall on the other side of a boundary.
+DISAGREEMENT_LIMIT = 0.001
+_TIMEOUT_SECONDS = 600
+# The text that was imported and is part of the cache key; the file may be another by the time it is needed.
+_CLIENT = inspect.getsource(client)
+
+
+def serve_once(saved_model: Path, examples: Examples) -> dict:
+    """Asks a model about the test split, in a fresh process.
+
+    Args:
+      saved_model: its folder.
+      examples: with a split `test`.
+
+    Returns:
+      What `client.py` measured: size in bytes, latency in milliseconds by signature and batch size, the number
+      of images that LiteRT takes for another class.
+
+    Raises:
+      ModelRefused: an answer is missing, wrong or late.
+    """
+    split = open_split(examples, TEST, cache_mib=float("inf"))
+    with tempfile.TemporaryDirectory() as scratch:
+        images, report = Path(scratch, "images.npy"), Path(scratch, "report.json")
+        np.save(images, split.images.reshape(-1, *examples.image_shape))
+        # Isolated: neither the environment nor the current folder puts anything on its path.
+        command = [sys.executable, "-I", "-c", _CLIENT, str(saved_model), str(images), str(report)]
+        command += [examples.compression, *map(str, examples.shards(TEST))]
+        try:
+            done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise ModelRefused(
+                f"{saved_model}: expected answers to {split.size:,} images within {_TIMEOUT_SECONDS} s, found none."
+            ) from None
+        if done.returncode or not report.exists():
+            # Libraries warn on standard error as well; the verdict is what comes last.
+            reason = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
+            raise ModelRefused(f"{saved_model}: the model cannot be served: {reason}.")
+        measured = json.loads(report.read_text())
+    allowed = int(DISAGREEMENT_LIMIT * split.size)
+    if measured["litert_disagreements"] > allowed:
+        raise ModelRefused(
+            f"{saved_model}: expected the portable model to take at most {allowed} of {split.size:,} images for "
+            f"another class, found {measured['litert_disagreements']}."
+        )
+    return measured

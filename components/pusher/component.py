@@ -1,0 +1,139 @@
+"""Publishes a blessed model: whole, under a number of its own, and kept as long as the settings say.
+
+TFX's Pusher names a version by the second, skips a second push within it and still reports it as pushed; it copies file
+by file into the folder that is being watched. Here `serving_folder.publish` does it in one rename. The `PushedModel`
+artifact is a link to the published version: where that is gone, TFX's cache misses it and the model is pushed again. A
+driver sees to the rest of what a cached push may not say: a model that another push has superseded is pushed again,
+while what a rollback took back stays so.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.components.pusher import executor as tfx_pusher
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.dsl.components.base.base_driver import BaseDriver as DriverOfOld
+from tfx.orchestration.portable import data_types
+from tfx.orchestration.portable.base_driver import BaseDriver
+from tfx.proto.orchestration import driver_output_pb2
+from tfx.types import component_spec, standard_artifacts
+from tfx.utils import path_utils
+
+from components import places
+from components.artifacts import Artifacts, single
+from components.errors import InputError
+from components.latest_blessed import MODEL_ID
+from components.pusher.serving_folder import publish, served_version, superseded
+from models.export import read_card
+
+
+def check_replaces(model: Path, base: Path) -> None:
+    """Refuses to publish a model over one that answers about other classes or images of another shape.
+
+    Raises:
+      InputError: that is so; nothing was published.
+    """
+    served = served_version(base)
+    if served is None:
+        return
+    ours, theirs = read_card(model), read_card(base / str(served))
+    for name, told in (("image_shape", "images of shape"), ("class_names", "the classes")):
+        if ours and theirs and ours[name] != theirs[name]:
+            raise InputError(
+                f"{base}: version {served}, which is served there, answers about {told} "
+                f"{', '.join(map(str, theirs[name]))}; this model about {', '.join(map(str, ours[name]))}. Give the "
+                "data set a name of its own with --name, or publish over it with --set replace_other_classes=true."
+            )
+
+
+def _served_path(input_dict: Artifacts) -> Path:
+    return Path(path_utils.serving_model_path(single(input_dict, "model").uri))
+
+
+# A component accepts only the one, the launcher calls the other, as TFX's own drivers are both.
+class Driver(DriverOfOld, BaseDriver):
+    """Puts into the cache key which later push superseded the model: a cached push would say that it is served."""
+
+    def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
+        """Returns the property `superseded_by`: a version, or 0."""
+        base = places.folder("serving") / execution_info.exec_properties["name"]
+        output = driver_output_pb2.DriverOutput()
+        version = superseded(_served_path(execution_info.input_dict), base)
+        output.exec_properties["superseded_by"].int_value = version or 0
+        return output
+
+
+class _Executor(tfx_pusher.Executor):
+    """Pushes what both blessings allow."""
+
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
+        pushed = single(output_dict, "pushed_model")
+        if not self.CheckBlessing(input_dict):
+            self._MarkNotPushed(pushed)
+            return
+        base, model = places.folder("serving") / exec_properties["name"], _served_path(input_dict)
+        if not exec_properties["replace_other_classes"]:
+            check_replaces(model, base)
+        version = publish(model, base, keep=exec_properties["keep"])
+        link = Path(pushed.uri)
+        link.rmdir()
+        link.symlink_to(os.path.relpath(base / str(version), link.parent.resolve()))
+        self._MarkPushed(pushed, pushed_destination=str(base / str(version)), pushed_version=str(version))
+        pushed.set_int_custom_property(MODEL_ID, single(input_dict, "model").id)
+
+
+class VersionedPusherSpec(component_spec.ComponentSpec):
+    """Interface of `VersionedPusher`."""
+
+    PARAMETERS = {
+        "name": component_spec.ExecutionParameter(type=str),
+        "keep": component_spec.ExecutionParameter(type=int),
+        "replace_other_classes": component_spec.ExecutionParameter(type=int),
+    }
+    INPUTS = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
+    }
+    OUTPUTS = {"pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}
+
+
+class VersionedPusher(base_component.BaseComponent):
+    """Publishes a blessed model; see the module's docstring."""
+
+    SPEC_CLASS = VersionedPusherSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(_Executor)
+    DRIVER_CLASS = Driver
+
+    def __init__(
+        self,
+        *,
+        model: types.BaseChannel,
+        model_blessing: types.BaseChannel,
+        infra_blessing: types.BaseChannel,
+        name: str,
+        keep: int,
+        replace_other_classes: bool,
+    ) -> None:
+        """Takes what to publish, and how.
+
+        Args:
+          model: of the Exporter.
+          model_blessing, infra_blessing: without which it is not pushed.
+          name: of the folder below `places.folder("serving")` that a model server watches.
+          keep: how many models stay there.
+          replace_other_classes: whether the served one may answer about other classes or another shape.
+        """
+        super().__init__(
+            VersionedPusherSpec(
+                model=model,
+                model_blessing=model_blessing,
+                infra_blessing=infra_blessing,
+                name=name,
+                keep=keep,
+                replace_other_classes=int(replace_other_classes),
+                pushed_model=types.Channel(type=standard_artifacts.PushedModel),
+            )
+        )

@@ -1,0 +1,1 @@
+"""The schema that the data must fit, curated or inferred."""

@@ -1,0 +1,1 @@
+"""Statistics that look inside the images."""

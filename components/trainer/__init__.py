@@ -1,0 +1,1 @@
+"""TFX's Trainer, which records how the training went."""

@@ -1,0 +1,66 @@
+"""Trainer that records in ML Metadata how the training went and what its profile says.
+
+TFX's Trainer leaves that in files. `models.trainer.run_fn` writes them as `training.json` into the model run; here they
+become properties of that artifact. The folder of its output `model` holds what was learned, not yet a servable model:
+that is the Exporter's.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from tfx.components.trainer import component
+from tfx.components.trainer.executor import GenericExecutor
+from tfx.dsl.components.base import executor_spec
+from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY
+from tfx.utils import json_utils
+
+from components import places
+from components.artifacts import Artifacts, open_examples, single
+from models.examples import Examples
+from models.profile_report import INPUT_SHARE_LIMIT
+from models.trainer import REPORT_FILE
+
+progress = logging.getLogger("progress")
+
+
+def located(custom_config: str, examples: Examples, checkpoint_dir: Path) -> str:
+    """Adds to TFX's `custom_config`, JSON, where the data and the checkpoints lie and what the data are.
+
+    Only here, when the Trainer runs: as a property of the node it would be part of the cache key, and the same data in
+    another folder would train anew.
+    """
+    where = {
+        "examples": {"folder": str(examples.folder), "properties": examples.properties()},
+        "checkpoint_dir": str(checkpoint_dir),
+    }
+    return json_utils.dumps({**json_utils.loads(custom_config), **where})
+
+
+class _Executor(GenericExecutor):
+    """Trains as TFX's does, then copies `training.json` into the properties of the model run."""
+
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
+        examples = open_examples(single(input_dict, "examples"))
+        config = located(exec_properties[CUSTOM_CONFIG_KEY], examples, places.folder("checkpoints"))
+        super().Do(input_dict, output_dict, {**exec_properties, CUSTOM_CONFIG_KEY: config})
+        model_run = single(output_dict, "model_run")
+        report = json.loads(Path(model_run.uri, REPORT_FILE).read_text())
+        model_run.set_string_custom_property("training", json.dumps(report))
+        model_run.set_float_custom_property("val_accuracy", report["val_accuracy"])
+        if report["profile"]:
+            model_run.set_float_custom_property("step_ms", report["profile"]["step_ms"])
+            model_run.set_float_custom_property("input_share", report["profile"]["input_share"])
+            if report["profile"]["input_share"] > INPUT_SHARE_LIMIT:
+                progress.warning(
+                    "Trainer: expected at most %.0f %% of a step spent waiting for input, found %.1f %%",
+                    100 * INPUT_SHARE_LIMIT,
+                    100 * report["profile"]["input_share"],
+                )
+
+
+class ReportingTrainer(component.Trainer):
+    """TFX's Trainer with the properties of its model run filled in; see the module's docstring."""
+
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(_Executor)

@@ -1,0 +1,1 @@
+"""TFX's Transform, told by the examples themselves what they hold."""

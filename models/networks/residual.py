@@ -1,0 +1,101 @@
+"""A small residual CNN that learns fast on a CPU.
+
+Standardization, a frozen stem of principal patches, then stages of [convolution, 2x2 max-pool if the stage has one,
+batch norm, ReLU, residual blocks], a global max-pool and a scaled linear head. Several such members may stand on one
+stem, each fitted for itself; their mean answers. Image size, channels and classes come from the data. Under the policy
+"mixed_bfloat16" everything between standardization and head computes in bfloat16, with float32 weights.
+
+Synopsis:
+
+    model = build(NetworkConfig(members=3), inputs, seed=0)      # inputs: NetworkInputs
+    model(images)                                               # [batch, 28, 28, 1] to logits, float32 [batch, 10]
+"""
+
+import itertools
+
+import keras
+import numpy as np
+from keras import layers
+
+from models.config import NetworkConfig
+from models.networks.ensemble import ensemble
+from models.networks.layers import Dirac, FusedNorm, SameConv
+from models.networks.registry import NetworkInputs, network
+
+# Keras's Normalization divides by no less than this, so a constant pixel divides by no zero.
+_SMALLEST_STD = 1e-7
+_HEAD_SCALE = 1 / 9
+_WHITENING_SAMPLE = 2000
+_WHITENING_EPSILON = 1e-2
+
+
+def spread_floor(variance: np.ndarray) -> np.ndarray:
+    """Returns what `variance` is raised to where it is small: the average over all pixels.
+
+    A border pixel varies by a tenth of a grey level; standardized, it jumps to hundreds of standard deviations as soon
+    as an image reaches into it. Its spread is therefore damped as if it varied like the average pixel.
+    """
+    return np.maximum(variance, max(variance.mean(), _SMALLEST_STD**2))
+
+
+def whitening_kernel(images: np.ndarray, mean: np.ndarray, variance: np.ndarray, size: int) -> np.ndarray:
+    """Computes the kernel of the frozen stem: all principal patches, scaled to unit variance, with both signs.
+
+    Source: airbench (arXiv:2404.00498), after Page's "How to train your ResNet".
+
+    Args:
+      images: uint8 [n, height, width, channels]; the first 2,000 are used.
+      mean, variance: of each pixel, [height, width, channels].
+      size: side of a patch.
+
+    Returns:
+      float32 [size, size, channels, 2 * size * size * channels], the strongest patch first, the negatives behind.
+    """
+    inputs = (images[:_WHITENING_SAMPLE] - mean) / np.sqrt(spread_floor(variance))
+    windows = np.lib.stride_tricks.sliding_window_view(inputs, (size, size), axis=(1, 2))
+    patches = np.moveaxis(windows, 3, -1).reshape(-1, size * size * inputs.shape[-1])
+    values, vectors = np.linalg.eigh(patches.T @ patches / len(patches))
+    kernel = (vectors / np.sqrt(values + _WHITENING_EPSILON))[:, ::-1]
+    kernel = kernel.reshape(size, size, inputs.shape[-1], -1)
+    return np.concatenate([kernel, -kernel], axis=-1).astype(np.float32)
+
+
+@network("residual")
+def build(config: NetworkConfig, inputs: NetworkInputs, *, seed: int, policy: str = "float32") -> keras.Model:
+    """Builds an untrained network; arguments and result as in `build_network`.
+
+    The first layer standardizes with exactly the moments given, the second damps what hardly ever varies
+    (`spread_floor`); the principal patches of the sample are the stem.
+    """
+    seeds = itertools.count(seed * 1000)
+
+    def conv(x, width: int):
+        return SameConv(width, kernel_initializer=Dirac(next(seeds)), dtype=policy)(x)
+
+    def norm_relu(x):
+        return layers.Activation("relu", dtype=policy)(FusedNorm(dtype=policy)(x))
+
+    def member(x):
+        for width, blocks, pool in zip(config.widths, config.blocks, config.pools, strict=True):
+            x = conv(x, width)
+            if pool and min(x.shape[1:3]) > 1:
+                # Before the norm: a quarter of its work.
+                x = layers.MaxPooling2D(2, dtype=policy)(x)
+            x = norm_relu(x)
+            for _ in range(blocks):
+                x = layers.Add(dtype=policy)([x, norm_relu(conv(x, width))])
+        x = layers.GlobalMaxPooling2D(dtype=policy)(x)
+        head = keras.initializers.HeNormal(next(seeds))
+        x = layers.Dense(inputs.classes, use_bias=False, kernel_initializer=head)(x)
+        return layers.Rescaling(_HEAD_SCALE)(x)
+
+    mean, variance = inputs.mean, inputs.variance
+    images = keras.Input(inputs.input_shape, name="image")
+    x = layers.Normalization(axis=(1, 2, 3), mean=mean, variance=variance, name="standardization")(images)
+    damping = spread_floor(variance) / np.maximum(variance, _SMALLEST_STD**2)
+    x = layers.Normalization(axis=(1, 2, 3), mean=np.zeros_like(mean), variance=damping, name="damping")(x)
+    kernel = whitening_kernel(inputs.sample, mean, variance, config.stem_size)
+    stem = layers.Conv2D(kernel.shape[-1], config.stem_size, use_bias=False, trainable=False, dtype=policy, name="stem")
+    x = layers.Activation("relu", dtype=policy)(stem(x))
+    stem.set_weights([kernel])
+    return keras.Model(images, ensemble([member(x) for _ in range(config.members)]))

@@ -1,0 +1,160 @@
+"""The folder that everything a run makes lies in: the one place that knows its layout, and its lock.
+
+    metadata.db                 ML Metadata, sqlite
+    artifacts/<node>/<key>/<n>  what each execution put out; TFX's layout
+    checkpoints/                of trainings that were interrupted
+    serving/<name>/<version>    published models; `served` leads to the one that is served
+    runs/<run id>/              summary.json, report.html, log.txt
+
+Synopsis:
+
+    root = OutputRoot("output")
+    with root.lock("Wait for it."):
+        root.run("20261123-200513-360").summary
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.errors import InputError
+
+DEFAULT = Path("output")
+# A reader asks for the lock for a moment to see whether a run goes on; a run that begins then waits for as long.
+_PATIENCE_SECONDS = 0.3
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run."""
+
+    folder: Path
+
+    @property
+    def summary(self) -> Path:
+        """What a script reads."""
+        return self.folder / "summary.json"
+
+    @property
+    def report(self) -> Path:
+        """What a person reads."""
+        return self.folder / "report.html"
+
+    @property
+    def log(self) -> Path:
+        """Everything that was said."""
+        return self.folder / "log.txt"
+
+
+class OutputRoot:
+    """Paths below an output root, and its lock; nothing is made before it is asked for."""
+
+    def __init__(self, path: Path | str = DEFAULT) -> None:
+        self.path = Path(path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @classmethod
+    def of_database(cls, path: Path | str) -> "OutputRoot":
+        """Returns the output root that a database of ML Metadata lies in."""
+        return cls(Path(path).parent)
+
+    @property
+    def metadata(self) -> Path:
+        """The sqlite database of ML Metadata."""
+        return self.path / "metadata.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where TFX keeps the outputs of each node."""
+        return self.path / "artifacts"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where an interrupted training leaves its state."""
+        return self.path / "checkpoints"
+
+    @property
+    def serving_root(self) -> Path:
+        """Where published models lie, a folder for each name."""
+        return self.path / "serving"
+
+    def serving(self, name: str) -> Path:
+        """The folder of published models of that name, which a model server watches."""
+        return self.serving_root / name
+
+    def serving_folders(self) -> list[Path]:
+        """All folders of published models, by name."""
+        return sorted(path for path in self.serving_root.glob("*") if path.is_dir())
+
+    def run(self, run_id: str) -> RunFolder:
+        """The folder of a run."""
+        return RunFolder(self.path / "runs" / run_id)
+
+    def make_run(self, run_id: str) -> RunFolder:
+        """Makes the folder of a run, and the output root if need be.
+
+        Raises:
+          InputError: it cannot be written.
+        """
+        made = self.run(run_id)
+        try:
+            made.folder.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"{self}: cannot be written ({error.strerror}). Choose another --output-root.") from None
+        return made
+
+    def output_folders(self) -> list[Path]:
+        """Returns the folder of each output of each execution, `<node>/<key>/<number>`."""
+        return sorted(self.artifacts.resolve().glob("[!.]*/[!.]*/*"))
+
+    def output_folders_of(self, execution_id: int) -> Iterator[Path]:
+        """Yields the folders that an execution wrote or would have written to."""
+        yield from self.artifacts.glob(f"*/*/{execution_id}")
+        yield from self.artifacts.glob(f"*/.system/executor_execution/{execution_id}")
+
+    @contextlib.contextmanager
+    def lock(self, advice: str) -> Iterator[None]:
+        """Keeps other writers out; readers need no lock.
+
+        Args:
+          advice: what to do while another has it.
+
+        Raises:
+          InputError: another has it, or the folder cannot be written.
+        """
+        try:
+            stream = self._lock_file.open("w")
+        except OSError as error:
+            raise InputError(f"{self}: cannot be written ({error.strerror}). Choose another --output-root.") from None
+        with stream:
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+            while not _try_lock(stream, fcntl.LOCK_EX):
+                if time.monotonic() > deadline:
+                    raise InputError(f"{self}: another run is using it. {advice}") from None
+                time.sleep(_PATIENCE_SECONDS / 10)
+            yield
+
+    def is_in_use(self) -> bool:
+        """Says whether a run, or another writer, has the lock now."""
+        try:
+            with self._lock_file.open() as stream:
+                return not _try_lock(stream, fcntl.LOCK_SH)
+        except OSError:
+            return False
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.path / ".lock"
+
+
+def _try_lock(stream, kind: int) -> bool:
+    try:
+        fcntl.flock(stream, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

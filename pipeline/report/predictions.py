@@ -1,0 +1,158 @@
+"""What the model predicted for the test split, and what can be measured from it.
+
+Synopsis:
+
+    predictions = read_predictions(folder / PREDICTIONS_FILE, class_names)
+    most_confident_errors(predictions, 24)       # indices of rows
+"""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from components.bulk_inferrer.columns import COLUMNS
+from components.evaluator.calibration import calibration_error, calibration_sums
+from components.evaluator.slices import CLASS
+
+_Z = 1.959964  # of the normal distribution, for 95 %
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """A row for each example of the test split.
+
+    Attributes:
+      example: its position in the split, int64 [n].
+      label, prediction: classes, int64 [n].
+      confidence: probability of the predicted class, float32 [n].
+      slices: name of a slicing to the slice of each example, string [n]; the class is not among them.
+      class_names: by class.
+    """
+
+    example: np.ndarray
+    label: np.ndarray
+    prediction: np.ndarray
+    confidence: np.ndarray
+    slices: dict[str, np.ndarray]
+    class_names: list[str]
+
+    @property
+    def right(self) -> np.ndarray:
+        """Which predictions are right, bool [n]."""
+        return self.label == self.prediction
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SliceQuality:
+    """Accuracy of a part of the examples with its 95 % interval, and how well its confidence agrees with it."""
+
+    slicing: str
+    value: str
+    examples: int
+    accuracy: float
+    low: float
+    high: float
+    confidence: float
+    calibration_error: float
+
+
+def read_predictions(path: Path, class_names: list[str]) -> Predictions:
+    """Reads the BulkInferrer's file; examples without a label are left out.
+
+    Args:
+      path: a file with `COLUMNS`. Every other column is a slicing.
+      class_names: by class; if empty, those that the file holds, or the numbers.
+    """
+    table = pq.read_table(path)
+    table = table.filter(table.column("label").is_valid())
+    columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in ("example", "label", "prediction")}
+    if "probability" in table.column_names:
+        confidence = table.column("probability").to_numpy(zero_copy_only=False)
+    else:
+        confidence = np.array([max(row) for row in table.column("probabilities").to_pylist()], np.float32)
+    slicings = [name for name in table.column_names if name not in COLUMNS.names]
+    slices = {name: np.array(table.column(name).to_pylist(), object) for name in slicings}
+    stored = (table.schema.metadata or {}).get(b"class_names")
+    names = class_names or (json.loads(stored) if stored else [])
+    classes = 1 + int(max(columns["label"].max(initial=-1), columns["prediction"].max(initial=-1)))
+    names = names or [str(number) for number in range(classes)]
+    return Predictions(**columns, confidence=confidence, slices=slices, class_names=names)
+
+
+def confusion_matrix(predictions: Predictions) -> np.ndarray:
+    """Returns the number of examples by label (row) and prediction (column), int64 [classes, classes]."""
+    classes = len(predictions.class_names)
+    flat = np.bincount(predictions.label * classes + predictions.prediction, minlength=classes * classes)
+    return flat.reshape(classes, classes)
+
+
+def most_confident_errors(predictions: Predictions, count: int) -> np.ndarray:
+    """Returns the indices of the wrong predictions that the model was surest of, the surest first."""
+    wrong = np.flatnonzero(~predictions.right)
+    return wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:count]
+
+
+def cell_examples(predictions: Predictions, count: int) -> dict[tuple[int, int], np.ndarray]:
+    """Returns up to `count` indices for each cell of the confusion matrix that has any.
+
+    Errors come with the surest first; right predictions with the least sure first, which tell more.
+    """
+    found = {}
+    labels, predicted = predictions.label, predictions.prediction
+    for label, prediction in sorted(set(zip(labels.tolist(), predicted.tolist(), strict=True))):
+        inside = np.flatnonzero((labels == label) & (predicted == prediction))
+        sign = 1 if label == prediction else -1
+        found[label, prediction] = inside[np.argsort(sign * predictions.confidence[inside], kind="stable")][:count]
+    return found
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray) -> list[tuple[float, float, int]]:
+    """Returns mean confidence, accuracy and number of examples for each bin of confidence that has any.
+
+    Args:
+      confidence: [n].
+      right: bool [n].
+    """
+    rows = calibration_sums(confidence, right).T
+    return [(float(sure / count), float(correct / count), int(count)) for sure, correct, count in rows if count]
+
+
+def wilson_interval(right: int, count: int) -> tuple[float, float]:
+    """Returns the 95 % interval of a share (Wilson 1927), 0 to 1 where there is nothing."""
+    if not count:
+        return 0.0, 1.0
+    share, z2 = right / count, _Z * _Z
+    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = _Z / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def quality_by_slice(predictions: Predictions) -> list[SliceQuality]:
+    """Returns the quality overall, by class and by the slices of each slicing."""
+    parts = [("overall", "all", np.ones(len(predictions.label), bool))]
+    parts += [(CLASS, name, predictions.label == number) for number, name in enumerate(predictions.class_names)]
+    for slicing, values in predictions.slices.items():
+        parts += [(slicing, str(value), values == value) for value in sorted(set(values.tolist()), key=str)]
+    found = []
+    for slicing, value, inside in parts:
+        right, confidence = predictions.right[inside], predictions.confidence[inside]
+        if not len(right):
+            continue
+        low, high = wilson_interval(int(right.sum()), len(right))
+        found.append(
+            SliceQuality(
+                slicing=slicing,
+                value=value,
+                examples=len(right),
+                accuracy=float(right.mean()),
+                low=low,
+                high=high,
+                confidence=float(confidence.mean()),
+                calibration_error=calibration_error(confidence, right),
+            )
+        )
+    return found

@@ -1,0 +1,1 @@
+"""One run, from its lock to its record."""

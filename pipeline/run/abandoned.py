@@ -1,0 +1,46 @@
+"""Settles what a killed run left open: executions that are RUNNING for ever, half outputs, a record without an end."""
+
+import shutil
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration import metadata
+
+from pipeline.output_root import OutputRoot
+from pipeline.run.record import close_abandoned
+from pipeline.run.rollbacks import record_rollbacks
+
+_Execution = metadata_store_pb2.Execution
+
+
+def settle(connection: metadata_store_pb2.ConnectionConfig, root: OutputRoot) -> None:
+    """Marks abandoned executions as failed and completes the records of their runs; records rollbacks as well.
+
+    The caller holds the lock of the output root, so no other run can own these.
+    """
+    with metadata.Metadata(connection) as handle:
+        _fail_abandoned_executions(handle, root)
+        close_abandoned(handle, root)
+        record_rollbacks(handle.store, root)
+
+
+def _fail_abandoned_executions(handle: metadata.Metadata, root: OutputRoot) -> None:
+    """Marks what a killed run left RUNNING as failed and removes its half-written outputs."""
+    abandoned = [
+        execution
+        for execution in handle.store.get_executions()
+        if execution.last_known_state in (_Execution.NEW, _Execution.RUNNING)
+    ]
+    if not abandoned:
+        return
+    for execution in abandoned:
+        execution.last_known_state = _Execution.FAILED
+    handle.store.put_executions(abandoned)
+    published = {
+        event.execution_id
+        for event in handle.store.get_events_by_execution_ids([e.id for e in abandoned])
+        if event.type == metadata_store_pb2.Event.OUTPUT
+    }
+    for execution in abandoned:
+        if execution.id not in published:
+            for folder in root.output_folders_of(execution.id):
+                shutil.rmtree(folder, ignore_errors=True)

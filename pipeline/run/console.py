@@ -1,0 +1,142 @@
+"""What a person, or a machine, sees while a run goes on; everything else goes to the run's log file.
+
+TensorFlow, Beam and their C++ parts write to the file descriptors 1 and 2 directly, so those are redirected to the log
+and the console keeps a copy of the terminal for itself. On a terminal progress is a line that changes; elsewhere a line
+that stays, now and then. As "json" each line is one event: `time`, `event` ("line", "start", "progress", "warning",
+"end") and what belongs to it.
+
+Synopsis:
+
+    with Console(log_path) as console:
+        console.end("Trainer", "ran", 81.2)
+"""
+
+import contextlib
+import datetime
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+FORMATS = ("text", "json")
+_WIDTH = 20
+# Between two lines of progress where there is no terminal.
+_QUIET_SECONDS = 15.0
+
+
+class Console:
+    """Prints one line a node; within `with`, all other output goes to a file."""
+
+    def __init__(self, log_path: Path, log_format: str = "text") -> None:
+        self._log_path, self._as_json = log_path, log_format == "json"
+        self._node, self._told = "", time.monotonic()
+
+    def __enter__(self) -> "Console":
+        self._terminal: TextIO = os.fdopen(os.dup(1), "w", buffering=1)
+        self._live = self._terminal.isatty() and not self._as_json
+        self._stack = contextlib.ExitStack()
+        log = self._stack.enter_context(self._log_path.open("a", buffering=1))
+        for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+            stream.flush()
+            saved = os.dup(descriptor)
+            os.dup2(log.fileno(), descriptor)
+            self._stack.callback(_restore, stream, saved, descriptor)
+        self._handlers(log)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._clear()
+        self._stack.close()
+        self._terminal.close()
+
+    def line(self, text: str) -> None:
+        """Prints a line that stays."""
+        self._emit("line", text, text=text)
+
+    def start(self, node: str) -> None:
+        """Tells that a node starts, on a terminal only: elsewhere its last line is enough."""
+        self._node, self._told = node, time.monotonic()
+        self._transient(f"{node:<{_WIDTH}} ...")
+        if self._as_json:
+            self._emit("start", "", node=node)
+
+    def end(self, node: str, state: str, seconds: float, detail: str = "") -> None:
+        """Tells how a node ended."""
+        told = f"{node:<{_WIDTH}} {state:<7} {seconds:7.1f} s  {detail}".rstrip()
+        self._emit("end", told, node=node, state=state, seconds=seconds, detail=detail)
+
+    def _emit(self, event: str, line: str, **fields: object) -> None:
+        self._clear()
+        if self._as_json:
+            now = datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
+            line = json.dumps({"time": now, "event": event, **fields})
+        self._terminal.write(line + "\n")
+
+    def _transient(self, text: str) -> None:
+        if self._live:
+            # 0 is what a terminal says that does not know.
+            width = os.get_terminal_size(self._terminal.fileno()).columns or 80
+            self._terminal.write("\r\x1b[K" + text[: max(1, width - 1)])
+            self._terminal.flush()
+
+    def _clear(self) -> None:
+        if self._live:
+            self._terminal.write("\r\x1b[K")
+
+    def _handlers(self, log: TextIO) -> None:
+        """Sends every logger to the file and the logger "progress" to the terminal as well."""
+        to_file = logging.StreamHandler(log)
+        to_file.setLevel(logging.INFO)
+        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root = logging.getLogger()
+        previous, level = root.handlers[:], root.level
+        root.handlers = [to_file]
+        root.setLevel(logging.INFO)
+        # One line for every annotation that Beam does not know, 40 at each start.
+        logging.getLogger("apache_beam.typehints").setLevel(logging.WARNING)
+        logging.captureWarnings(True)
+        to_terminal = _Progress(self)
+        logger = logging.getLogger("progress")
+        # What passes within seconds is for the eyes only.
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(to_terminal)
+        self._stack.callback(logger.setLevel, logging.NOTSET)
+        self._stack.callback(logger.removeHandler, to_terminal)
+        self._stack.callback(logging.captureWarnings, False)
+        self._stack.callback(setattr, root, "handlers", previous)
+        self._stack.callback(root.setLevel, level)
+
+    def progress(self, message: str, *, lasting: bool) -> None:
+        """Shows how far the running node is; without a terminal only what is `lasting`, and that now and then."""
+        if self._live:
+            self._transient(f"{self._node:<{_WIDTH}} {message}")
+        elif lasting and (self._as_json or time.monotonic() - self._told > _QUIET_SECONDS):
+            self._told = time.monotonic()
+            self._emit("progress", f"{self._node:<{_WIDTH}} {message}", node=self._node, text=message)
+
+    def warn(self, message: str) -> None:
+        """Prints a warning."""
+        self._emit("warning", message, node=self._node, text=message)
+
+
+class _Progress(logging.Handler):
+    """Shows progress while it lasts; a warning stays."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.DEBUG)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            self._console.warn(record.getMessage())
+        else:
+            self._console.progress(record.getMessage(), lasting=record.levelno >= logging.INFO)
+
+
+def _restore(stream: TextIO, saved: int, descriptor: int) -> None:
+    stream.flush()
+    os.dup2(saved, descriptor)
+    os.close(saved)

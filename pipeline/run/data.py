@@ -1,0 +1,89 @@
+"""Finds the data that a run reads, and the name under which it is known.
+
+Models and statistics are compared, and models served, within one name. It has to stay the same where the data are moved
+or new ones come into the same folder, and must not be shared by two data sets that both lie in a folder `raw`. So it
+follows from what this output root has seen: the same content, else the same folder, else a name that is free.
+
+Synopsis:
+
+    dataset = find_dataset(config, project, root)
+    dataset.name, dataset.digest
+"""
+
+import dataclasses
+from pathlib import Path
+
+from components.errors import InputError
+from components.example_gen.dataset import Dataset, find_files, inspect_dataset
+from pipeline.config import PipelineConfig
+from pipeline.metadata.store import Store
+from pipeline.output_root import OutputRoot
+
+NAME = "fashion-mnist"
+
+
+def candidates(project: Path, home: Path, system: Path = Path("/usr/share/datasets")) -> tuple[Path, ...]:
+    """Returns the folders that are looked in, in this order: the project's, the system's, Keras's cache."""
+    return (project / "data", system / NAME, home / ".keras" / "datasets" / NAME)
+
+
+def locate_data(named: Path | None, folders: tuple[Path, ...]) -> Path:
+    """Returns `named` if given, else the first of `folders` that holds all four files.
+
+    Raises:
+      InputError: no folder has them.
+    """
+    for folder in (named,) if named else folders:
+        if find_files(folder):
+            return folder
+    looked = ", ".join(map(str, (named,) if named else folders))
+    raise InputError(
+        f"no data: expected the four IDX files of {NAME} in {looked}, found none. Run 'make data', or set --data-dir."
+    )
+
+
+def find_dataset(config: PipelineConfig, project: Path, root: OutputRoot) -> Dataset:
+    """Returns the data set that a run reads, under the name that it is known by in the output root.
+
+    Raises:
+      InputError: there is none, its files cannot be used, or the database is none.
+    """
+    dataset = inspect_dataset(locate_data(config.data_dir, candidates(project, Path.home())))
+    seen = [run.properties["data"] for run in Store(root.metadata).runs()] if root.metadata.exists() else []
+    return dataclasses.replace(dataset, name=config.name or choose_name(dataset, seen))
+
+
+def choose_name(dataset: Dataset, seen: list[dict]) -> str:
+    """Returns the name of a data set, given `name`, `digest` and `folder` of those of earlier runs, oldest first."""
+    if dataset.is_fashion_mnist:
+        return dataset.name
+    known = [other for other in seen if other["digest"] == dataset.digest]
+    known = known or [other for other in seen if other["folder"] == str(dataset.folder)]
+    if known:
+        return known[-1]["name"]
+    taken, number, name = {other["name"] for other in seen}, 1, dataset.name
+    while name in taken:
+        number += 1
+        name = f"{dataset.name}_{number}"
+    return name
+
+
+def describe_data(dataset: Dataset) -> dict:
+    """Returns what a record keeps of a data set, as values for JSON; `recall_dataset` makes it one again."""
+    values = {name: value for name, value in dataclasses.asdict(dataset).items() if name != "files"}
+    return {**values, "folder": str(dataset.folder)}
+
+
+def recall_dataset(kept: dict) -> Dataset:
+    """Returns the data set of an earlier run, whose files nobody reads again; a schema beside them is read anew."""
+    schema = Path(kept["folder"], "schema.pbtxt")
+    return Dataset(
+        **{
+            **kept,
+            "folder": Path(kept["folder"]),
+            "files": {},
+            "image_shape": tuple(kept["image_shape"]),
+            "class_names": tuple(kept["class_names"]),
+            "schema": schema.read_text(encoding="utf-8") if schema.is_file() else kept["schema"],
+        }
+    )

@@ -1,0 +1,293 @@
+"""The record of a run: what it was made of, what each node did, how it ended; the one source of all that is told of it.
+
+It is written as each node starts and at the end, to ML Metadata (custom properties of the run's context, for
+`python -m pipeline.metadata` and the report) and as summary.json beside the log (for scripts; docs/summary.md describes
+the keys). Both hold the same, from the same dictionary, so that a run killed at any moment is told as it was.
+
+Synopsis:
+
+    record = RunRecord(root.make_run(run_id), connection, opening)
+    record.start("ExampleGen")
+    record.end("ExampleGen", state="ran", seconds=1.6, outputs=outputs)
+    record.close(exit_status=0)
+"""
+
+import json
+import resource
+import time
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration import metadata
+from tfx.orchestration.portable.mlmd import context_lib
+from tfx.proto.orchestration import pipeline_pb2
+
+from components.artifacts import LOGGED
+from components.errors import ModelRefused
+from components.example_gen.dataset import Dataset
+from components.files import write_text
+from pipeline.nodes import NODES, Outputs
+from pipeline.output_root import OutputRoot, RunFolder
+from pipeline.run.outcome import INTERRUPTED, NODE_CACHED, NODE_FAILED, NODE_RAN, RUNNING, describe_failure, state_of
+from pipeline.run.provenance import environment
+from pipeline.settings import Settings
+
+_RUN = "pipeline_run"
+# Kept as properties of their own, so that a list of runs reads no more than it shows.
+_INDEX = (
+    "preset",
+    "seed",
+    "name",
+    "base_run",
+    "state",
+    "exit_status",
+    "wall_seconds",
+    "blessed",
+    "pushed_model",
+    "failure",
+)
+_EMPTY = {
+    "state": RUNNING,
+    "exit_status": None,
+    "base_run": None,
+    "failure": None,
+    "metrics": None,
+    "blessed": None,
+    "blessing_reasons": [],
+    "verdict": None,
+    "served": None,
+    "pushed_model": None,
+    "served_model": None,
+    "training": None,
+    "profile": None,
+    "tensorboard": None,
+    "data": {"digest": None, "splits": None},
+    "gates": {},
+    "logged": {},
+}
+
+
+def opening(run_id: str, settings: Settings, dataset: Dataset, provenance: dict) -> dict:
+    """Returns what is known of a run before its first node."""
+    config = settings.config
+    return {
+        "run_id": run_id,
+        "preset": config.preset,
+        "seed": config.seed,
+        "name": dataset.name,
+        "environment": environment(),
+        "provenance": provenance,
+    }
+
+
+class RunRecord:
+    """What is known of a run so far.
+
+    Attributes:
+      content: as summary.json holds it.
+    """
+
+    def __init__(self, folder: RunFolder, connection, opening: dict, *, started: float | None = None) -> None:
+        """Prepares a record; nothing is written yet.
+
+        Args:
+          folder: of the run.
+          connection: how ML Metadata is reached.
+          opening: what is known before the first node: run_id, preset, seed, name, environment, provenance.
+          started: `time.monotonic()` at the start of the process, for the whole time.
+        """
+        self._folder, self._connection = folder, connection
+        self._started = time.monotonic() if started is None else started
+        self._is_open = False
+        empty = json.loads(json.dumps(_EMPTY))
+        self.content = {**opening, "wall_seconds": 0.0, "peak_rss_mib": 0, "nodes": [], **empty}
+
+    def open(self, handle: metadata.Metadata, pipeline: pipeline_pb2.Pipeline, base_run: str | None) -> None:
+        """Makes the context of the run, as TFX would at its first node, and lists the nodes as waiting."""
+        context_lib.prepare_contexts(handle, pipeline.nodes[0].pipeline_node.contexts)
+        self.content["base_run"] = base_run
+        self.content["nodes"] = [
+            {
+                "id": node.pipeline_node.node_info.id,
+                "state": "waiting",
+                "seconds": 0.0,
+                "detail": "",
+                "after": sorted(node.pipeline_node.upstream_nodes),
+                "made": {},
+            }
+            for node in pipeline.nodes
+        ]
+        self._is_open = True
+        self._write(handle)
+
+    def node(self, node_id: str) -> dict:
+        """Returns the entry of a node: id, state, seconds, detail, the nodes that it comes after, and what it made."""
+        return next(entry for entry in self.content["nodes"] if entry["id"] == node_id)
+
+    def start(self, node_id: str) -> None:
+        """Notes that a node runs, and writes what is known by now."""
+        self.node(node_id)["state"] = RUNNING
+        with metadata.Metadata(self._connection) as handle:
+            self._write(handle)
+
+    def end(
+        self,
+        node_id: str,
+        *,
+        state: str,
+        seconds: float,
+        outputs: Outputs | None = None,
+        error: BaseException | None = None,
+        detail: str = "",
+    ) -> dict:
+        """Notes how a node ended and returns its entry; it is written with the start of the next, or the end of all.
+
+        Args:
+          node_id: of the node.
+          state: "ran", "cached", "failed" or "skipped".
+          seconds: wall time.
+          outputs: custom properties, `id` and `uri` of what it put out, by key.
+          error: what it failed with.
+          detail: what to say of it in the place of what it made.
+        """
+        entry, node = self.node(node_id), NODES.get(node_id)
+        entry |= {"state": state, "seconds": round(seconds, 2), "detail": detail}
+        if state in (NODE_RAN, NODE_CACHED) and outputs is not None:
+            entry["made"] = {key: found["id"] for key, found in outputs.items()}
+            self._note_logged(node_id, outputs)
+            if node is not None:
+                self._note_outputs(entry, node, outputs)
+        if error is not None:
+            self._note_failure(node_id, node, error)
+        return entry
+
+    def _note_outputs(self, entry: dict, node, outputs: Outputs) -> None:
+        try:
+            entry["detail"] = node.detail(outputs)
+            self.content |= node.facts(outputs)
+            if node.gate:
+                result = "passed" if node.gate.passes(outputs) else "refused"
+                self.content["gates"][node.id] = {"result": result, "reasons": node.gate.reasons(outputs)}
+        except (AttributeError, KeyError, TypeError, ValueError):
+            # An artifact from the cache may be older than what is asked of it, and no detail is worth a failed run.
+            entry["detail"] = ""
+
+    def _note_failure(self, node_id: str, node, error: BaseException) -> None:
+        message, status = describe_failure(error)
+        self.content["failure"] = {"node": node_id, "message": message, "exit_status": status}
+        if isinstance(error, ModelRefused):
+            self.content |= {"blessed": False, "blessing_reasons": [message]}
+        if node is not None and node.gate:
+            self.content["gates"][node_id] = {"result": "refused", "reasons": message.splitlines()}
+
+    def _note_logged(self, node_id: str, outputs: Outputs) -> None:
+        logged = {key: json.loads(found[LOGGED]) for key, found in outputs.items() if LOGGED in found}
+        if logged:
+            self.content["logged"][node_id] = logged
+
+    def close(self, exit_status: int | None) -> None:
+        """Notes how the run ended, and writes it; an interrupted one has no exit status."""
+        if self._is_open:
+            with metadata.Metadata(self._connection) as handle:
+                self.close_with(handle, exit_status)
+
+    def close_with(self, handle: metadata.Metadata, exit_status: int | None) -> None:
+        """As `close`, within a connection."""
+        for entry in self.content["nodes"]:
+            if entry["state"] == RUNNING:
+                entry["state"] = NODE_FAILED if self.content["failure"] else INTERRUPTED
+            elif entry["state"] == "waiting":
+                entry["state"] = "skipped"
+        self.content["exit_status"] = exit_status
+        self.content["state"] = state_of(self.content)
+        self._write(handle)
+
+    def _write(self, handle: metadata.Metadata) -> None:
+        self.content["wall_seconds"] = round(time.monotonic() - self._started, 2)
+        self.content["peak_rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        run = handle.store.get_context_by_type_and_name(_RUN, self.content["run_id"])
+        for name, value in properties_of(self.content).items():
+            _set(run.custom_properties[name], value)
+        handle.store.put_contexts([run])
+        write_text(self._folder.summary, json.dumps(self.content, indent=2) + "\n")
+
+
+def properties_of(content: dict) -> dict:
+    """Returns the custom properties under which a record is kept; `Store.record` puts it together again."""
+    metrics = content["metrics"] or {}
+    index = {name: content[name] for name in _INDEX} | {
+        name: metrics.get(name) for name in ("test_accuracy", "test_loss")
+    }
+    summary = {name: value for name, value in content.items() if name != "provenance"}
+    known = {name: value for name, value in index.items() if value is not None}
+    return {**content["provenance"], **known, "summary": json.dumps(summary)}
+
+
+def close_abandoned(handle: metadata.Metadata, root: OutputRoot) -> None:
+    """Completes the record of what a killed run left open, from its executions. The caller holds the lock."""
+    for run in handle.store.get_contexts_by_type(_RUN):
+        kept = run.custom_properties
+        if kept["state"].string_value != RUNNING:
+            continue
+        content = json.loads(kept["summary"].string_value) if "summary" in kept else None
+        if content is None:
+            continue
+        provenance = {
+            name: json.loads(value.string_value)
+            for name, value in kept.items()
+            if name not in (*_INDEX, "summary", "test_accuracy", "test_loss") and value.string_value
+        }
+        folder = root.run(run.name)
+        folder.folder.mkdir(parents=True, exist_ok=True)
+        record = RunRecord(folder, None, {})
+        record.content = {**content, "provenance": provenance}
+        record._started = time.monotonic() - content["wall_seconds"]
+        for execution in handle.store.get_executions_by_context(run.id):
+            _complete(record, handle, execution)
+        record.close_with(handle, None)
+
+
+def _complete(record: RunRecord, handle: metadata.Metadata, execution) -> None:
+    """Notes what an execution did that ended after the record was written for the last time."""
+    node_id = node_of(handle, execution)
+    states = {
+        metadata_store_pb2.Execution.COMPLETE: NODE_RAN,
+        metadata_store_pb2.Execution.CACHED: NODE_CACHED,
+    }
+    entry = next((entry for entry in record.content["nodes"] if entry["id"] == node_id), None)
+    if entry is None or entry["state"] not in (RUNNING, "waiting") or execution.last_known_state not in states:
+        return
+    seconds = (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000
+    outputs = outputs_of(handle, execution.id)
+    record.end(node_id, state=states[execution.last_known_state], seconds=seconds, outputs=outputs)
+
+
+def node_of(handle: metadata.Metadata, execution) -> str:
+    """Returns the id of the node that an execution is of."""
+    for context in handle.store.get_contexts_by_execution(execution.id):
+        (kind,) = handle.store.get_context_types_by_id([context.type_id])
+        if kind.name == "node":
+            return context.name.rsplit(".", 1)[-1]
+    return "?"
+
+
+def outputs_of(handle: metadata.Metadata, execution_id: int) -> Outputs:
+    """Returns custom properties, id and uri of what an execution put out, or a resolver chose, by key."""
+    keys = {
+        event.artifact_id: event.path.steps[0].key
+        for event in handle.store.get_events_by_execution_ids([execution_id])
+        if event.type in (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.INTERNAL_OUTPUT)
+    }
+    return {
+        keys[artifact.id]: {"id": artifact.id, "uri": artifact.uri}
+        | {name: getattr(value, value.WhichOneof("value")) for name, value in artifact.custom_properties.items()}
+        for artifact in handle.store.get_artifacts_by_id(list(keys))
+    }
+
+
+def _set(field: metadata_store_pb2.Value, value: object) -> None:
+    if isinstance(value, bool | int):
+        field.int_value = int(value)
+    elif isinstance(value, float):
+        field.double_value = value
+    else:
+        field.string_value = value if isinstance(value, str) else json.dumps(value)

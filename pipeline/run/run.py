@@ -1,0 +1,189 @@
+"""Runs the pipeline once: locks the output root, runs the DAG, keeps the record and tells the result.
+
+Synopsis:
+
+    status = run_pipeline(Settings.of(preset("fast")), Path("."))     # 0, 1, 2, 3 or 4, as README.md says
+"""
+
+import datetime
+import gc
+import logging
+import tempfile
+import time
+from pathlib import Path
+
+from components.errors import PipelineError
+from components.evaluator.floors import check_floors
+from components.evaluator.metrics import METRICS
+from pipeline.nodes import Selection
+from pipeline.output_root import OutputRoot, RunFolder
+from pipeline.run.console import Console
+from pipeline.run.data import find_dataset
+from pipeline.run.outcome import exit_status_of
+from pipeline.settings import Settings
+
+
+def run_pipeline(
+    settings: Settings, project: Path, selection: Selection | None = None, *, log_format: str = "text"
+) -> int:
+    """Runs the DAG and returns the exit status.
+
+    Args:
+      settings: what is in force.
+      project: its folder; `data/` is looked for there.
+      selection: the part of the DAG to run; the whole of it by default.
+      log_format: "text" or "json", of what is told meanwhile.
+
+    Raises:
+      InputError: data, settings or output root cannot be used; nothing was run.
+    """
+    started = time.monotonic()
+    root = OutputRoot(settings.config.output_root)
+    check_floors(settings.config.floors)
+    # What a part of the DAG reads, its base says.
+    dataset = None if selection else find_dataset(settings.config, project, root)
+    run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
+    folder = root.make_run(run_id)
+    try:
+        with root.lock("Wait for it, or choose another --output-root."), Console(folder.log, log_format) as console:
+            return _run(settings, dataset, project, selection, run_id, folder, console, started)
+    finally:
+        if not any(folder.folder.iterdir()):
+            folder.folder.rmdir()
+
+
+def tell_plan(settings: Settings, project: Path, selection: Selection | None = None) -> int:
+    """Prints what a run would do, node by node, and why; changes nothing. Returns the exit status 0.
+
+    Raises:
+      InputError: data, settings or database cannot be used.
+    """
+    root = OutputRoot(settings.config.output_root)
+    check_floors(settings.config.floors)
+    dataset = None if selection else find_dataset(settings.config, project, root)
+    with tempfile.TemporaryDirectory() as folder, Console(Path(folder, "log.txt")) as console:
+        console.start("imports")
+        from pipeline.run.dry_run import foresee
+        from pipeline.run.provenance import collect
+
+        settings, dataset, base = _choose(settings, dataset, project, selection, root)
+        for forecast in foresee(settings, dataset, collect(settings, dataset, project), base):
+            console.line(f"{forecast.id:<20} {forecast.state:<9}  {forecast.reason}")
+    return 0
+
+
+def _choose(settings: Settings, dataset, project: Path, selection: Selection | None, root: OutputRoot) -> tuple:
+    """Returns settings, data set and base of a run; for a part of the DAG they are an earlier run's."""
+    if not selection:
+        return settings, dataset, None
+    from pipeline.run.partial_run import find_base
+
+    base = find_base(settings, selection, root)
+    if base.run_id is None:
+        return settings, find_dataset(settings.config, project, root), base
+    return base.settings, base.dataset, base
+
+
+def _run(
+    settings: Settings,
+    dataset,
+    project: Path,
+    selection: Selection | None,
+    run_id: str,
+    folder: RunFolder,
+    console: Console,
+    started: float,
+) -> int:
+    root = OutputRoot(settings.config.output_root)
+    if not selection:
+        console.line(_first_line(run_id, settings, dataset))
+    console.start("imports")
+    # TensorFlow and TFX take seconds to import, and --help or a wrong path must not wait for them. What they make stays
+    # for good: without collecting garbage among it, importing takes a sixth less.
+    gc.disable()
+    from pipeline.pipeline import create_pipeline
+    from pipeline.run.abandoned import settle
+    from pipeline.run.database import check_database, connection_to
+    from pipeline.run.provenance import collect
+    from pipeline.run.record import RunRecord, opening
+    from pipeline.run.runner import ReportingRunner
+
+    gc.freeze()
+    gc.enable()
+    connection = connection_to(root)
+    check_database(connection)
+    settle(connection, root)
+    settings, dataset, base = _choose(settings, dataset, project, selection, root)
+    if selection:
+        console.line(_first_line(run_id, settings, dataset) + _stands_on(base))
+    console.line(f"{'imports':<20} {'':<7} {time.monotonic() - started:7.1f} s")
+    record = RunRecord(
+        folder,
+        connection,
+        opening(run_id, settings, dataset, collect(settings, dataset, project)),
+        started=started,
+    )
+    runner = ReportingRunner(
+        record,
+        console.start,
+        lambda entry: console.end(entry["id"], entry["state"], entry["seconds"], entry["detail"]),
+        base=base,
+    )
+    status = None
+    try:
+        runner.run(create_pipeline(settings.config, dataset))
+        status = exit_status_of(record.content)
+    except Exception as error:
+        status = error.exit_status if isinstance(error, PipelineError) else 1
+        raise
+    finally:
+        record.close(status)
+    report = write_report_if_possible(root, run_id, console)
+    _tell(record.content, folder, report, console)
+    return status
+
+
+def _first_line(run_id: str, settings: Settings, dataset) -> str:
+    config = settings.config
+    return f"run {run_id}: preset {config.preset}, seed {config.seed}, data {dataset.name} in {dataset.folder}"
+
+
+def _stands_on(base) -> str:
+    return f", on run {base.run_id}" if base.run_id else ""
+
+
+def write_report_if_possible(root: OutputRoot, run_id: str, console: Console) -> Path | None:
+    """Writes report.html and returns its path; a run that has done its work does not fail for it."""
+    console.start("report")
+    try:
+        from pipeline.report.render import write_report
+
+        return write_report(root, run_id)
+    except Exception as error:
+        logging.exception("the report could not be written")
+        console.line(f"no report: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        return None
+
+
+def _tell(content: dict, folder: RunFolder, report: Path | None, console: Console) -> None:
+    """Tells what came of the run, from its record."""
+    if failure := content["failure"]:
+        console.line(f"{failure['node']} failed: {failure['message']}")
+        console.line(f"log: {folder.log}")
+    else:
+        console.line("")
+        if metrics := content["metrics"]:
+            told = [f"{metric.label} {metrics[metric.key]:.4f}" for metric in METRICS.values() if metric.headline]
+            for start in range(0, len(told), 2):
+                console.line("   ".join(told[start : start + 2]))
+            word, verdict = content["verdict"].split(": ", 1)
+            console.line(f"{word:<15}{verdict}")
+        if pushed := content["pushed_model"]:
+            served = content["served_model"] or pushed
+            told = f"pushed to      {pushed}" if served == pushed else f"not served     {pushed}; {served} is served"
+            console.line(told)
+        if content["tensorboard"]:
+            console.line(f"TensorBoard    {content['tensorboard']}")
+        console.line(f"summary        {folder.summary} ({content['wall_seconds']:.0f} s)")
+    if report:
+        console.line(f"report         {report}")

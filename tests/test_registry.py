@@ -1,0 +1,119 @@
+"""Networks by name; one that this project does not have, from its training to its served form."""
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.config import NetworkConfig, TrainingConfig
+from models.export import export_model
+from models.features import TRAIN, VAL
+from models.graph_summary import multiply_adds
+from models.input_pipeline import first_records, open_split
+from models.networks import NETWORKS, NetworkInputs, build_network, registry
+from models.trained import load_trained, save_trained
+from models.trainer import train_model
+from tests.served_models import NAMES, SHAPE, banded_images, write_examples
+
+LABELS = np.arange(120) % 3
+INPUTS = NetworkInputs(
+    input_shape=(9, 7, 1),
+    classes=3,
+    mean=np.full((9, 7, 1), 90.0),
+    variance=np.full((9, 7, 1), 8_100.0),
+    sample=banded_images(LABELS[:9])[..., None],
+)
+
+
+@pytest.fixture
+def plain() -> Iterator[str]:
+    """Registers a network of the simplest kind, a dense layer on the standardized pixels, and returns its name."""
+
+    def build(config, inputs, *, seed, policy="float32"):
+        head = keras.layers.Dense(inputs.classes, kernel_initializer=keras.initializers.GlorotNormal(seed))
+        normalization = keras.layers.Normalization((1, 2, 3), inputs.mean, inputs.variance)
+        return keras.Sequential([keras.Input(inputs.input_shape), normalization, keras.layers.Flatten(), head])
+
+    registry.network("plain")(build)
+    yield "plain"
+    del NETWORKS["plain"]
+
+
+def test_registered_network_is_built_by_its_name(plain):
+    model = build_network(NetworkConfig(kind=plain), INPUTS, seed=3)
+    same, other = (build_network(NetworkConfig(kind=plain), INPUTS, seed=seed) for seed in (3, 4))
+    np.testing.assert_array_equal(model.get_weights()[0], same.get_weights()[0])
+    assert not np.array_equal(model.get_weights()[0], other.get_weights()[0])
+
+
+def test_modules_of_the_folder_register_themselves():
+    assert "residual" in NETWORKS
+    assert NETWORKS["residual"].__module__ == "models.networks.residual"
+
+
+def test_unknown_network_is_refused_with_the_nearest_and_all(plain):
+    with pytest.raises(ValueError, match=r"\(plain, residual\), found residul\. Did you mean residual\?$") as error:
+        build_network(NetworkConfig(kind="residul"), INPUTS, seed=0)
+    assert str(error.value).startswith("kind: expected a network of models/networks")
+    assert "\n" not in str(error.value)
+
+
+def test_name_registered_by_two_modules_is_refused_with_both():
+    def build(config, inputs, *, seed, policy="float32"): ...
+
+    with pytest.raises(ValueError, match=r"^network residual: .* models.networks.residual and .*test_registry\.$"):
+        registry.network("residual")(build)
+    assert NETWORKS["residual"].__module__ == "models.networks.residual"
+
+
+@pytest.mark.parametrize(
+    ("layer", "found"),
+    [
+        (keras.layers.Dense(4), r"float32 \[None, 4\]"),
+        (keras.layers.Dense(3, dtype="mixed_bfloat16"), r"bfloat16 \[None, 3\]"),
+        (keras.layers.Reshape((63, 1)), r"float32 \[None, 63, 1\]"),
+    ],
+    ids=["classes", "dtype", "rank"],
+)
+def test_network_without_a_float32_logit_a_class_is_refused(monkeypatch, layer, found):
+    def build(config, inputs, *, seed, policy="float32"):
+        return keras.Sequential([keras.Input(inputs.input_shape), keras.layers.Flatten(), layer])
+
+    monkeypatch.setitem(NETWORKS, "wrong", build)
+    with pytest.raises(ValueError, match=rf"^network wrong: expected logits float32 \[None, 3\], found {found}\."):
+        build_network(NetworkConfig(kind="wrong"), INPUTS, seed=0)
+
+
+def test_multiply_adds_are_those_of_kernels_and_matrices_by_hand():
+    images = keras.Input((9, 7, 2))
+    x = keras.layers.Conv2D(4, (3, 2))(images)  # 7 x 6 positions, a kernel of 3 x 2 x 2 x 4
+    x = keras.layers.DepthwiseConv2D(3, strides=2)(x)  # 3 x 2 positions, a kernel of 3 x 3 x 4
+    x = keras.layers.Dense(5)(x)  # 3 x 2 positions, 4 x 5
+    x = keras.layers.Dense(3)(keras.layers.Flatten()(x))  # 30 x 3
+    nested = keras.Sequential([keras.Input((9, 7, 2)), keras.Model(images, x)])
+    assert multiply_adds(nested, (9, 7, 2)) == 42 * 48 + 6 * 36 + 6 * 20 + 90
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_another_network_is_trained_saved_and_served_by_the_same_code(plain, tmp_path, precision):
+    data = banded_images(LABELS), LABELS
+    examples = write_examples(tmp_path / "examples", {TRAIN: data, VAL: data})
+    config = TrainingConfig(
+        network=NetworkConfig(kind=plain), epochs=1, batch_size=10, learning_rate=0.01, precision=precision
+    )
+    train, val = (open_split(examples, split, cache_mib=1) for split in (TRAIN, VAL))
+    moments = {"mean": INPUTS.mean, "variance": INPUTS.variance}
+    paths = {"log_dir": tmp_path / "logs", "checkpoint_path": tmp_path / "state.npz"}
+    trained, report = train_model(config, train, val, seed=1, **moments, **paths)
+    assert report["val_accuracy"] > 0.9
+    assert report["multiply_adds"] == 63 * 3
+    assert report["parameters"] >= 63 * 3 + 3
+    save_trained(tmp_path / "trained", trained)
+    model = load_trained(tmp_path / "trained")
+    export_model(model, tmp_path / "served", SHAPE, NAMES, first_records(examples, VAL, 4))
+    answer = tf.saved_model.load(str(tmp_path / "served")).signatures["predict_images"](images=tf.constant(data[0]))
+    np.testing.assert_allclose(answer["probabilities"], tf.nn.softmax(model(val.images)), atol=1e-6)
+    right = answer["class_id"].numpy() == LABELS
+    assert right.mean() == pytest.approx(report["val_accuracy"])
