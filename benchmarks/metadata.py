@@ -13,10 +13,11 @@ import time
 from pathlib import Path
 
 from benchmarks.process import ROOT
-from benchmarks.recorded_runs import DAG, RecordedRuns
+from benchmarks.recorded_runs import RecordedRuns, dag
 from benchmarks.report import table
 from pipeline.metadata.cli import main
 from pipeline.metadata.store import Store
+from pipeline.output_root import OutputRoot
 
 TITLE = "Answers from ML Metadata"
 REPEATS = 5
@@ -42,14 +43,14 @@ def benchmark(repeats: int) -> str:
         output = Path(folder, "output")
         counts = _write(output)
         rows = [_measure(output, words, repeats) for words in _COMMANDS]
-        database = str(output / "metadata.db")
+        database = str(OutputRoot(output).metadata)
         seconds = {
             way: [_process(["-m", "benchmarks.metadata", way, database]) for _ in range(repeats)] for way in _WAYS
         }
-        size = (output / "metadata.db").stat().st_size / 2**20
+        size = OutputRoot(output).metadata.stat().st_size / 2**20
     return "\n\n".join(
         [
-            f"{_RUNS} runs of {len(DAG)} nodes: every fifth has new data, the others another seed, another module or "
+            f"{_RUNS} runs of {len(dag())} nodes: every fifth has new data, the others another seed, another module or "
             f"nothing new; {counts['executions']:,} executions, {counts['artifacts']:,} artifacts, {size:.0f} MiB. "
             "Seconds, without and with the start of the process.",
             table(["command", "answer", "whole process"], rows),

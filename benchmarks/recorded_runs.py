@@ -1,37 +1,83 @@
 """Writes runs into ML Metadata as the pipeline records them, without running anything: for tests and benchmarks.
 
+The graph is that of the compiled pipeline, and the records are made by the code that makes real ones.
+
 Synopsis:
 
     runs = RecordedRuns(tmp_path / "output")
     runs.add("20260101-000000-000")                                   # everything ran
     runs.add("20260102-000000-000", changed="Trainer", settings={"seed": 7})     # the Trainer and what follows it
+    runs.artifacts["20260102-000000-000"]["Exporter.model"]           # its id
 """
 
+import dataclasses
+import functools
 import itertools
 import json
 from pathlib import Path
 
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
+from tfx.dsl.compiler import compiler
+
+from pipeline.config import PipelineConfig
+from pipeline.output_root import OutputRoot
+from pipeline.pipeline import create_pipeline
+from pipeline.run.partial_run import ANY_DATA
+from pipeline.run.record import RunRecord, properties_of, set_property
+from pipeline.run.runner import RESOLVER
 
 PIPELINE = "fashion_mnist-28x28-10"
-# By node: the keys of its inputs, and the types of its outputs by key.
-DAG = {
-    "ExampleGen": ((), {"examples": "Examples"}),
-    "StatisticsGen": (("examples",), {"statistics": "ExampleStatistics"}),
-    "SchemaGen": (("statistics",), {"schema": "Schema"}),
-    "ExampleValidator": (("statistics", "schema"), {"anomalies": "ExampleAnomalies"}),
-    "DataGate": (("statistics", "anomalies"), {"data_blessing": "DataBlessing"}),
-    "Transform": (("examples", "schema"), {"transform_graph": "TransformGraph"}),
-    "Trainer": (("examples", "transform_graph"), {"model": "Model", "model_run": "ModelRun"}),
-    "BlessedModel": (("baseline",), {"subject": "Model"}),
-    "InfraValidator": (("model",), {"infra_blessing": "InfraBlessing"}),
-    "Evaluator": (("examples", "model", "subject"), {"evaluation": "ModelEvaluation", "blessing": "ModelBlessing"}),
-    "BulkInferrer": (("examples", "model"), {"predictions": "Predictions"}),
-    "Pusher": (("model", "blessing", "infra_blessing"), {"pushed_model": "PushedModel"}),
-}
 _STATE, _EVENT = mlmd.Execution, mlmd.Event
-RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
+_CHOSEN = "subject"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordedNode:
+    """A node of the compiled pipeline.
+
+    Attributes:
+      id: in the DAG.
+      kind: name of its execution's type.
+      after: the nodes that it waits for.
+      inputs: by key the output, NODE.KEY, that it reads; None for what a resolver looks up.
+      outputs: by key the artifact's type.
+    """
+
+    id: str
+    kind: str
+    after: tuple[str, ...]
+    inputs: dict[str, str | None]
+    outputs: dict[str, str]
+
+    @property
+    def is_resolver(self) -> bool:
+        """Whether it makes nothing and chooses."""
+        return self.kind == RESOLVER
+
+
+@functools.cache
+def dag() -> dict[str, RecordedNode]:
+    """Returns the nodes of the compiled pipeline, in the order in which they run."""
+    compiled = compiler.Compiler().compile(create_pipeline(PipelineConfig(), ANY_DATA))
+    return {found.id: found for found in (_node(node.pipeline_node) for node in compiled.nodes)}
+
+
+def _node(node) -> RecordedNode:
+    inputs: dict[str, str | None] = {}
+    for key, given in node.inputs.inputs.items():
+        for channel in given.channels:
+            producer = channel.producer_node_query.id
+            inputs[key] = f"{producer}.{channel.output_key}" if producer else None
+    kind = node.node_info.type.name
+    outputs = {key: spec.artifact_spec.type.name for key, spec in sorted(node.outputs.outputs.items())}
+    return RecordedNode(
+        id=node.node_info.id,
+        kind=kind,
+        after=tuple(sorted(node.upstream_nodes)),
+        inputs=dict(sorted(inputs.items())),
+        outputs=outputs,
+    )
 
 
 class RecordedRuns:
@@ -39,23 +85,25 @@ class RecordedRuns:
 
     Attributes:
       store: ML Metadata's own interface to it.
-      artifacts: by run and key the id of what the run made or took from the cache.
+      artifacts: by run and NODE.KEY the id of what the run made, took from the cache or, for a resolver, chose.
       executions: by run and node the id of the execution.
     """
 
     def __init__(self, output_root: Path) -> None:
-        self.output_root = output_root
+        self.output_root, self._root = output_root, OutputRoot(output_root)
         output_root.mkdir(parents=True, exist_ok=True)
         connection = mlmd.ConnectionConfig()
-        connection.sqlite.filename_uri = str(output_root / "metadata.db")
+        connection.sqlite.filename_uri = str(self._root.metadata)
         connection.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
         self.store = metadata_store.MetadataStore(connection)
         self.artifacts: dict[str, dict[str, int]] = {}
         self.executions: dict[str, dict[str, int]] = {}
         self._latest: dict[str, int] = {}
-        self._blessed: list[int] = []
+        # What a resolver may choose, by its node.
+        self._blessed: dict[str, list[int]] = {"BlessedModel": [], "AcceptedData": []}
         self._types: dict[tuple[str, str], int] = {}
         self._contexts: dict[tuple[str, str], int] = {}
+        self._properties: dict[int, dict] = {}
         self._versions = itertools.count(1_700_000_000)
 
     def add(
@@ -79,76 +127,86 @@ class RecordedRuns:
             first run everything runs.
           settings: of the run and of each node that runs.
           modules: digest of each module; every node depends on all of them.
-          packages: versions.
+          packages: versions; every node depends on all of them.
           accuracy, blessed: what the Evaluator finds; without its blessing nothing is pushed.
           failed: the node that fails; those after it are not reached.
-          record: whether the run keeps a record of itself.
+          record: whether the run keeps a record of itself; another runner of TFX's would keep none.
         """
         settings, modules = settings or {"seed": 1}, modules or {"models.networks.residual": "aa"}
-        fresh = set(DAG) if not self._latest else {changed} - {""}
+        packages = packages or {"tfx": "1.21.0"}
+        fresh = set(dag()) if not self._latest else {changed} - {""}
         run, made = self._context("pipeline_run", run_id), dict(self._latest)
+        kept = self._opening(run_id, settings, modules, packages)
         self.executions[run_id] = {}
-        for node, (inputs, outputs) in DAG.items():
-            if node != "BlessedModel" and any(set(DAG[other][1]) & set(inputs) for other in fresh):
-                fresh.add(node)
-            state = "FAILED" if node == failed else "COMPLETE" if node in fresh or node == "BlessedModel" else "CACHED"
-            contexts = [run, self._context("pipeline", PIPELINE), self._context("node", f"{PIPELINE}.{node}")]
-            events = [(key, made[key], _EVENT.INPUT) for key in inputs if key in made]
-            if node == "BlessedModel":
-                # A resolver has no inputs, and what it puts out is what it chose.
-                chosen = next((model for model in reversed(self._blessed) if model != made["model"]), None)
-                made.pop("subject", None)
-                if chosen:
-                    made["subject"] = chosen
-                events = [("subject", chosen, _EVENT.INTERNAL_OUTPUT)] if chosen else []
-            elif state == "COMPLETE":
-                made |= self._outputs(node, outputs, run_id, accuracy=accuracy, blessed=blessed)
-            if state != "FAILED" and node != "BlessedModel":
-                events += [(key, made[key], _EVENT.OUTPUT) for key in outputs]
-            properties = {} if node == "BlessedModel" else {"custom_config": settings, "code_digest": repr(modules)}
-            self.executions[run_id][node] = self._execution(node, state, events, contexts, properties)
-            if node == failed:
+        for node in dag().values():
+            if any(source and source.split(".")[0] in fresh for source in node.inputs.values()):
+                fresh.add(node.id)
+            if node.is_resolver:
+                fresh.discard(node.id)
+                before = made.pop(f"{node.id}.{_CHOSEN}", None)
+                chosen = self._choose(node, made)
+                if chosen is not None:
+                    made[f"{node.id}.{_CHOSEN}"] = chosen
+                events = [(_CHOSEN, chosen, _EVENT.INTERNAL_OUTPUT)] if chosen is not None else []
+                state = "COMPLETE"
+                if chosen != before:
+                    fresh.add(node.id)
+            else:
+                state = "FAILED" if node.id == failed else "COMPLETE" if node.id in fresh else "CACHED"
+                sources = {key: made.get(source) for key, source in node.inputs.items()}
+                events = [(key, number, _EVENT.INPUT) for key, number in sources.items() if number is not None]
+                if state == "COMPLETE":
+                    made |= self._outputs(node, run_id, accuracy=accuracy, blessed=blessed, made=made)
+                if state != "FAILED":
+                    events += [(key, made[f"{node.id}.{key}"], _EVENT.OUTPUT) for key in node.outputs]
+            contexts = [run, self._context("pipeline", PIPELINE), self._context("node", f"{PIPELINE}.{node.id}")]
+            properties = {} if node.is_resolver else {"custom_config": settings, "code_digest": repr(modules)}
+            self.executions[run_id][node.id] = self._execution(node, state, events, contexts, properties)
+            self._note(kept, node, state, events)
+            if state == "FAILED":
                 break
         self.artifacts[run_id] = made
         if not failed:
             self._latest = made
             if blessed and "Evaluator" in fresh:
-                self._blessed.append(made["model"])
+                self._blessed["BlessedModel"].append(made["Exporter.model"])
+            if "DataGate" in fresh:
+                self._blessed["AcceptedData"].append(made["StatisticsGen.statistics"])
         if record:
-            self._record(run, run_id, settings, modules, packages or {"tfx": "1.21.0"}, accuracy, blessed, failed)
+            kept.content["exit_status"] = 1 if failed else 0 if blessed else 4
+            kept.content["state"] = "failed" if failed else "done" if blessed else "not blessed"
+            context = mlmd.Context(id=run, type_id=self._type("context", "pipeline_run"), name=run_id)
+            _set(context.custom_properties, properties_of(kept.content))
+            self.store.put_contexts([context])
 
-    def _outputs(self, node: str, outputs: dict, run_id: str, *, accuracy: float, blessed: bool) -> dict[str, int]:
+    def _choose(self, node: RecordedNode, made: dict[str, int]) -> int | None:
+        # What it looks up has no producer.
+        (source,) = filter(None, node.inputs.values())
+        candidate = made.get(source)
+        return next((number for number in reversed(self._blessed[node.id]) if number != candidate), None)
+
+    def _outputs(
+        self, node: RecordedNode, run_id: str, *, accuracy: float, blessed: bool, made: dict
+    ) -> dict[str, int]:
         version = next(self._versions)
-        serving = self.output_root / "serving" / "fashion_mnist" / str(version)
-        properties: dict[str, dict] = {
-            "examples": {"digest": f"digest of {run_id}", "counts": json.dumps({"train": 55_000, "test": 10_000})},
-            "evaluation": {
-                "test_accuracy": accuracy,
-                "metrics": json.dumps({"test_accuracy": accuracy, "per_class_accuracy": {"Bag": accuracy}}),
-            },
-            "blessing": {"blessed": int(blessed)},
-            "data_blessing": {"blessed": 1, "current_statistics_id": self._latest.get("statistics", 0)},
-            "pushed_model": {
-                "pushed": int(blessed),
-                "pushed_version": str(version) if blessed else "",
-                "pushed_destination": str(serving) if blessed else "",
-            },
-        }
+        serving = self._root.serving("fashion_mnist") / str(version)
         found = {}
-        for key, kind in outputs.items():
-            folder = self.output_root / "artifacts" / node / key / str(version)
+        for key, kind in node.outputs.items():
+            folder = self._root.artifacts / node.id / key / str(version)
             folder.mkdir(parents=True)
             (folder / "content").write_bytes(b"0123456789")
             artifact = mlmd.Artifact(type_id=self._type("artifact", kind), uri=str(folder), state=mlmd.Artifact.LIVE)
-            _set(artifact.custom_properties, properties.get(key, {}))
-            (found[key],) = self.store.put_artifacts([artifact])
-        if node == "Pusher" and blessed:
+            properties = _properties(f"{node.id}.{key}", run_id, accuracy, blessed, serving, made)
+            _set(artifact.custom_properties, properties)
+            (number,) = self.store.put_artifacts([artifact])
+            self._properties[number] = {"id": number, "uri": str(folder), **properties}
+            found[f"{node.id}.{key}"] = number
+        if node.id == "Pusher" and blessed:
             serving.mkdir(parents=True)
         return found
 
-    def _execution(self, node: str, state: str, events: list, contexts: list[int], properties: dict) -> int:
-        kind = RESOLVER if node == "BlessedModel" else f"components.{node}"
-        execution = mlmd.Execution(type_id=self._type("execution", kind), last_known_state=getattr(_STATE, state))
+    def _execution(self, node: RecordedNode, state: str, events: list, contexts: list[int], properties: dict) -> int:
+        execution = mlmd.Execution(type_id=self._type("execution", node.kind), last_known_state=getattr(_STATE, state))
         _set(execution.custom_properties, properties)
         (number,) = self.store.put_executions([execution])
         told = []
@@ -162,31 +220,39 @@ class RecordedRuns:
         self.store.put_attributions_and_associations([], links)
         return number
 
-    def _record(self, run, run_id, settings, modules, packages, accuracy, blessed, failed) -> None:
-        state = "failed" if failed else "done" if blessed else "not blessed"
-        status = {"failed": 1, "done": 0, "not blessed": 4}[state]
-        context = mlmd.Context(id=run, type_id=self._type("context", "pipeline_run"), name=run_id)
-        properties = {
-            "preset": "fast",
-            "seed": settings.get("seed", 1),
-            "state": state,
-            "exit_status": status,
-            "wall_seconds": 125.0,
+    def _opening(self, run_id: str, settings: dict, modules: dict, packages: dict) -> RunRecord:
+        nodes = {node: sorted(modules) for node in dag()}
+        provenance = {
             "settings": {**settings, "enable_cache": True},
-            "data": {"name": "fashion_mnist", "digest": "d1"},
-            "code": {"digest": repr(modules), "modules": modules, "nodes": {node: sorted(modules) for node in DAG}},
+            "origins": {},
+            "data": {"name": "fashion_mnist", "digest": "d1", "folder": "data"},
+            "code": {
+                "digest": repr(modules),
+                "modules": modules,
+                "nodes": nodes,
+                "libraries": {node: sorted(packages) for node in dag()},
+            },
             "git": {"revision": "54d418f", "clean": True},
             "packages": packages,
             "machine": {"cores": 2},
             "command": ["local_runner.py"],
         }
-        if not failed:
-            properties |= {"test_accuracy": accuracy, "blessed": int(blessed)}
-            if blessed:
-                pushed = self.store.get_artifacts_by_id([self.artifacts[run_id]["pushed_model"]])[0]
-                properties["pushed_model"] = pushed.custom_properties["pushed_destination"].string_value
-        _set(context.custom_properties, properties)
-        self.store.put_contexts([context])
+        opening = {"run_id": run_id, "preset": "fast", "seed": settings.get("seed", 1), "name": "fashion_mnist"}
+        kept = RunRecord(self._root.run(run_id), None, {**opening, "environment": {}, "provenance": provenance})
+        kept.content["nodes"] = [
+            {"id": node.id, "state": "skipped", "seconds": 0.0, "detail": "", "after": list(node.after), "made": {}}
+            for node in dag().values()
+        ]
+        kept.content["wall_seconds"] = 125.0
+        return kept
+
+    def _note(self, kept: RunRecord, node: RecordedNode, state: str, events: list) -> None:
+        outputs = {
+            key: self._properties[number] for key, number, kind in events if kind != _EVENT.INPUT and number is not None
+        }
+        states = {"COMPLETE": "ran", "CACHED": "cached", "FAILED": "failed"}
+        error = RuntimeError("it broke") if state == "FAILED" else None
+        kept.end(node.id, state=states[state], seconds=1.0, outputs=None if error else outputs, error=error)
 
     def _type(self, kind: str, name: str) -> int:
         if (kind, name) not in self._types:
@@ -201,11 +267,48 @@ class RecordedRuns:
         return self._contexts[kind, name]
 
 
+def _properties(output: str, run_id: str, accuracy: float, blessed: bool, serving: Path, made: dict) -> dict:
+    """Returns the custom properties of an output, NODE.KEY, as its component would set them."""
+    metrics = {"test_accuracy": accuracy, "test_loss": 0.25, "per_class_accuracy": {"Bag": accuracy}}
+    found: dict[str, dict] = {
+        "ExampleGen.examples": {
+            "digest": f"digest of {run_id}",
+            "counts": json.dumps({"train": 55_000, "test": 10_000}),
+        },
+        "Trainer.model_run": {"training": json.dumps({"val_accuracy": accuracy, "epochs": 5})},
+        "InfraValidator.blessing": {
+            "blessed": 1,
+            "measured": json.dumps(
+                {
+                    "examples": 10_000,
+                    "litert_disagreements": 0,
+                    "load_seconds": 0.5,
+                    "latency_ms": {"predict_images": {"1": 1.0}},
+                }
+            ),
+        },
+        "Evaluator.evaluation": {"test_accuracy": accuracy, "metrics": json.dumps(metrics)},
+        "Evaluator.blessing": {
+            "blessed": int(blessed),
+            "reasons": json.dumps([] if blessed else ["accuracy (overall): too low"]),
+            "verdict": "blessed: good" if blessed else "refused: accuracy (overall): too low",
+        },
+        "DataGate.blessing": {
+            "blessed": 1,
+            "warnings": 0,
+            "anomalies": "[]",
+            "current_statistics_id": made.get("StatisticsGen.statistics", 0),
+        },
+        "Pusher.pushed_model": {
+            "pushed": int(blessed),
+            "pushed_version": serving.name if blessed else "",
+            "pushed_destination": str(serving) if blessed else "",
+            "model_id": made.get("Exporter.model", 0),
+        },
+    }
+    return found.get(output, {})
+
+
 def _set(fields, properties: dict) -> None:
     for name, value in properties.items():
-        if isinstance(value, int):
-            fields[name].int_value = value
-        elif isinstance(value, float):
-            fields[name].double_value = value
-        else:
-            fields[name].string_value = value if isinstance(value, str) else json.dumps(value)
+        set_property(fields[name], value)

@@ -14,7 +14,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-from pipeline.run.locate_data import candidates, locate_data
+from pipeline.run.data import candidates, locate_data
 
 # `tmp_path` may be shared by the examples of one property: each writes its files anew.
 hypothesis.settings.register_profile(

@@ -20,7 +20,7 @@ from components.errors import InputError
 from pipeline.metadata.cli import main
 
 FIRST, CACHED, SEEDED, REFUSED, BROKEN = (f"2026010{day}-120000-000" for day in range(1, 6))
-FROM_TRAINER = {"Trainer", "InfraValidator", "Evaluator", "BulkInferrer", "Pusher"}
+FROM_TRAINER = {"Trainer", "Exporter", "InfraValidator", "Evaluator", "BulkInferrer", "Pusher"}
 
 
 def record(output: Path) -> RecordedRuns:
@@ -97,40 +97,47 @@ def test_runs_lists_the_latest_first_with_what_came_of_it(ask_json):
 
 def test_table_of_runs_is_aligned(ask):
     header, *rows = ask("runs")
-    assert header.split() == ["run", "started", "preset", "seed", "state", "time", "accuracy", "blessed", "pushed"]
+    assert header.split() == ["run", "started", "data", "preset", "seed", "state", "time", "accuracy", "blessed", "pushed"]
     assert rows[2][header.index("accuracy") :].split()[:2] == ["0.9200", "yes"]
     assert rows[2][header.index("state") :].startswith("done")
 
 
-def test_run_that_kept_no_record_is_told_from_its_executions(tmp_path, ask_json):
+def test_run_of_another_runner_that_kept_no_record_is_listed_with_what_is_known(tmp_path, ask_json):
     runs = RecordedRuns(tmp_path / "output")
     runs.add(FIRST, record=False)
-    runs.add(BROKEN, changed="Transform", failed="Transform", record=False)
-    broken, first = ask_json("runs", output=runs.output_root)
-    assert (first["state"], first["accuracy"], first["blessed"], first["pushed"]) == ("done", 0.9, True, "1700000010")
-    assert (broken["state"], broken["accuracy"], broken["seed"]) == ("failed", None, None)
+    (first,) = ask_json("runs", output=runs.output_root)
+    assert (first["id"], first["state"], first["accuracy"], first["seed"]) == (FIRST, None, None, None)
     assert ask_json("show", FIRST, output=runs.output_root)["code"] is None
-    assert ask_json("diff", FIRST, BROKEN, output=runs.output_root)["differences"]
+
+
+def test_run_that_was_killed_is_told_as_interrupted_while_nobody_has_the_lock(own_runs, ask_json):
+    with contextlib.closing(sqlite3.connect(own_runs.output_root / "metadata.db")) as connection:
+        connection.execute("UPDATE ContextProperty SET string_value = 'running' WHERE string_value = 'failed'")
+        connection.commit()
+    assert ask_json("runs", output=own_runs.output_root)[0]["state"] == "interrupted"
+    with (own_runs.output_root / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert ask_json("runs", output=own_runs.output_root)[0]["state"] == "running"
 
 
 def test_show_run_tells_settings_and_every_execution(ask_json, runs):
     shown = ask_json("show", SEEDED[:8])
     assert shown["properties"]["settings"]["seed"] == 7
     states = {execution["node"]: execution["state"] for execution in shown["executions"]}
-    assert {node for node, state in states.items() if state == "ran"} == FROM_TRAINER | {"BlessedModel"}
+    assert {node for node, state in states.items() if state == "ran"} == FROM_TRAINER | {"AcceptedData", "BlessedModel"}
     assert states["Transform"] == "cached"
     (trainer,) = [execution for execution in shown["executions"] if execution["node"] == "Trainer"]
     assert [output["artifact"] for output in trainer["outputs"]] == [
-        f"a{runs.artifacts[SEEDED][key]}" for key in ("model", "model_run")
+        f"a{runs.artifacts[SEEDED][key]}" for key in ("Trainer.model", "Trainer.model_run")
     ]
 
 
 def test_show_artifact_tells_its_size_maker_and_readers(ask_json, runs):
-    number = runs.artifacts[FIRST]["model"]
+    number = runs.artifacts[FIRST]["Exporter.model"]
     shown = ask_json("show", f"a{number}")
     assert shown["type"] == "Model"
     assert shown["bytes"] == 10
-    assert shown["producer"] == f"e{runs.executions[FIRST]['Trainer']} Trainer"
+    assert shown["producer"] == f"e{runs.executions[FIRST]['Exporter']} Exporter"
     readers = {reader.split()[1] for reader in shown["consumers"]}
     assert readers == {"InfraValidator", "Evaluator", "BulkInferrer", "Pusher"}
     assert ask_json("show", shown["uri"]) == shown
@@ -148,7 +155,7 @@ def test_show_execution_tells_inputs_outputs_and_properties(ask, ask_json, runs)
 def test_property_that_tfx_keeps_as_a_structure_is_taken_apart(own_runs, ask_json):
     """The encoding is that of an ExampleAnomalies artifact of a real run."""
     encoded = "mlmd-struct::ChEKBHRlc3QSCREAAAAAAADwPwoQCgN2YWwSCREAAAAAAADwPwoSCgV0cmFpbhIJEQAAAAAAAPA/"
-    number = own_runs.artifacts[FIRST]["anomalies"]
+    number = own_runs.artifacts[FIRST]["ExampleValidator.anomalies"]
     with contextlib.closing(sqlite3.connect(own_runs.output_root / "metadata.db")) as connection:
         connection.execute(
             "INSERT INTO ArtifactProperty (artifact_id, name, is_custom_property, string_value) VALUES (?, ?, 1, ?)",
@@ -162,7 +169,7 @@ def test_property_that_tfx_keeps_as_a_structure_is_taken_apart(own_runs, ask_jso
 def test_show_run_tells_sizes_and_every_package(ask, ask_json):
     shown = ask_json("show", FIRST)
     assert shown["packages"] == {"tfx": "1.21.0"}
-    assert sum(output["bytes"] for execution in shown["executions"] for output in execution["outputs"]) == 10 * 13
+    assert sum(output["bytes"] for execution in shown["executions"] for output in execution["outputs"]) == 10 * 15
     lines = ask("show", FIRST)
     assert "packages   1, all of them with --json" in lines
     (header,) = [line for line in lines if line.startswith("id ") and "node" in line]
@@ -197,17 +204,17 @@ def test_why_names_the_changed_setting(ask):
 def test_why_names_the_changed_source_file(ask):
     assert ask("why", "Trainer", REFUSED) == [
         f"Trainer ran in run {REFUSED} (compared with run {SEEDED})",
-        "  code: models/network.py changed",
+        "  code: models/networks/residual.py changed",
     ]
 
 
 def test_why_follows_a_changed_input_to_what_changed_it(ask, runs):
-    before, after = (runs.artifacts[run]["model"] for run in (SEEDED, REFUSED))
+    before, after = (runs.artifacts[run]["Exporter.model"] for run in (SEEDED, REFUSED))
     lines = ask("why", "InfraValidator", REFUSED)
-    assert f"  input model: a{before} -> a{after}, made by Trainer in this run" in lines
+    assert f"  input model: a{before} -> a{after}, made by Exporter in this run" in lines
     assert lines[-2:] == [
-        f"  Trainer ran in run {REFUSED} (compared with run {SEEDED})",
-        "    code: models/network.py changed",
+        f"    Trainer ran in run {REFUSED} (compared with run {SEEDED})",
+        "      code: models/networks/residual.py changed",
     ]
 
 
@@ -217,7 +224,7 @@ def test_why_tells_each_node_once_however_many_paths_lead_to_it(tmp_path, ask):
     runs.add(SEEDED, changed="ExampleGen", settings={"seed": 7})
     told = [line.split()[0] for line in ask("why", "Pusher", output=runs.output_root) if " ran in run " in line]
     assert sorted(told) == sorted(
-        {"ExampleGen", "StatisticsGen", "SchemaGen", "Transform", "Pusher"} | FROM_TRAINER - {"BulkInferrer"}
+        {"ExampleGen", "SchemaGen", "StatisticsGen", "Transform"} | FROM_TRAINER - {"BulkInferrer"}
     )
 
 
@@ -236,10 +243,10 @@ def test_why_of_the_first_run_and_of_what_was_not_reached(ask, ask_json):
 
 
 def test_why_of_a_resolver_tells_what_it_chose(ask, runs):
-    chosen = runs.artifacts[FIRST]["model"]
+    chosen = runs.artifacts[FIRST]["Exporter.model"]
     assert ask("why", "BlessedModel", SEEDED)[1:] == [f"  chose a{chosen}, before none"]
     assert ask("why", "BlessedModel", CACHED)[1:] == ["  chose none, as before"]
-    assert ask("why", "BlessedModel", REFUSED)[1:] == [f"  chose a{runs.artifacts[SEEDED]['model']}, before a{chosen}"]
+    assert ask("why", "BlessedModel", REFUSED)[1:] == [f"  chose a{runs.artifacts[SEEDED]['Exporter.model']}, before a{chosen}"]
 
 
 def test_why_tells_a_changed_package_and_a_cache_that_was_off(tmp_path, ask):
@@ -248,7 +255,7 @@ def test_why_tells_a_changed_package_and_a_cache_that_was_off(tmp_path, ask):
     runs.add(CACHED, changed="Trainer", modules={"models.networks.residual": "cc"}, packages={"numpy": "2.1"})
     runs.add(SEEDED, changed="Trainer", modules={"models.networks.residual": "cc"}, packages={"numpy": "2.1"})
     assert ask("why", "Trainer", CACHED, output=runs.output_root)[1:] == [
-        "  code: models/network.py changed",
+        "  code: models/networks/residual.py changed",
         "  package numpy: 2.0 -> 2.1",
     ]
     assert ask("why", "Trainer", SEEDED, output=runs.output_root)[1:] == [
@@ -262,20 +269,22 @@ def test_lineage_of_a_served_model_leads_to_data_code_and_settings(ask_json, run
     version = next(run["pushed"] for run in ask_json("runs") if run["id"] == SEEDED)
     graph = ask_json("lineage", version)
     keys = (
-        "pushed_model",
-        "model",
-        "blessing",
-        "infra_blessing",
-        "transform_graph",
-        "schema",
-        "statistics",
-        "examples",
+        "Pusher.pushed_model",
+        "Exporter.model",
+        "Trainer.model",
+        "Evaluator.blessing",
+        "InfraValidator.blessing",
+        "Transform.transform_graph",
+        "SchemaGen.schema",
+        "StatisticsGen.statistics",
+        "ExampleGen.examples",
     )
     wanted = {f"a{runs.artifacts[SEEDED][key]}" for key in keys}
     assert wanted <= {artifact["id"] for artifact in graph["artifacts"]}
     nodes = {execution["node"]: execution for execution in graph["executions"]}
     assert set(nodes) == {
-        *("Pusher", "Trainer", "InfraValidator", "Evaluator", "Transform", "SchemaGen", "StatisticsGen", "ExampleGen"),
+        *("Pusher", "Exporter", "Trainer", "InfraValidator", "Evaluator"),
+        *("Transform", "SchemaGen", "StatisticsGen", "ExampleGen"),
     }
     assert nodes["Trainer"]["run"] == SEEDED
     assert nodes["Transform"]["run"] == FIRST
@@ -286,31 +295,32 @@ def test_lineage_of_a_served_model_leads_to_data_code_and_settings(ask_json, run
 
 def test_baseline_is_shown_and_not_followed(ask_json, runs):
     graph = ask_json("lineage", SEEDED)
-    baseline = f"a{runs.artifacts[FIRST]['model']}"
+    baseline = f"a{runs.artifacts[FIRST]['Exporter.model']}"
     (edge,) = [edge for edge in graph["edges"] if edge["from"] == baseline]
-    assert (edge["key"], edge["compared"]) == ("subject", True)
-    assert f"e{runs.executions[FIRST]['Trainer']}" not in {execution["id"] for execution in graph["executions"]}
+    assert (edge["key"], edge["compared"]) == ("baseline_model", True)
+    assert f"e{runs.executions[FIRST]['Exporter']}" not in {execution["id"] for execution in graph["executions"]}
 
 
 def test_lineage_down_leads_from_a_data_set_to_every_model(ask_json, runs):
-    graph = ask_json("lineage", f"a{runs.artifacts[FIRST]['examples']}", "--down")
+    graph = ask_json("lineage", f"a{runs.artifacts[FIRST]['ExampleGen.examples']}", "--down")
     models = {artifact["id"] for artifact in graph["artifacts"] if artifact["type"] == "Model"}
-    assert models == {f"a{runs.artifacts[run]['model']}" for run in (FIRST, SEEDED, REFUSED)}
+    keys = ("Trainer.model", "Exporter.model")
+    assert models == {f"a{runs.artifacts[run][key]}" for run in (FIRST, SEEDED, REFUSED) for key in keys}
 
 
 def test_tree_follows_each_execution_once(ask, runs):
     lines = ask("lineage", SEEDED)
     trainer = f"e{runs.executions[SEEDED]['Trainer']} Trainer, ran in run {SEEDED}"
-    assert lines[0].startswith(f"a{runs.artifacts[SEEDED]['pushed_model']} PushedModel, pushed_version ")
+    assert lines[0].startswith(f"a{runs.artifacts[SEEDED]['Pusher.pushed_model']} PushedModel, pushed_version ")
     assert sum(trainer in line for line in lines) == 1
     assert any(line.strip("│ ") == "custom_config.seed = 7" for line in lines)
     assert "  settings.seed = 7" in lines
-    down = ask("lineage", f"a{runs.artifacts[FIRST]['examples']}", "--down")
+    down = ask("lineage", f"a{runs.artifacts[FIRST]['ExampleGen.examples']}", "--down")
     assert sum(trainer in line and "(above)" not in line for line in down) == 1
 
 
 def test_every_format_has_the_same_arrows(ask, ask_json, runs):
-    name = f"a{runs.artifacts[FIRST]['model']}"
+    name = f"a{runs.artifacts[FIRST]['Exporter.model']}"
     arrows = {(edge["from"], edge["to"]) for edge in ask_json("lineage", name)["edges"]}
     dot = ask("lineage", name, "--up", "--format", "dot")
     assert {(line.split()[0], line.split()[2]) for line in dot if " -> " in line} == arrows
@@ -323,10 +333,10 @@ def test_every_format_has_the_same_arrows(ask, ask_json, runs):
 
 def test_gc_lists_what_is_superseded_and_keeps_what_blessed_models_need(own_runs, ask_json):
     plan = ask_json("gc", "--keep", "1", output=own_runs.output_root)
-    refused = {"model", "model_run", "infra_blessing", "evaluation", "blessing", "predictions", "pushed_model"}
+    refused = [key for key in own_runs.artifacts[REFUSED] if key.split(".")[0] in FROM_TRAINER]
     wanted = {f"a{own_runs.artifacts[REFUSED][key]}" for key in refused}
-    # The answers of blessed models to the test split: nothing depends on them.
-    wanted |= {f"a{own_runs.artifacts[run]['predictions']}" for run in (FIRST, SEEDED)}
+    # What blessed models predict for the test split: nothing depends on it.
+    wanted |= {f"a{own_runs.artifacts[run]['BulkInferrer.predictions']}" for run in (FIRST, SEEDED)}
     assert {item["artifact"] for item in plan["items"]} == wanted
     assert {item["reason"] for item in plan["items"]} == {"superseded"}
     assert plan["bytes"] == 10 * len(wanted)
@@ -366,12 +376,12 @@ def test_gc_of_a_moved_output_root_takes_nothing_for_an_orphan(own_runs, ask, tm
 def test_gc_deletes_and_marks_as_deleted(own_runs, ask, ask_json):
     planned = ask_json("gc", "--keep", "1", output=own_runs.output_root)
     lines = ask("gc", "--keep", "1", "--delete", output=own_runs.output_root)
-    assert lines[-1] == f"{len(planned['items'])} folders, 90 B deleted"
+    assert lines[-1] == f"{len(planned['items'])} folders, {10 * len(planned['items'])} B deleted"
     assert not any(Path(item["path"]).exists() for item in planned["items"])
     for item in planned["items"]:
         assert ask_json("show", item["artifact"], output=own_runs.output_root)["state"] == "deleted"
     assert ask("gc", "--keep", "1", output=own_runs.output_root) == ["nothing could go"]
-    model = ask_json("show", f"a{own_runs.artifacts[SEEDED]['model']}", output=own_runs.output_root)
+    model = ask_json("show", f"a{own_runs.artifacts[SEEDED]['Exporter.model']}", output=own_runs.output_root)
     assert (model["state"], model["bytes"]) == ("live", 10)
 
 
@@ -390,7 +400,7 @@ def test_deleting_while_a_run_goes_on_is_refused_and_changes_nothing(own_runs, r
         fcntl.flock(lock, fcntl.LOCK_EX)
         line = refusal("gc", "--keep", "0", "--delete", output=own_runs.output_root)
     assert line == (
-        f"pipeline.metadata: {own_runs.output_root}: a run is using it, nothing was deleted. Wait for its end."
+        f"pipeline.metadata: {own_runs.output_root}: another run is using it. Nothing was deleted; wait for its end."
     )
     assert [path for path in sorted(own_runs.output_root.rglob("*")) if path.name != ".lock"] == before
 

@@ -2,14 +2,21 @@
 
 import dataclasses
 import gzip
+import json
+import shutil
+from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.types import standard_artifacts
 
+from components.artifacts import describe_examples
 from components.bulk_inferrer import sources
+from components.bulk_inferrer.component import BulkInferrer, Predictions
 from components.bulk_inferrer.inference import predict
 from components.bulk_inferrer.sources import Source, find_sources
 from components.errors import InputError, PipelineError
@@ -173,3 +180,19 @@ def test_folder_without_one_kind_of_input_says_what_is_expected(names, tmp_path)
 def test_path_that_does_not_exist_says_so(tmp_path):
     with pytest.raises(InputError, match="nowhere"):
         find_sources(tmp_path / "nowhere")
+
+
+def test_component_keeps_the_predictions_for_the_test_split(model, examples, tmp_path):
+    given, trained, kept = standard_artifacts.Examples(), standard_artifacts.Model(), Predictions()
+    given.uri, trained.uri, kept.uri = str(examples.folder), str(tmp_path / "model"), str(tmp_path)
+    describe_examples(given, examples)
+    shutil.copytree(model, Path(trained.uri, "Format-Serving"))
+    context = BaseBeamExecutor.Context(["--runner=FnApiRunner", "--sdk_container_image=none"], None, str(tmp_path), "1")
+    BulkInferrer.EXECUTOR_SPEC.executor_class(context).Do(
+        {"examples": [given], "model": [trained]}, {"predictions": [kept]}, {}
+    )
+    found = pq.read_table(tmp_path / "predictions.parquet").to_pydict()
+    assert found["prediction"] == CLASSES.tolist()
+    assert set(found["brightness"]) == {"medium"}
+    assert kept.get_int_custom_property("examples") == 7
+    assert json.loads(kept.get_string_custom_property("class_names")) == list(NAMES)

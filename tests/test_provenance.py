@@ -2,17 +2,20 @@
 
 import hashlib
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from components.example_gen.dataset import inspect_dataset
-from components.errors import InputError
-from pipeline.config import preset
-from pipeline.nodes import NODES, Selection
-from pipeline.run.provenance import collect, describe_code, describe_revision
+from pipeline.nodes import NODES
+from pipeline.presets import preset
+from pipeline.run.code_digest import module_path
+from pipeline.run.provenance import collect, describe_code, describe_revision, environment
+from pipeline.settings import Settings
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -53,11 +56,13 @@ def test_folder_that_is_no_working_tree_has_no_revision(tmp_path, repository):
 
 
 def test_provenance_is_json_with_every_setting_and_the_data(dataset, tmp_path):
-    config = preset("smoke", seed=7, output_root=tmp_path)
-    found = json.loads(json.dumps(collect(config, dataset, tmp_path)))
+    settings = Settings.of(preset("smoke", seed=7, output_root=tmp_path))
+    found = json.loads(json.dumps(collect(settings, dataset, tmp_path)))
     assert found["settings"]["seed"] == 7
     assert found["settings"]["training"]["network"]["widths"] == [16, 32, 64]
     assert found["settings"]["output_root"] == str(tmp_path)
+    assert found["origins"]["seed"] == "code"
+    assert "compression" not in found["origins"]
     assert found["data"]["digest"] == dataset.digest
     assert found["git"] is None
     assert found["packages"]["tfx"] == "1.21.0"
@@ -65,14 +70,14 @@ def test_provenance_is_json_with_every_setting_and_the_data(dataset, tmp_path):
 
 
 def test_code_is_told_by_module_and_a_comment_changes_nothing(tmp_path):
-    for module in NODES.values():
-        if module:
-            path = tmp_path.joinpath(*module.split(".")).with_suffix(".py")
-            path.parent.mkdir(exist_ok=True)
-            path.write_text("A = 1\n")
+    for module in (module for node in NODES.values() for module in node.modules if module_path(module)):
+        path = tmp_path.joinpath(*module.split(".")).with_suffix(".py")
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text("A = 1\n")
+    (tmp_path / "models").mkdir()
     (tmp_path / "pipeline").mkdir()
-    (tmp_path / "pipeline" / "pipeline.py").write_text("from components import trainer\n")
-    (tmp_path / "components" / "trainer.py").write_text("from models import network\n")
+    (tmp_path / "pipeline" / "pipeline.py").write_text("import components.trainer.component\n")
+    (tmp_path / "components" / "trainer" / "component.py").write_text("import scipy\nfrom models import network\n")
     network = tmp_path / "models" / "network.py"
     network.write_text("A = 1\n")
     before = describe_code(tmp_path)
@@ -81,29 +86,23 @@ def test_code_is_told_by_module_and_a_comment_changes_nothing(tmp_path):
     network.write_text("A = 2\n")
     after = describe_code(tmp_path)
 
-    assert before["nodes"]["Trainer"] == ["components.trainer.component", "models.networks.residual"]
+    assert before["nodes"]["Trainer"] == ["components.trainer.component", "models.network"]
     assert before["nodes"]["Evaluator"] == ["components.evaluator.component"]
     assert commented == before
     assert {name for name in before["modules"] if before["modules"][name] != after["modules"][name]} == {
-        "models.networks.residual"
+        "models.network"
     }
     assert before["digest"] != after["digest"]
-    assert len(bytes.fromhex(before["modules"]["models.networks.residual"])) == hashlib.sha256().digest_size
+    assert len(bytes.fromhex(before["modules"]["models.network"])) == hashlib.sha256().digest_size
 
 
-def test_unknown_node_names_the_nodes_there_are():
-    with pytest.raises(InputError, match=r"^node Traner: expected .* \(ExampleGen, StatisticsGen, .*, Pusher\)\.$"):
-        Selection(from_node="Traner")
+def test_environment_names_the_versions_that_are_imported():
+    import apache_beam
+    import tensorflow as tf
 
-
-def test_selection_is_true_where_it_leaves_something_out():
-    assert not Selection()
-    assert str(Selection(from_node="Trainer", to_node="Evaluator")) == "--from Trainer --to Evaluator"
-
-
-def test_table_of_nodes_names_those_of_the_pipeline(dataset, tmp_path):
-    from pipeline.pipeline import create_pipeline
-
-    pipeline = create_pipeline(preset("smoke", output_root=tmp_path), dataset)
-    assert {node.id for node in pipeline.components} == set(NODES)
-    assert list(tmp_path.glob("*.db")) == []
+    found = environment()
+    assert found["tensorflow"] == tf.__version__
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["beam"] == apache_beam.__version__
+    assert found["glibc"] in os.confstr("CS_GNU_LIBC_VERSION")
+    assert set(found) == {"python", "tensorflow", "tfx", "beam", "glibc"}

@@ -1,12 +1,14 @@
 """Networks by name; one that this project does not have, from its training to its served form."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from models import networks
 from models.config import NetworkConfig, TrainingConfig
 from models.export import export_model
 from models.features import TRAIN, VAL
@@ -48,9 +50,10 @@ def test_registered_network_is_built_by_its_name(plain):
     assert not np.array_equal(model.get_weights()[0], other.get_weights()[0])
 
 
-def test_modules_of_the_folder_register_themselves():
-    assert "residual" in NETWORKS
-    assert NETWORKS["residual"].__module__ == "models.networks.residual"
+def test_every_network_of_the_folder_is_registered_as_soon_as_the_package_is_imported():
+    folder = Path(networks.__file__).parent
+    modules = {f"models.networks.{path.stem}" for path in folder.glob("*.py") if "\n@network(" in path.read_text()}
+    assert {build.__module__ for build in NETWORKS.values()} == modules >= {"models.networks.residual"}
 
 
 def test_unknown_network_is_refused_with_the_nearest_and_all(plain):

@@ -1,16 +1,20 @@
 """What is refused before the DAG is built: nothing of it may touch the output root."""
 
+import dataclasses
 import fcntl
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from components.errors import DataRefused, InputError
-from pipeline.config import PipelineConfig, preset
+from components.errors import InputError
+from pipeline.config import PipelineConfig
+from pipeline.output_root import OutputRoot
+from pipeline.presets import preset
 from pipeline.run.console import Console
 from pipeline.report import render
-from pipeline.run.run import describe_failure, run_pipeline, write_report_if_possible
+from pipeline.run.run import run_pipeline, write_report_if_possible
+from pipeline.settings import Settings
 
 
 @pytest.fixture
@@ -25,43 +29,23 @@ def test_output_root_in_use_by_another_run_is_refused_and_left_as_it_is(config, 
     with (config.output_root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(InputError, match=rf"^{config.output_root}: another run is using it\. Wait for it"):
-            run_pipeline(config, tmp_path)
-    assert [path for path in config.runs_dir.iterdir()] == []
-    assert not config.metadata_path.exists()
+            run_pipeline(Settings.of(config), tmp_path)
+    assert [path for path in (config.output_root / "runs").iterdir()] == []
+    assert not OutputRoot(config.output_root).metadata.exists()
 
 
 def test_output_root_that_is_a_file_is_refused(config, tmp_path):
     config.output_root.write_text("precious")
     with pytest.raises(InputError, match=r"cannot be written \(Not a directory\)\. Choose another --output-root"):
-        run_pipeline(config, tmp_path)
+        run_pipeline(Settings.of(config), tmp_path)
     assert config.output_root.read_text() == "precious"
 
 
 def test_data_that_do_not_fit_together_are_refused_before_the_output_root_is_made(config, tmp_path):
     (config.data_dir / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\1\0\0\0\3abc")
     with pytest.raises(InputError, match="one label for each of the 4 images"):
-        run_pipeline(config, tmp_path)
+        run_pipeline(Settings.of(config), tmp_path)
     assert not config.output_root.exists()
-
-
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (InputError("no space [while running 'WriteShard']"), ("no space", 2)),
-        (
-            DataRefused("the gate refuses:\nerror: train: label: gone"),
-            ("the gate refuses:\nerror: train: label: gone", 3),
-        ),
-        (
-            ValueError("in user code:\n\n    File x\n\n    ValueError: shapes differ\n"),
-            ("ValueError: ValueError: shapes differ", 1),
-        ),
-        (RuntimeError("first\nsecond"), ("RuntimeError: first", 1)),
-        (RuntimeError(), ("RuntimeError: ", 1)),
-    ],
-)
-def test_failure_is_told_in_the_words_that_help_with_its_exit_status(error, told):
-    assert describe_failure(error) == told
 
 
 def test_report_that_cannot_be_written_is_one_line_and_no_failure(monkeypatch, tmp_path, capfd):
@@ -70,6 +54,13 @@ def test_report_that_cannot_be_written_is_one_line_and_no_failure(monkeypatch, t
 
     monkeypatch.setattr(render, "write_report", fail)
     with Console(tmp_path / "log.txt") as console:
-        assert write_report_if_possible(tmp_path, "20260101", console) is None
+        assert write_report_if_possible(OutputRoot(tmp_path), "20260101", console) is None
     assert capfd.readouterr().out == "no report: ValueError: a bug of ours\n"
     assert "Traceback" in (tmp_path / "log.txt").read_text()
+
+
+def test_floor_of_a_metric_that_does_not_exist_is_refused_before_anything_is_made(config, tmp_path):
+    config = dataclasses.replace(config, floors={"acuracy": 0.9})
+    with pytest.raises(InputError, match="accuracy"):
+        run_pipeline(Settings.of(config), tmp_path)
+    assert not config.output_root.exists()

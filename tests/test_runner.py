@@ -6,7 +6,8 @@ import pytest
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
-from pipeline.run.runner import _fail_abandoned_executions
+from pipeline.output_root import OutputRoot
+from pipeline.run.abandoned import settle
 
 Execution = metadata_store_pb2.Execution
 STATES = {
@@ -57,7 +58,7 @@ def state(store, number: int) -> int:
 @pytest.mark.parametrize("left", ["NEW", "RUNNING"])
 def test_execution_left_open_is_marked_failed_and_its_outputs_are_removed(connection, store, execution, tmp_path, left):
     number = execution(left)
-    _fail_abandoned_executions(connection)
+    settle(connection, OutputRoot(tmp_path))
     assert state(store, number) == Execution.FAILED
     assert not any(folder.exists() for folder in folders(tmp_path, number))
 
@@ -65,7 +66,7 @@ def test_execution_left_open_is_marked_failed_and_its_outputs_are_removed(connec
 @pytest.mark.parametrize("ended", ["COMPLETE", "CACHED"])
 def test_execution_that_ended_keeps_its_state_and_outputs(connection, store, execution, tmp_path, ended):
     number, abandoned = execution(ended), execution("RUNNING")
-    _fail_abandoned_executions(connection)
+    settle(connection, OutputRoot(tmp_path))
     assert state(store, number) == STATES[ended]
     assert state(store, abandoned) == Execution.FAILED
     assert all((folder / "weights").exists() for folder in folders(tmp_path, number))
@@ -77,11 +78,11 @@ def test_output_that_was_published_is_kept(connection, store, execution, tmp_pat
     (artifact,) = store.put_artifacts([metadata_store_pb2.Artifact(type_id=kind)])
     output = metadata_store_pb2.Event.OUTPUT
     store.put_events([metadata_store_pb2.Event(artifact_id=artifact, execution_id=number, type=output)])
-    _fail_abandoned_executions(connection)
+    settle(connection, OutputRoot(tmp_path))
     assert all((folder / "weights").exists() for folder in folders(tmp_path, number))
 
 
 def test_new_output_root_is_no_error(connection, store, tmp_path):
-    _fail_abandoned_executions(connection)
+    settle(connection, OutputRoot(tmp_path))
     assert store.get_executions() == []
     assert [path.name for path in tmp_path.iterdir()] == ["metadata.db"]

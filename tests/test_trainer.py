@@ -2,14 +2,22 @@
 
 import dataclasses
 import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tfx.types import standard_artifacts
+from tfx.types.artifact_utils import encode_split_names
 
-from models import trainer
-from models.checkpoint import Checkpoint
+from components import places
+from components.artifacts import describe_examples
+from components.trainer.component import ReportingTrainer
+from models import preprocessing, trainer
 from models.config import NetworkConfig, TrainingConfig
 from models.examples import Examples
 from models.export import export_model
@@ -112,7 +120,7 @@ def test_resumed_training_sees_the_augmented_batches_of_the_unbroken_one(split):
 
 
 def test_unknown_precision_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"^precision: expected auto, float32, bfloat16, found 'half'"):
+    with pytest.raises(ValueError, match=r"^precision: expected auto\b.*\bfloat32\b.*\bbfloat16, found 'half'"):
         TrainingConfig(precision="half")
 
 
@@ -155,9 +163,9 @@ def fn_args(examples, tmp_path, monkeypatch) -> Callable[..., SimpleNamespace]:
     """Makes what TFX and the executor hand to `run_fn`; Transform's graph is replaced by the moments above."""
     monkeypatch.setattr(trainer, "read_statistics", lambda transform_output, image_shape: tuple(MOMENTS.values()))
 
-    def make(name: str = "run", *, examples: Examples = examples, **settings) -> SimpleNamespace:
+    def make(name: str = "run", *, data: Examples = examples, **settings) -> SimpleNamespace:
         config = {"seed": 1, "training": dataclasses.asdict(CONFIG), "code_digest": "aa", **settings}
-        where = {"folder": str(examples.folder), "properties": examples.properties()}
+        where = {"folder": str(data.folder), "properties": data.properties()}
         return SimpleNamespace(
             custom_config=config | {"examples": where, "checkpoint_dir": str(tmp_path / "checkpoints")},
             transform_output="",
@@ -176,16 +184,8 @@ def run(fn_args: SimpleNamespace) -> tuple[keras.Model, dict]:
     return load_trained(Path(fn_args.serving_model_dir)), report
 
 
-def test_run_fn_leaves_what_was_learned_its_report_and_no_checkpoint(fn_args, split, tmp_path):
-    model, report = run(fn_args())
-    assert np.mean(np.argmax(model(split.images), axis=-1) == split.labels) == report["val_accuracy"] == 1.0
-    assert len(report["history"]) == report["epochs"] == 2
-    assert not list((tmp_path / "checkpoints").iterdir())
-    assert not list(Path(fn_args().serving_model_dir).glob("*.pb"))
-
-
-def test_kill_between_the_last_epoch_and_the_end_costs_no_training(fn_args, split, monkeypatch, tmp_path):
-    unbroken, report = run(fn_args("unbroken"))
+def run_and_kill(fn_args: SimpleNamespace, monkeypatch) -> None:
+    """Runs `run_fn` up to where it would save what was learned."""
 
     def kill(folder, trained):
         raise Killed
@@ -193,54 +193,74 @@ def test_kill_between_the_last_epoch_and_the_end_costs_no_training(fn_args, spli
     with monkeypatch.context() as killing:
         killing.setattr(trainer, "save_trained", kill)
         with pytest.raises(Killed):
-            run(fn_args("killed"))
-    begun = []
-    monkeypatch.setattr(Progress, "on_epoch_begin", lambda self, epoch, logs=None: begun.append(epoch))
-    resumed, resumed_report = run(fn_args("resumed"))
-    assert begun == []
+            run(fn_args)
+
+
+def run_and_count(fn_args: SimpleNamespace, monkeypatch) -> tuple[list[int], keras.Model, dict]:
+    """Runs `run_fn` and returns the numbers of the epochs that it trained, the model and the report."""
+    begun, begin = [], Progress.on_epoch_begin
+
+    def record(self, epoch, logs=None):
+        begun.append(epoch)
+        begin(self, epoch, logs)
+
+    with monkeypatch.context() as watching:
+        watching.setattr(Progress, "on_epoch_begin", record)
+        return begun, *run(fn_args)
+
+
+def test_run_fn_leaves_what_was_learned_its_report_and_no_checkpoint(fn_args, split, tmp_path):
+    model, report = run(fn_args())
+    assert np.mean(np.argmax(model(split.images), axis=-1) == split.labels) == report["val_accuracy"] == 1.0
+    assert len(report["history"]) == report["epochs"] == 2
+    assert not list((tmp_path / "checkpoints").iterdir())
+    assert not list(Path(fn_args().serving_model_dir).glob("*.pb")), "nothing that could be taken for a SavedModel"
+
+
+def test_kill_after_the_last_epoch_costs_no_training(fn_args, split, monkeypatch, tmp_path):
+    unbroken, report = run(fn_args("unbroken"))
+    run_and_kill(fn_args("killed"), monkeypatch)
+    epochs, resumed, resumed_report = run_and_count(fn_args("resumed"), monkeypatch)
+    assert epochs == []
     np.testing.assert_array_equal(resumed(split.images), unbroken(split.images))
-    for history in (report["history"], resumed_report["history"]):
-        for epoch in history:
-            del epoch["seconds"]
-    assert {**resumed_report, "profile": None, "examples_per_second": None} == {
-        **report,
-        "profile": None,
-        "examples_per_second": None,
-    }
+    assert [entry["epoch"] for entry in resumed_report["history"]] == [1, 2]
+    for found, expected in zip(resumed_report["history"], report["history"], strict=True):
+        assert {**found, "seconds": 0} == {**expected, "seconds": 0}
+    for name in ("epochs", "best_epoch", "val_accuracy", "temperature", "parameters", "multiply_adds"):
+        assert resumed_report[name] == report[name]
     assert resumed_report["examples_per_second"] > 0
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
 @pytest.mark.parametrize(
-    ("changes", "resumes"),
+    ("changes", "trained"),
     [
-        ({}, True),
-        ({"seed": 2}, False),
-        ({"code_digest": "bb"}, False),
-        ({"training": dataclasses.asdict(dataclasses.replace(CONFIG, learning_rate=0.2))}, False),
+        ({}, []),
+        ({"seed": 2}, [0, 1]),
+        ({"code_digest": "bb"}, [0, 1]),
+        ({"training": dataclasses.asdict(dataclasses.replace(CONFIG, learning_rate=0.2))}, [0, 1]),
     ],
     ids=["nothing", "seed", "code", "settings"],
 )
-def test_only_a_training_of_the_same_settings_and_code_is_taken_up_again(fn_args, monkeypatch, changes, resumes):
-    assert _epochs_trained_after_a_kill(fn_args("one"), fn_args("two", **changes), monkeypatch) == (
-        [] if resumes else [0, 1]
-    )
+def test_only_a_training_of_the_same_settings_and_code_is_taken_up(fn_args, monkeypatch, changes, trained):
+    run_and_kill(fn_args("killed"), monkeypatch)
+    assert run_and_count(fn_args("resumed", **changes), monkeypatch)[0] == trained
 
 
-def test_same_data_in_another_folder_are_taken_up_again_and_others_are_not(fn_args, examples, monkeypatch, tmp_path):
-    elsewhere = dataclasses.replace(examples, folder=shutil.copytree(examples.folder, tmp_path / "elsewhere"))
-    assert _epochs_trained_after_a_kill(fn_args("one"), fn_args("two", examples=elsewhere), monkeypatch) == []
-    other = dataclasses.replace(elsewhere, digest="1" * 64)
-    assert _epochs_trained_after_a_kill(fn_args("three"), fn_args("four", examples=other), monkeypatch) == [0, 1]
+@pytest.mark.parametrize(("digest", "trained"), [("0" * 64, []), ("1" * 64, [0, 1])], ids=["same", "other"])
+def test_training_is_taken_up_on_the_same_data_in_another_folder(
+    fn_args, examples, monkeypatch, tmp_path, digest, trained
+):
+    folder = shutil.copytree(examples.folder, tmp_path / "elsewhere")
+    elsewhere = dataclasses.replace(examples, folder=folder, digest=digest)
+    run_and_kill(fn_args("killed"), monkeypatch)
+    assert run_and_count(fn_args("resumed", data=elsewhere), monkeypatch)[0] == trained
 
 
-def test_other_statistics_are_another_training(fn_args, monkeypatch):
-    with monkeypatch.context() as killing:
-        killing.setattr(trainer, "save_trained", lambda folder, trained: None)
-        killing.setattr(trainer, "read_statistics", lambda *_: (MOMENTS["mean"], MOMENTS["variance"] + 1))
-        killing.setattr(Path, "unlink", lambda path, missing_ok=False: None)
-        trainer.run_fn(_made(fn_args("one")))
-    assert _epochs(fn_args("two"), monkeypatch) == [0, 1]
+def test_training_on_other_statistics_is_another_one(fn_args, monkeypatch):
+    run_and_kill(fn_args("killed"), monkeypatch)
+    monkeypatch.setattr(trainer, "read_statistics", lambda *_: (MOMENTS["mean"], MOMENTS["variance"] + 1))
+    assert run_and_count(fn_args("resumed"), monkeypatch)[0] == [0, 1]
 
 
 @pytest.mark.parametrize(("seed", "expected"), [(None, 1), (5, 5), (0, 0)])
@@ -255,3 +275,34 @@ def test_training_has_the_pipeline_s_seed_unless_it_has_its_own(fn_args, monkeyp
     with pytest.raises(Killed):
         run(fn_args(training=dataclasses.asdict(dataclasses.replace(CONFIG, seed=seed))))
     assert seeds == [expected]
+
+
+def test_executor_tells_run_fn_where_things_lie_without_a_word_in_the_cache_key(
+    fn_args, examples, monkeypatch, tmp_path
+):
+    # TFX loads the module of `run_fn` anew.
+    monkeypatch.setattr(preprocessing, "read_statistics", trainer.read_statistics)
+    monkeypatch.setattr(places, "folder", {"checkpoints": tmp_path / "checkpoints"}.__getitem__)
+    artifacts = {"examples": standard_artifacts.Examples(), "transform_graph": standard_artifacts.TransformGraph()}
+    outputs = {"model": standard_artifacts.Model(), "model_run": standard_artifacts.ModelRun()}
+    for name, artifact in (artifacts | outputs).items():
+        artifact.uri = str(tmp_path / name)
+    artifacts["examples"].uri, artifacts["examples"].split_names = (
+        str(examples.folder),
+        encode_split_names([TRAIN, VAL]),
+    )
+    describe_examples(artifacts["examples"], examples)
+    config = json.dumps({"seed": 1, "training": dataclasses.asdict(CONFIG), "code_digest": "aa"})
+    properties = {
+        "run_fn": "models.trainer.run_fn",
+        "train_args": json.dumps({"splits": [TRAIN]}),
+        "eval_args": json.dumps({"splits": [VAL]}),
+        "custom_config": config,
+    }
+    Path(outputs["model_run"].uri).mkdir()
+    as_lists = [{name: [artifact] for name, artifact in part.items()} for part in (artifacts, outputs)]
+    ReportingTrainer.EXECUTOR_SPEC.executor_class().Do(*as_lists, properties)
+    assert properties["custom_config"] == config
+    assert outputs["model_run"].get_float_custom_property("val_accuracy") == 1.0
+    assert json.loads(outputs["model_run"].get_string_custom_property("training"))["epochs"] == 2
+    assert load_trained(Path(outputs["model"].uri, "Format-Serving")).output_shape == (None, 2)

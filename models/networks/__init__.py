@@ -1,11 +1,10 @@
-"""The networks that can be trained: each module here registers its own, see `registry.py`."""
+"""The networks that can be trained, by name; `registry.py` says what one is.
 
-import importlib
-import pkgutil
+Another is a module here that registers a function, and an import below: the cache keys of the nodes count what is
+imported.
+"""
 
+from models.networks import residual
 from models.networks.registry import NETWORKS, NetworkInputs, build_network
 
-__all__ = ["NETWORKS", "NetworkInputs", "build_network"]
-
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+__all__ = ["NETWORKS", "NetworkInputs", "build_network", "residual"]

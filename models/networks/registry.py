@@ -4,12 +4,15 @@ A network is a function from a config to a model of [batch, classes]; ensembles 
 calibration, export and the count of multiply-adds suppose nothing else. In training a network may give the logits of
 several members, [batch, members, classes], which are then fitted each for itself (`models/objective.py`).
 
-A module in this folder that registers a function is all that another network takes.
-
 Synopsis:
 
+    @network("linear")
+    def linear(config, inputs, *, seed, policy="float32"):
+        head = keras.layers.Dense(inputs.classes, kernel_initializer=keras.initializers.GlorotNormal(seed))
+        return keras.Sequential([keras.Input(inputs.input_shape), keras.layers.Flatten(), head])
+
     inputs = NetworkInputs(input_shape=(28, 28, 1), classes=10, mean=mean, variance=variance, sample=images)
-    model = build_network(NetworkConfig(kind="residual"), inputs, seed=0)
+    model = build_network(NetworkConfig(kind="linear"), inputs, seed=0)
     model(images)                           # raw pixels, uint8 or float32 [batch, 28, 28, 1], to float32 [batch, 10]
 """
 

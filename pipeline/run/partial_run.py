@@ -32,7 +32,7 @@ from pipeline.settings import Settings
 _SKIP = pipeline_pb2.NodeExecutionOptions.Skip
 NEVER = _SKIP.NEVER
 # The shape of the DAG is the same for all data.
-_ANY_DATA = Dataset(
+ANY_DATA = Dataset(
     name="any",
     folder=Path(),
     files={},
@@ -68,7 +68,7 @@ def find_base(settings: Settings, selection: Selection, root: OutputRoot) -> Bas
       InputError: no node lies between the ends of `selection`, no run has the outputs that it needs, or what was given
         contradicts a node that is not run again.
     """
-    pipeline = compiler.Compiler().compile(create_pipeline(settings.config, _ANY_DATA))
+    pipeline = compiler.Compiler().compile(create_pipeline(settings.config, ANY_DATA))
     _mark(pipeline, selection)
     nodes = [node.pipeline_node for node in pipeline.nodes]
     if all(is_skipped(node) for node in nodes):
@@ -170,8 +170,10 @@ def _contradictions(settings: Settings, base: Base, run: Run, taken: list[str]) 
         alone = _parameters(create_pipeline(settings.with_only(name).on_top_of(kept, run.id).config, base.dataset))
         for node in taken:
             if alone[node] != before[node]:
+                # A preset that was named asks for its values, defaults among them.
+                origin = settings.origins[name] if settings.origins[name] != "default" else f"preset {config.preset}"
                 yield (
-                    f"{settings.origins[name]}: {node} is not run again, and run {run.id}, which this stands on, has "
+                    f"{origin}: {node} is not run again, and run {run.id}, which this stands on, has "
                     f"{name} {_recorded(kept, name)}. Leave it out, or begin with --from {node}."
                 )
 

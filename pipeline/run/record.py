@@ -206,7 +206,7 @@ class RunRecord:
         self.content["peak_rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         run = handle.store.get_context_by_type_and_name(_RUN, self.content["run_id"])
         for name, value in properties_of(self.content).items():
-            _set(run.custom_properties[name], value)
+            set_property(run.custom_properties[name], value)
         handle.store.put_contexts([run])
         write_text(self._folder.summary, json.dumps(self.content, indent=2) + "\n")
 
@@ -284,7 +284,8 @@ def outputs_of(handle: metadata.Metadata, execution_id: int) -> Outputs:
     }
 
 
-def _set(field: metadata_store_pb2.Value, value: object) -> None:
+def set_property(field: metadata_store_pb2.Value, value: object) -> None:
+    """Puts a value into a property of ML Metadata; dictionaries and lists as JSON."""
     if isinstance(value, bool | int):
         field.int_value = int(value)
     elif isinstance(value, float):

@@ -1,0 +1,90 @@
+"""The Exporter on a small network: the model that is served answers as what was learned."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tfx.types import channel_utils, standard_artifacts
+from tfx.types.artifact_utils import encode_split_names
+
+from components.artifacts import describe_examples
+from components.exporter.component import Exporter, export
+from models.config import NetworkConfig
+from models.examples import Examples
+from models.export import read_card
+from models.features import SPLITS, VAL
+from models.networks import NetworkInputs, build_network
+from models.portable import LITERT_FILE
+from models.trained import Trained, TrainedError, load_trained, save_trained
+from models.warmup import WARMUP_FILE
+from tests.served_models import NAMES, SHAPE, banded_images, write_examples
+
+LABELS = np.arange(70) % 3
+IMAGES = banded_images(LABELS)
+NETWORK = NetworkConfig(stem_size=3, widths=(8,), blocks=(0,), pools=(True,), members=2)
+SERVING = "Format-Serving"
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory) -> Examples:
+    return write_examples(tmp_path_factory.mktemp("examples"), dict.fromkeys(SPLITS, (IMAGES, LABELS)))
+
+
+@pytest.fixture
+def model_folder(tmp_path) -> Path:
+    """What the Trainer leaves: here the initial weights of a network."""
+    moments = {"mean": np.full((9, 7, 1), 90.0), "variance": np.full((9, 7, 1), 8_100.0)}
+    inputs = NetworkInputs(input_shape=(9, 7, 1), classes=3, sample=IMAGES[..., None], **moments)
+    weights = build_network(NETWORK, inputs, seed=0).get_weights()
+    options = {"image_shape": SHAPE, "class_names": NAMES, "temperature": 0.5, "weights": weights}
+    save_trained(tmp_path / "trained" / SERVING, Trained(network=NETWORK, **options, **moments))
+    return tmp_path / "trained"
+
+
+def artifact(kind: type, uri: Path):
+    made = kind()
+    made.uri = str(uri)
+    return made
+
+
+def test_executor_exports_what_was_learned_and_records_its_size(examples, model_folder, tmp_path):
+    described = artifact(standard_artifacts.Examples, examples.folder)
+    described.split_names = encode_split_names(list(SPLITS))
+    describe_examples(described, examples)
+    model = artifact(standard_artifacts.Model, tmp_path / "model")
+    inputs = {"examples": [described], "trained": [artifact(standard_artifacts.Model, model_folder)]}
+    Exporter.EXECUTOR_SPEC.executor_class().Do(inputs, {"model": [model]}, {})
+
+    folder = Path(model.uri, SERVING)
+    found = tf.saved_model.load(str(folder)).signatures["predict_images"](images=tf.constant(IMAGES))
+    expected = tf.nn.softmax(load_trained(model_folder / SERVING)(IMAGES[..., None]))
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
+    assert np.std(expected) > 0.01
+    assert read_card(folder) == {"image_shape": list(SHAPE), "class_names": list(NAMES)}
+    assert (folder / LITERT_FILE).is_file()
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    assert model.get_int_custom_property("bytes") == sum(sizes) > 10_000
+
+
+def test_warm_up_asks_about_the_first_records_of_the_validation_split(examples, model_folder, tmp_path):
+    export(model_folder / SERVING, examples, tmp_path / "served")
+    requests = b"".join(tf.data.TFRecordDataset(str(tmp_path / "served" / WARMUP_FILE)).as_numpy_iterator())
+    records = list(examples.records(VAL).as_numpy_iterator())
+    assert [record in requests for record in records] == [True] * 64 + [False] * 6
+
+
+def test_folder_without_a_finished_training_is_refused_and_nothing_is_exported(examples, tmp_path):
+    with pytest.raises(TrainedError, match="as a finished training leaves them"):
+        export(tmp_path / "nothing", examples, tmp_path / "served")
+    assert not (tmp_path / "served").exists()
+
+
+def test_exporter_takes_examples_and_a_model_and_gives_a_model():
+    examples, model = (
+        channel_utils.as_channel([kind()]) for kind in (standard_artifacts.Examples, standard_artifacts.Model)
+    )
+    exporter = Exporter(examples=examples, model=model)
+    assert set(exporter.inputs) == {"examples", "trained"}
+    assert exporter.outputs["model"].type is standard_artifacts.Model
+    assert exporter.exec_properties == {}

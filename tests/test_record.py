@@ -1,0 +1,239 @@
+"""The record of a run, on a real database of ML Metadata: what it says at each moment, and after a kill."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration import metadata
+from tfx.orchestration.portable import runtime_parameter_utils
+from tfx.orchestration.portable.mlmd import context_lib
+
+from components.artifacts import LOGGED
+from components.errors import DataRefused, InputError, ModelRefused
+from components.example_gen.dataset import inspect_dataset
+from pipeline.metadata import runs
+from pipeline.metadata.store import Store
+from pipeline.nodes import NODES
+from pipeline.output_root import OutputRoot
+from pipeline.pipeline import create_pipeline
+from pipeline.presets import preset
+from pipeline.run.database import check_database, connection_to
+from pipeline.run.outcome import describe_failure, exit_status_of, state_of
+from pipeline.run.record import RunRecord, close_abandoned
+
+METRICS = {"test_accuracy": 0.93, "test_loss": 0.2}
+EVALUATED = {
+    "evaluation": {"id": 5, "uri": "e", "test_accuracy": 0.93, "metrics": json.dumps(METRICS)},
+    "blessing": {"id": 6, "uri": "b", "blessed": 1, "reasons": "[]", "verdict": "blessed: good"},
+}
+
+
+@pytest.fixture
+def root(tmp_path) -> OutputRoot:
+    return OutputRoot(tmp_path / "output")
+
+
+@pytest.fixture
+def record(root, idx_folder):
+    """An opened record of a run named "now"."""
+    images, labels = np.zeros((4, 5, 5), np.uint8), np.array([0, 1, 0, 1], np.uint8)
+    dataset = inspect_dataset(idx_folder(images, labels, images, labels))
+    compiled = compiler.Compiler().compile(create_pipeline(preset("smoke", output_root=root.path), dataset))
+    runtime_parameter_utils.substitute_runtime_parameter(compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: "now"})
+    folder, connection = root.make_run("now"), connection_to(root)
+    check_database(connection)
+    opening = {"run_id": "now", "preset": "smoke", "seed": 7, "name": "data", "environment": {}}
+    opening["provenance"] = {"settings": {"seed": 7}, "git": None, "command": ["x", "--seed", "7"]}
+    made = RunRecord(folder, connection, opening)
+    with metadata.Metadata(connection) as handle:
+        made.open(handle, compiled, None)
+    made.compiled = compiled
+    return made
+
+
+def kept(root: OutputRoot) -> dict:
+    """What ML Metadata has, which must be what summary.json has."""
+    found = Store(root.metadata).find_run("now").record
+    written = json.loads(root.run("now").summary.read_text())
+    provenance = written.pop("provenance")
+    assert {name: value for name, value in found.pop("provenance").items() if value is not None} == {
+        name: value for name, value in provenance.items() if value is not None
+    }
+    assert found == written
+    return found
+
+
+def test_record_lists_every_node_before_the_first_has_run(record, root):
+    found = kept(root)
+    assert {node["id"]: node["state"] for node in found["nodes"]} == dict.fromkeys(NODES, "waiting")
+    assert (found["state"], found["exit_status"]) == ("running", None)
+    assert next(node for node in found["nodes"] if node["id"] == "Transform")["after"] == [
+        "DataGate",
+        "ExampleGen",
+        "SchemaGen",
+    ]
+
+
+def test_what_a_node_made_is_kept_as_soon_as_the_next_one_starts(record, root):
+    record.start("Evaluator")
+    record.end("Evaluator", state="ran", seconds=2.0, outputs=EVALUATED)
+    record.start("Pusher")
+    found = kept(root)
+    assert found["metrics"] == METRICS
+    assert found["blessed"] is True
+    assert found["gates"]["Evaluator"] == {"result": "passed", "reasons": ["good"]}
+    states = {node["id"]: node["state"] for node in found["nodes"]}
+    assert (states["Evaluator"], states["Pusher"]) == ("ran", "running")
+    assert runs.list_runs(Store(root.metadata))[0]["accuracy"] == 0.93
+
+
+@pytest.mark.parametrize(
+    ("node", "error", "status", "state"),
+    [
+        ("ExampleGen", InputError("no space"), 2, "failed"),
+        ("DataGate", DataRefused("the gate refuses:\nerror: x"), 3, "data refused"),
+        ("InfraValidator", ModelRefused("it cannot be served"), 4, "not blessed"),
+        ("Trainer", ValueError("a bug"), 1, "failed"),
+    ],
+)
+def test_state_and_exit_status_follow_from_the_failure_alone(record, root, node, error, status, state):
+    record.start(node)
+    record.end(node, state="failed", seconds=1.0, error=error)
+    record.close(exit_status_of(record.content))
+    found = kept(root)
+    assert (found["exit_status"], found["state"]) == (status, state)
+    assert found["failure"]["node"] == node
+    assert str(error).splitlines()[0] in found["failure"]["message"]
+
+
+def test_pusher_that_failed_after_a_blessing_is_a_failed_run_with_its_reason(record, root):
+    record.end("Evaluator", state="ran", seconds=2.0, outputs=EVALUATED)
+    record.start("Pusher")
+    record.end("Pusher", state="failed", seconds=1.0, error=InputError("serving: no space left"))
+    record.close(exit_status_of(record.content))
+    found = kept(root)
+    assert (found["state"], found["blessed"], found["exit_status"]) == ("failed", True, 2)
+    assert found["gates"]["Pusher"] == {"result": "refused", "reasons": ["serving: no space left"]}
+
+
+def test_run_killed_behind_an_execution_is_told_with_what_that_one_made(record, root):
+    """The kill comes after TFX has published the Evaluator and before the record says so."""
+    record.start("Evaluator")
+    with metadata.Metadata(record._connection) as handle:
+        publish(handle, record.compiled, "Evaluator", EVALUATED)
+        close_abandoned(handle, root)
+    found = kept(root)
+    assert found["state"] == "interrupted"
+    assert found["metrics"] == METRICS
+    states = {node["id"]: node["state"] for node in found["nodes"]}
+    assert (states["Evaluator"], states["Pusher"]) == ("ran", "skipped")
+    with metadata.Metadata(record._connection) as handle:
+        close_abandoned(handle, root)
+    assert kept(root) == found
+
+
+def publish(handle, compiled, node_id: str, outputs: dict) -> None:
+    """Puts a complete execution of a node with its outputs into the run's contexts, as TFX's launcher does."""
+    (node,) = [n.pipeline_node for n in compiled.nodes if n.pipeline_node.node_info.id == node_id]
+    contexts = context_lib.prepare_contexts(handle, node.contexts)
+    store, kinds = handle.store, metadata_store_pb2
+    kind = store.put_execution_type(kinds.ExecutionType(name=node_id))
+    execution = kinds.Execution(type_id=kind, last_known_state=kinds.Execution.COMPLETE)
+    pairs = []
+    for key, properties in outputs.items():
+        artifact = kinds.Artifact(type_id=store.put_artifact_type(kinds.ArtifactType(name=f"{node_id}-{key}")))
+        for name, value in properties.items():
+            if name in ("id", "uri"):
+                continue
+            field = artifact.custom_properties[name]
+            if isinstance(value, int):
+                field.int_value = value
+            elif isinstance(value, float):
+                field.double_value = value
+            else:
+                field.string_value = value
+        event = kinds.Event(type=kinds.Event.OUTPUT)
+        event.path.steps.add().key = key
+        pairs.append((artifact, event))
+    store.put_execution(execution, pairs, contexts)
+
+
+def test_what_a_node_logs_of_its_own_is_kept_without_anybody_knowing_it(record, root):
+    logged = {"figures": {"sharpness": 0.5}, "tables": {"t": {"columns": ["a"], "rows": [[1]]}}, "plots": {}}
+    record.end("SchemaGen", state="ran", seconds=0.0, outputs={"schema": {"id": 1, "uri": "", LOGGED: json.dumps(logged)}})
+    record.close(0)
+    assert kept(root)["logged"] == {"SchemaGen": {"schema": logged}}
+
+
+def test_artifact_that_is_older_than_what_is_asked_of_it_fails_nothing(record):
+    entry = record.end("Evaluator", state="cached", seconds=0.0, outputs={"evaluation": {"id": 1, "uri": ""}})
+    assert (entry["state"], entry["detail"]) == ("cached", "")
+
+
+def test_record_survives_what_tfx_does_with_the_context(record, root):
+    with metadata.Metadata(record._connection) as handle:
+        context_lib.prepare_contexts(handle, record.compiled.nodes[1].pipeline_node.contexts)
+    assert Store(root.metadata).find_run("now").properties["seed"] == 7
+
+
+def test_summary_is_there_whole_or_not_at_all(record, root, monkeypatch):
+    before = root.run("now").summary.read_text()
+
+    def power_cut(self: Path, content: bytes) -> None:
+        with self.open("wb") as stream:
+            stream.write(content[:5])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", power_cut)
+    with pytest.raises(OSError, match="No space left"):
+        record.start("ExampleGen")
+    assert root.run("now").summary.read_text() == before
+    assert [path.name for path in root.run("now").folder.iterdir()] == ["summary.json"]
+
+
+@pytest.mark.parametrize(
+    ("blessed", "pusher", "pushed", "status"),
+    [
+        (True, "ran", "serving/1", 0),
+        (False, "ran", None, 4),
+        (False, "skipped", None, 4),
+        (None, "skipped", None, 0),
+        (None, "ran", "serving/1", 0),
+        (None, "ran", None, 4),
+        (None, "cached", None, 4),
+    ],
+)
+def test_exit_status_of_part_of_the_pipeline(blessed, pusher, pushed, status):
+    nodes = [{"id": "Trainer", "state": "ran"}, {"id": "Pusher", "state": pusher}]
+    content = {"blessed": blessed, "pushed_model": pushed, "nodes": nodes, "failure": None}
+    assert exit_status_of(content) == status
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [(0, "done"), (1, "failed"), (2, "failed"), (3, "data refused"), (None, "interrupted")]
+)
+def test_state_of_an_ended_run_follows_from_its_exit_status(status, state):
+    assert state_of({"exit_status": status}) == state
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (InputError("no space [while running 'WriteShard']"), ("no space", 2)),
+        (
+            DataRefused("the gate refuses:\nerror: train: label: gone"),
+            ("the gate refuses:\nerror: train: label: gone", 3),
+        ),
+        (
+            ValueError("in user code:\n\n    File x\n\n    ValueError: shapes differ\n"),
+            ("ValueError: ValueError: shapes differ", 1),
+        ),
+        (RuntimeError("first\nsecond"), ("RuntimeError: first", 1)),
+        (RuntimeError(), ("RuntimeError: ", 1)),
+    ],
+)
+def test_failure_is_told_in_the_words_that_help_with_its_exit_status(error, told):
+    assert describe_failure(error) == told
