@@ -18,7 +18,6 @@ from benchmarks.report import table
 TITLE = "Deterministic training"
 REPEATS = 5
 _STEPS = 100
-_SHAPE = (28, 28)
 
 
 def benchmark(repeats: int) -> str:
@@ -27,7 +26,7 @@ def benchmark(repeats: int) -> str:
 
     runs = {"on": [], "off": []}
     with tempfile.TemporaryDirectory() as scratch:
-        folder = write_records(Path(scratch))["train"]
+        folder = write_records(Path(scratch)).folder
         for _ in range(repeats):
             for name, measured in runs.items():
                 command = [sys.executable, "-m", "benchmarks.determinism", name, str(folder)]
@@ -56,18 +55,20 @@ def _train(deterministic: bool, folder: Path) -> dict:
     import numpy as np
     import tensorflow as tf
 
+    from benchmarks.input_pipeline import open_records
+    from models.features import TRAIN
     from models.input_pipeline import open_split
-    from models.trainer import augmented_batches, compile_model
-    from pipeline.config import preset
+    from models.recipe import augmented_batches, compile_model
+    from pipeline.presets import preset
 
     keras.utils.set_random_seed(0)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     config = preset("fast").training
-    split = open_split(sorted(str(path) for path in folder.iterdir()), image_shape=_SHAPE, cache_mib=2048)
+    split = open_split(open_records(folder), TRAIN, cache_mib=2048)
     pixels = split.images.astype(np.float64)
-    model = compile_model(config, split, mean=pixels.mean(0), variance=pixels.var(0), class_count=10, seed=0)
-    batches = augmented_batches(split, config, class_count=10, seed=0)
+    model = compile_model(config, split, mean=pixels.mean(0), variance=pixels.var(0), seed=0)
+    batches = augmented_batches(split, config, seed=0)
     model.fit(batches, steps_per_epoch=5, verbose=0)
     started = time.monotonic()
     model.fit(batches, steps_per_epoch=_STEPS, verbose=0)

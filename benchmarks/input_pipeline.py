@@ -3,6 +3,7 @@
 python -m benchmarks.input_pipeline KIND FOLDER      # one epoch of one kind of pipeline, for its peak memory
 """
 
+import json
 import statistics
 import sys
 import tempfile
@@ -16,71 +17,76 @@ import tensorflow as tf
 
 from benchmarks.process import ROOT, measure
 from benchmarks.report import table
-from components.example_gen.dataset import find_files
-from components.example_gen.component import SplitSettings, write_examples
+from components.example_gen.dataset import inspect_dataset
+from components.example_gen.ingest import SplitSettings, write_examples
 from models.config import TrainingConfig
-from models.features import IMAGE, LABEL, SPLITS
+from models.examples import Examples
+from models.features import IMAGE, LABEL, TRAIN
 from models.input_pipeline import open_split, steps_per_epoch, training_batches, untuned
-from models.trainer import augmented_batches, compile_model
+from models.recipe import augmented_batches, compile_model
 
 TITLE = "Input pipeline"
 REPEATS = 5
 _BATCH = 250
-_SHAPE = (28, 28)
+_PROPERTIES = "examples.json"
 
 
-def usual_batches(files: list[str]) -> tf.data.Dataset:
+def usual_batches(examples: Examples) -> tf.data.Dataset:
     """Returns batches as tutorials make them: a scalar parse and decode for each record, then shuffle and batch."""
 
     def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         features = {IMAGE: tf.io.FixedLenFeature([], tf.string), LABEL: tf.io.FixedLenFeature([], tf.int64)}
         example = tf.io.parse_single_example(record, features)
-        image = tf.ensure_shape(tf.io.parse_tensor(example[IMAGE], tf.uint8), _SHAPE)
+        image = tf.ensure_shape(tf.io.parse_tensor(example[IMAGE], tf.uint8), examples.image_shape)
         return image[..., tf.newaxis], example[LABEL]
 
-    parsed = tf.data.TFRecordDataset(files).map(parse, tf.data.AUTOTUNE)
+    parsed = tf.data.TFRecordDataset(list(map(str, examples.shards(TRAIN)))).map(parse, tf.data.AUTOTUNE)
     return parsed.shuffle(10_000, seed=0).batch(_BATCH, drop_remainder=True).repeat().prefetch(tf.data.AUTOTUNE)
 
 
 def benchmark(repeats: int) -> str:
     """Returns the section's text."""
     with tempfile.TemporaryDirectory() as scratch:
-        folders = write_records(Path(scratch))
-        files = sorted(str(path) for path in folders["train"].iterdir())
-        cached = open_split(files, image_shape=_SHAPE, cache_mib=2048)
+        examples = write_records(Path(scratch))
+        cached = open_split(examples, TRAIN, cache_mib=2048)
         return "\n\n".join(
-            [_throughput(files, repeats), _epochs(cached, repeats), _memory(folders["train"], Path(scratch), repeats)]
+            [_throughput(examples, repeats), _epochs(cached, repeats), _memory(examples.folder, Path(scratch), repeats)]
         )
 
 
-def write_records(folder: Path) -> dict[str, Path]:
-    """Writes the real images as shards of each split below `folder` and returns the folder of each."""
-    folders = {split: folder / split for split in SPLITS}
+def write_records(folder: Path) -> Examples:
+    """Writes the real images as examples below `folder`, which `open_records` opens in another process."""
     settings = SplitSettings(
         sizes=(None, 5_000, None), shards=(4, 1, 2), seed=0, stratified=True, encoding="tensor", compression=""
     )
     plain = folder / "plain"
     plain.mkdir()
     pipeline = beam.Pipeline(argv=["--runner=FnApiRunner"])
-    write_examples(find_files(ROOT / "data"), 10, settings, folders, plain, pipeline)
-    return folders
+    examples = write_examples(inspect_dataset(ROOT / "data"), settings, folder / "examples", plain, pipeline)
+    (examples.folder / _PROPERTIES).write_text(json.dumps(examples.properties()))
+    return examples
+
+
+def open_records(folder: Path) -> Examples:
+    """Returns what `write_records` wrote, given the folder of the examples."""
+    return Examples.open(folder, json.loads((folder / _PROPERTIES).read_text()))
 
 
 _KINDS = {
     "usual: parse_single_example, parse_tensor, shuffle, batch": usual_batches,
-    "ours, streamed": lambda files: _ours(files, cache_mib=0),
-    "ours, cached": lambda files: _ours(files, cache_mib=2048),
+    "ours, streamed": lambda examples: _ours(examples, cache_mib=0),
+    "ours, cached": lambda examples: _ours(examples, cache_mib=2048),
 }
 
 
-def _ours(files: list[str], cache_mib: float) -> tf.data.Dataset:
-    return training_batches(open_split(files, image_shape=_SHAPE, cache_mib=cache_mib), batch_size=_BATCH, seed=0)
+def _ours(examples: Examples, cache_mib: float) -> tf.data.Dataset:
+    return training_batches(open_split(examples, TRAIN, cache_mib=cache_mib), batch_size=_BATCH, seed=0)
 
 
-def _throughput(files: list[str], repeats: int) -> str:
+def _throughput(examples: Examples, repeats: int) -> str:
     """Images a second of one epoch of batches, without augmentation, in turn."""
-    sources = {name: make(files) for name, make in _KINDS.items()}
-    steps = open_split(files, image_shape=_SHAPE, cache_mib=0).size // _BATCH
+    sources = {name: make(examples) for name, make in _KINDS.items()}
+    steps = examples.counts[TRAIN] // _BATCH
     rates = {name: [] for name in sources}
     for _ in range(repeats):
         for name, source in sources.items():
@@ -100,9 +106,9 @@ def _epochs(cached, repeats: int) -> str:
     """Seconds of a training epoch on our pipeline, augmentation included, and on one constant batch, in turn."""
     config = TrainingConfig(batch_size=_BATCH)
     pixels = cached.images.astype(np.float64)
-    model = compile_model(config, cached, mean=pixels.mean(axis=0), variance=pixels.var(axis=0), class_count=10, seed=0)
+    model = compile_model(config, cached, mean=pixels.mean(axis=0), variance=pixels.var(axis=0), seed=0)
     steps = steps_per_epoch(cached, _BATCH)
-    fed = augmented_batches(cached, config, class_count=10, seed=0)
+    fed = augmented_batches(cached, config, seed=0)
     constant = untuned(tf.data.Dataset.from_tensors(next(iter(fed))).repeat())
     seconds = {"one constant batch": [], "our pipeline": []}
     model.fit(fed, steps_per_epoch=3, verbose=0)
@@ -131,9 +137,8 @@ def _memory(folder: Path, scratch: Path, repeats: int) -> str:
 
 def _take_epoch(kind: str, folder: Path) -> None:
     if kind in _KINDS:
-        files = sorted(str(path) for path in folder.iterdir())
-        steps = open_split(files, image_shape=_SHAPE, cache_mib=0).size // _BATCH
-        for _ in _KINDS[kind](files).take(steps):
+        examples = open_records(folder)
+        for _ in _KINDS[kind](examples).take(examples.counts[TRAIN] // _BATCH):
             pass
 
 

@@ -13,13 +13,8 @@ ENCODINGS = ("tensor", "jpeg", "png")
 COMPRESSIONS = ("", "GZIP")
 SEVERITIES = ("warning", "error")
 
-# What TFX's components and ours call their files.
-STATISTICS_FILE, SCHEMA_FILE, ANOMALIES_FILE, PREDICTIONS_FILE = (
-    "FeatureStats.pb",
-    "schema.pbtxt",
-    "SchemaDiff.pb",
-    "predictions.parquet",
-)
+# What TFX's components call their files.
+STATISTICS_FILE, SCHEMA_FILE, ANOMALIES_FILE = "FeatureStats.pb", "schema.pbtxt", "SchemaDiff.pb"
 
 FASHION_MNIST_CLASSES = (
     "T-shirt/top",

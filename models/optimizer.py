@@ -7,7 +7,7 @@ iteration costs a few percent of a step at batch 250 and up, half of that in bfl
 
 Synopsis:
 
-    model.compile(Muon(Triangle(0.1, steps=1_000)), "categorical_crossentropy")      # models.schedule
+    model.compile(Muon(learning_rate=0.1), "categorical_crossentropy")      # or a schedule, models.schedule
 """
 
 import keras

@@ -5,8 +5,7 @@ Keras's own callback opens a step marker without `_r=1` and the step number that
 Synopsis:
 
     profiler = StepProfiler(str(log_dir / "train"), first_step=5, steps=10)
-    model.fit(batches, steps_per_epoch=20, callbacks=[profiler], shuffle=False)
-    read_profile(log_dir)      # models.profile_report
+    model.fit(batches, steps_per_epoch=20, callbacks=[profiler], shuffle=False)      # then models.profile_report
 """
 
 import contextlib

@@ -2,8 +2,7 @@
 
 Synopsis:
 
-    train = open_split(examples, "train", cache_mib=1024)                               # models.input_pipeline
-    model = compile_model(config, train, mean=mean, variance=variance, seed=42)
+    model = compile_model(config, train, mean=mean, variance=variance, seed=42)         # train: an opened split
     model.fit(augmented_batches(train, config, seed=42), steps_per_epoch=3, shuffle=False)
 """
 

@@ -12,10 +12,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from components.bulk_inferrer.columns import PREDICTIONS_FILE
 from components.bulk_inferrer.sources import find_sources
 from components.errors import InputError
 from components.files import replacing
+from components.prediction_columns import PREDICTIONS_FILE
 from components.pusher.serving_folder import versions
 
 

@@ -9,12 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import numpy as np
 import pytest
 
 from pipeline.run.data import candidates, locate_data
+
+if TYPE_CHECKING:
+    from models.examples import Examples
 
 # `tmp_path` may be shared by the examples of one property: each writes its files anew.
 hypothesis.settings.register_profile(
@@ -53,6 +57,59 @@ def idx_folder(idx_file, tmp_path: Path) -> Callable[..., Path]:
             idx_file(images, f"{part}-images-idx3-ubyte{ending}", tmp_path / name)
             idx_file(labels, f"{part}-labels-idx1-ubyte{ending}", tmp_path / name)
         return tmp_path / name
+
+    return write
+
+
+def write_examples(
+    folder: Path,
+    splits: dict[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    encoding: str = "tensor",
+    stored: str | None = None,
+    compression: str = "",
+    shards: int = 2,
+    classes: int = 10,
+) -> "Examples":
+    """Writes images and labels of each split as an Examples artifact.
+
+    Args:
+      folder: of the artifact.
+      splits: images, uint8 [n, ...], and labels, integer [n], by split.
+      encoding: that the artifact tells.
+      stored: how the images are stored in truth; as told by default.
+      compression: of the shards, "" or "GZIP".
+      shards: of each split.
+      classes: number of classes, which are called "0", "1", ...
+    """
+    from components.example_gen.records import ShardFormat, write_shard
+    from models.examples import Examples, shard_name
+
+    (image_shape,) = {images.shape[1:] for images, _ in splits.values()}
+    examples = Examples(
+        folder=folder,
+        encoding=encoding,
+        compression=compression,
+        image_shape=image_shape,
+        class_names=tuple(map(str, range(classes))),
+        counts={split: len(labels) for split, (_, labels) in splits.items()},
+        digest="0" * 64,
+    )
+    for split, (images, labels) in splits.items():
+        examples.split_folder(split).mkdir(parents=True)
+        for number, part in enumerate(np.array_split(np.arange(len(labels)), shards)):
+            path = examples.split_folder(split) / shard_name(number, shards, compression)
+            shard_format = ShardFormat(encoding=stored or encoding, compression=compression)
+            write_shard(path, [(images[part], np.asarray(labels)[part])], shard_format)
+    return examples
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> Callable[..., "Examples"]:
+    """Writes an Examples artifact and describes it; takes what `write_examples` does behind the folder."""
+
+    def write(splits: dict[str, tuple[np.ndarray, np.ndarray]], *, name: str = "examples", **more) -> "Examples":
+        return write_examples(tmp_path / name, splits, **more)
 
     return write
 

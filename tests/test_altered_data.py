@@ -9,12 +9,12 @@ import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from components.data_gate.component import Anomaly, find_anomalies, refuse
-from components.example_gen.dataset import find_files, inspect_dataset
+from components.data_gate.anomalies import Anomaly, find_anomalies, refuse
 from components.errors import DataRefused, InputError
-from components.example_gen.component import SplitSettings, write_examples
+from components.example_gen.dataset import find_files, inspect_dataset
 from components.example_gen.idx import read_idx
-from components.statistics_gen.component import write_statistics
+from components.example_gen.ingest import SplitSettings, write_examples
+from components.statistics_gen.statistics import write_statistics
 from models.features import SPLITS
 from pipeline.pipeline import FASHION_MNIST_SCHEMA
 
@@ -27,27 +27,27 @@ class Gate:
     def __init__(self, folder: Path, write_folder) -> None:
         self._folder, self._write_folder = folder, write_folder
         self._schema = text_format.Parse(FASHION_MNIST_SCHEMA.read_text(), schema_pb2.Schema())
-        self.shards, self.statistics = {}, {}
+        self.examples, self.statistics = None, {}
 
     def write(self, images, labels, test_images, test_labels) -> None:
         source = self._write_folder(images, labels, test_images, test_labels)
         scratch = self._folder / "scratch"
         scratch.mkdir()
-        folders = {split: self._folder / f"Split-{split}" for split in SPLITS}
         settings = SplitSettings(
             sizes=(None, 1_000, None), shards=(2, 1, 1), seed=1, stratified=True, encoding="tensor", compression=""
         )
-        write_examples(find_files(source), 10, settings, folders, scratch, _pipeline())
-        self.shards = {split: sorted(folder.iterdir()) for split, folder in folders.items()}
+        self.examples = write_examples(
+            inspect_dataset(source), settings, self._folder / "examples", scratch, _pipeline()
+        )
 
     def check(self, accepted: dict | None = None) -> list[Anomaly]:
         targets = {split: self._folder / f"{split}.pb" for split in SPLITS}
-        write_statistics(self.shards, targets, (28, 28), 10, _pipeline())
+        write_statistics(self.examples, targets, _pipeline())
         self.statistics = {split: tfdv.load_stats_binary(str(path)) for split, path in targets.items()}
         validated = {
             split: tfdv.validate_statistics(statistics, self._schema) for split, statistics in self.statistics.items()
         }
-        return find_anomalies(validated, self.statistics, self._schema, self.shards, accepted or {})
+        return find_anomalies(validated, self.statistics, self._schema, self.examples, accepted or {})
 
 
 def _pipeline() -> beam.Pipeline:
@@ -175,7 +175,7 @@ def test_one_image_under_two_labels_is_refused(gate, originals):
 
 def test_corrupt_record_is_refused_with_the_shard_named(gate, originals):
     gate.write(*originals)
-    shard = gate.shards["train"][1]
+    shard = gate.examples.shards("train")[1]
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)

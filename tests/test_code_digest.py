@@ -99,7 +99,11 @@ def test_digest_does_not_depend_on_where_the_project_lies(root, tmp_path_factory
 
 
 def test_imports_are_followed_through_cycles_and_into_functions(root):
-    assert imported_modules(("models.trainer",), root) >= {"models.trainer", "models.networks.residual", "models.networks.layers"}
+    assert imported_modules(("models.trainer",), root) >= {
+        "models.trainer",
+        "models.networks.residual",
+        "models.networks.layers",
+    }
     assert "models.export" not in imported_modules(("models.trainer",), root)
     assert "models.export" in imported_modules(("components.gate",), root)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.example_gen.dataset import STEMS, find_files, inspect_dataset
 from components.errors import InputError
+from components.example_gen.dataset import STEMS, find_files, inspect_dataset
 from models.features import FASHION_MNIST_CLASSES
 from tests.conftest import idx_bytes
 
@@ -147,15 +147,35 @@ def test_classes_txt_goes_before_the_names_of_fashion_mnist(altered, fashion_mni
     assert inspect_dataset(tmp_path).class_names == tuple("abcdefghij")
 
 
-def test_digest_is_sha256_over_the_sha256_of_each_file(folder):
-    parts = b"".join(hashlib.sha256((folder / stem).read_bytes()).digest() for stem in STEMS.values())
-    assert inspect_dataset(folder).digest == hashlib.sha256(parts).hexdigest()
+def test_digest_is_sha256_over_the_sha256_of_dimensions_and_values_of_each_file(folder):
+    shapes = ("(6, 4, 5)", "(6,)", "(3, 4, 5)", "(3,)")
+    parts = [
+        hashlib.sha256(shape.encode() + values.tobytes()).hexdigest() for shape, values in zip(shapes, ALL, strict=True)
+    ]
+    assert inspect_dataset(folder).digest == hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def test_digest_does_not_depend_on_the_folder(folder, tmp_path):
+def test_digest_depends_neither_on_the_folder_nor_on_gzip(folder, idx_folder, tmp_path):
     before = inspect_dataset(folder).digest
+    zipped = idx_folder(*ALL, name="zipped", ending=".gz")
+    assert {path.suffix for path in inspect_dataset(zipped).files.values()} == {".gz"}
+    assert inspect_dataset(zipped).digest == before
     folder.rename(tmp_path / "elsewhere")
     assert inspect_dataset(tmp_path / "elsewhere").digest == before
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        (TRAIN_IMAGES, TRAIN_LABELS[[1, 0, 2, 3, 4, 5]], TEST_IMAGES, TEST_LABELS),
+        (TRAIN_IMAGES[[1, 0, 2, 3, 4, 5]], TRAIN_LABELS, TEST_IMAGES, TEST_LABELS),
+        (TRAIN_IMAGES.reshape(6, 5, 4), TRAIN_LABELS, TEST_IMAGES.reshape(3, 5, 4), TEST_LABELS),
+        (TRAIN_IMAGES[:3], TRAIN_LABELS[:3], TRAIN_IMAGES[3:], TRAIN_LABELS[3:]),
+    ],
+    ids=["labels swapped", "images swapped", "sides swapped", "test files changed"],
+)
+def test_digest_tells_the_same_bytes_in_another_order_apart(folder, idx_folder, changed):
+    assert inspect_dataset(idx_folder(*changed, name="changed")).digest != inspect_dataset(folder).digest
 
 
 @pytest.mark.parametrize("role", STEMS)
@@ -194,3 +214,27 @@ def test_two_data_sets_in_one_folder_are_refused_by_name(idx_folder):
     (folder / "emnist-train-images-idx3-ubyte").write_bytes(b"")
     with pytest.raises(InputError, match=r"one data set in the folder, found train-images-.*, emnist-train-images-"):
         inspect_dataset(folder)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("raw", "raw"), ("my data-2", "my_data_2"), ("a.b", "a_b")], ids=["plain", "blank", "dot"]
+)
+def test_data_set_is_named_after_its_folder_in_letters_digits_and_underscores(idx_folder, folder, name):
+    assert inspect_dataset(idx_folder(*ALL, name=folder)).name == name
+
+
+def test_fashion_mnist_has_its_name_whatever_its_folder(fashion_mnist, tmp_path):
+    (tmp_path / "raw").symlink_to(fashion_mnist)
+    assert inspect_dataset(tmp_path / "raw").name == "fashion_mnist"
+
+
+def test_folder_named_by_a_relative_path_is_kept_as_an_absolute_one(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    dataset = inspect_dataset(Path("."))
+    assert (dataset.folder, dataset.name) == (folder.resolve(), "data")
+
+
+def test_schema_beside_the_files_is_read_and_without_one_there_is_none(folder):
+    assert inspect_dataset(folder).schema == ""
+    (folder / "schema.pbtxt").write_text('feature { name: "label" }')
+    assert inspect_dataset(folder).schema == 'feature { name: "label" }'

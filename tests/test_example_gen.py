@@ -1,6 +1,9 @@
 """Writing the splits with a real Beam pipeline. The first two pixels of an image say which one it is."""
 
+import dataclasses
+import gzip
 import hashlib
+import json
 from pathlib import Path
 
 import apache_beam as beam
@@ -8,11 +11,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components import example_gen
-from components.example_gen.dataset import find_files
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_artifacts
+
+from components.artifacts import open_examples
 from components.errors import InputError
-from components.example_gen.component import ExamplesSummary, SplitSettings, write_examples
+from components.example_gen import ingest
+from components.example_gen.component import IdxExampleGen
+from components.example_gen.dataset import Dataset, inspect_dataset
+from components.example_gen.ingest import SplitSettings, write_examples
+from models.examples import Examples
 from models.features import SPLITS
+from tests.conftest import idx_bytes
 
 TRAIN, TEST = 130, 40
 FNAPI = ("--runner=FnApiRunner",)
@@ -34,17 +46,20 @@ def settings(**changes: object) -> SplitSettings:
     return SplitSettings(**{**values, "encoding": "tensor", "compression": "", **changes})
 
 
+def write_dataset(dataset: Dataset, folder: Path, argv=FNAPI, **changes) -> Examples:
+    """Writes the examples of a data set that was inspected before."""
+    scratch = folder.with_name(f"scratch-{folder.name}")
+    scratch.mkdir()
+    return write_examples(dataset, settings(**changes), folder, scratch, beam.Pipeline(argv=list(argv)))
+
+
 @pytest.fixture
 def write(idx_folder, tmp_path):
-    """Writes the examples below a new folder; returns the summary and that folder."""
+    """Writes the examples below a new folder; returns what describes them and that folder."""
 
-    def run(data=DATA, argv=FNAPI, classes: int = 5, name: str = "out", **changes) -> tuple[ExamplesSummary, Path]:
-        scratch = tmp_path / f"scratch-{name}"
-        scratch.mkdir()
-        folders = {split: tmp_path / name / split for split in SPLITS}
-        files = find_files(idx_folder(*data, ending=".gz"))
-        pipeline = beam.Pipeline(argv=list(argv))
-        return write_examples(files, classes, settings(**changes), folders, scratch, pipeline), tmp_path / name
+    def run(data=DATA, argv=FNAPI, name: str = "out", **changes) -> tuple[Examples, Path]:
+        dataset = inspect_dataset(idx_folder(*data, ending=".gz"))
+        return write_dataset(dataset, tmp_path / name, argv, **changes), tmp_path / name
 
     return run
 
@@ -53,11 +68,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def examples(folder: Path, compression: str = "") -> list[tuple[int, int]]:
+def records(folder: Path, split: str) -> list[tuple[int, int]]:
     """Returns (number of the image, label) of each record of a split, in order."""
-    files = sorted(map(str, folder.glob("data_tfrecord-*")))
+    files = sorted(map(str, folder.glob(f"Split-{split}/data_tfrecord-*")))
     found = []
-    for record in tf.data.TFRecordDataset(files, compression).as_numpy_iterator():
+    for record in tf.data.TFRecordDataset(files).as_numpy_iterator():
         feature = tf.train.Example.FromString(record).features.feature
         image = tf.io.parse_tensor(feature["image"].bytes_list.value[0], tf.uint8).numpy()
         assert image.shape == (4, 3)
@@ -68,7 +83,7 @@ def examples(folder: Path, compression: str = "") -> list[tuple[int, int]]:
 def test_splits_hold_each_example_once_with_its_label(write):
     summary, folder = write()
     assert summary.counts == {"train": 100, "val": 30, "test": 40}
-    found = {split: examples(folder / split) for split in SPLITS}
+    found = {split: records(folder, split) for split in SPLITS}
     assert {split: len(pairs) for split, pairs in found.items()} == summary.counts
     assert all(label == number % 5 for pairs in found.values() for number, label in pairs)
     training = [number for split in ("train", "val") for number, _ in found[split]]
@@ -80,14 +95,14 @@ def test_splits_hold_each_example_once_with_its_label(write):
 def test_each_split_is_shuffled(write):
     _, folder = write()
     for split in SPLITS:
-        numbers = [number for number, _ in examples(folder / split)]
+        numbers = [number for number, _ in records(folder, split)]
         assert numbers != sorted(numbers)
 
 
 def test_split_has_as_many_shards_as_asked_for_of_even_size(write):
     _, folder = write(shards=(7, 1, 3), compression="GZIP")
     for split, shards, size in (("train", 7, 100), ("val", 1, 30), ("test", 3, 40)):
-        files = sorted(folder.joinpath(split).iterdir())
+        files = sorted(folder.joinpath(f"Split-{split}").iterdir())
         expected = [f"data_tfrecord-{number:05d}-of-{shards:05d}.gz" for number in range(shards)]
         assert [file.name for file in files] == expected
         counts = [sum(1 for _ in tf.data.TFRecordDataset(str(file), "GZIP")) for file in files]
@@ -100,7 +115,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(write):
         write(seed=seed, name=f"run-{number}") for number, seed in enumerate((42, 42, 43))
     )
     assert contents(one) == contents(two)
-    assert first == again
+    assert dataclasses.replace(again, folder=one) == first
     assert other.digest != first.digest
     assert contents(three).keys() == contents(one).keys()
     assert all(contents(three)[name] != content for name, content in contents(one).items())
@@ -108,7 +123,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(write):
 
 def test_digest_covers_every_shard_in_order(write):
     summary, folder = write()
-    shards = [path for split in SPLITS for path in sorted((folder / split).iterdir())]
+    shards = [path for split in SPLITS for path in sorted((folder / f"Split-{split}").iterdir())]
     digests = "".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in shards)
     assert summary.digest == hashlib.sha256(digests.encode()).hexdigest()
 
@@ -118,13 +133,13 @@ def test_number_of_workers_does_not_change_a_byte(write):
     one, first = write(name="one")
     workers = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
     two, second = write(argv=FNAPI + workers, name="two")
-    assert two == one
+    assert dataclasses.replace(two, folder=first) == one
     assert contents(second) == contents(first)
 
 
 @pytest.mark.parametrize(("quiet_seconds", "told"), [(0.0, True), (60.0, False)])
 def test_what_takes_longer_tells_how_many_examples_are_written(write, caplog, monkeypatch, quiet_seconds, told):
-    monkeypatch.setattr(example_gen, "_QUIET_SECONDS", quiet_seconds)
+    monkeypatch.setattr(ingest, "_QUIET_SECONDS", quiet_seconds)
     with caplog.at_level("INFO", logger="progress"):
         summary, _ = write()
     total = sum(summary.counts.values())
@@ -134,14 +149,17 @@ def test_what_takes_longer_tells_how_many_examples_are_written(write, caplog, mo
 def test_smaller_splits_are_drawn_from_the_whole_file(write):
     summary, folder = write(sizes=(20, 0.1, 10))
     assert summary.counts == {"train": 20, "val": 13, "test": 10}
-    assert max(number for number, _ in examples(folder / "train")) > 60
+    assert max(number for number, _ in records(folder, "train")) > 60
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ((DATA[0], DATA[1][:-1], DATA[2], DATA[3]), r"train-labels.*: expected 130 labels, found shape \[129\]"),
-        ((DATA[0], DATA[1], DATA[2], DATA[3] + 3), r"t10k-labels.*: expected labels below 5, found 7 at position 4"),
+        (
+            (DATA[0], DATA[1][:-1], DATA[2], DATA[3]),
+            r"train-labels.*: expected one label for each of the 130 images .* shape \[129\]",
+        ),
+        ((DATA[0], DATA[1], DATA[2], DATA[3] + 3), r"t10k-labels.*: expected labels below 5, .*found 7 at position 4"),
     ],
     ids=["too few labels", "unknown label"],
 )
@@ -152,22 +170,80 @@ def test_bad_data_are_refused_before_anything_is_written(write, tmp_path, data, 
 
 
 def test_truncated_images_are_refused_before_anything_is_written(idx_folder, tmp_path):
-    folder = idx_folder(*DATA)
-    path = folder / "t10k-images-idx3-ubyte"
+    """Cut after they were inspected: by then `inspect_dataset` has seen them whole."""
+    dataset = inspect_dataset(idx_folder(*DATA))
+    path = dataset.files["test_images"]
     path.write_bytes(path.read_bytes()[:-1])
-    files = find_files(folder)
-    (tmp_path / "scratch").mkdir()
-    folders = {split: tmp_path / "out" / split for split in SPLITS}
     with pytest.raises(InputError, match="40x4x3 = 480 bytes, the file holds 479"):
-        write_examples(files, 5, settings(), folders, tmp_path / "scratch", beam.Pipeline(argv=list(FNAPI)))
-    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+        write_dataset(dataset, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("role", ["train_images", "train_labels", "test_images", "test_labels"])
+def test_data_changed_after_they_were_inspected_are_refused_and_nothing_is_left(idx_folder, tmp_path, role):
+    dataset = inspect_dataset(idx_folder(*DATA))
+    path = dataset.files[role]
+    content = bytearray(path.read_bytes())
+    content[-1] = (content[-1] + 1) % 5
+    path.write_bytes(content)
+    with pytest.raises(InputError) as raised:
+        write_dataset(dataset, tmp_path / "out")
+    assert str(raised.value).startswith(f"{dataset.folder}: expected files of the digest {dataset.digest[:12]} ")
+    assert f"found {inspect_dataset(dataset.folder).digest[:12]}: they were changed" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_replaced_by_fewer_after_they_were_inspected_are_refused_in_a_line(idx_folder, tmp_path):
+    dataset = inspect_dataset(idx_folder(*DATA, ending=".gz"))
+    dataset.files["train_labels"].write_bytes(gzip.compress(idx_bytes(LABELS[:10])))
+    with pytest.raises(InputError, match="they were changed while they were read"):
+        write_dataset(dataset, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_channels_are_kept(write):
     colour = np.random.default_rng(0).integers(0, 256, (20, 4, 3, 3), np.uint8)
     _, folder = write((colour, LABELS[:20], colour[:5], LABELS[:5]), sizes=(None, 5, None), encoding="png")
-    (path,) = folder.joinpath("val").iterdir()
+    (path,) = folder.joinpath("Split-val").iterdir()
     for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
         feature = tf.train.Example.FromString(record).features.feature
         image = tf.io.decode_png(feature["image"].bytes_list.value[0]).numpy()
         assert any(np.array_equal(image, original) for original in colour)
+
+
+def component_of(dataset: Dataset, **changes: object) -> IdxExampleGen:
+    return IdxExampleGen(dataset=dataset, split=settings(**changes))
+
+
+def test_properties_of_the_node_are_the_same_for_the_same_data_in_another_folder(idx_folder):
+    """They are TFX's cache key: what is written depends on the data and the settings, on no path."""
+    plain, zipped = idx_folder(*DATA, name="plain"), idx_folder(*DATA, name="zipped", ending=".gz")
+    first, again = (component_of(inspect_dataset(folder)).exec_properties for folder in (plain, zipped))
+    assert first == again
+    assert str(plain.parent) not in json.dumps(first)
+    other = idx_folder(DATA[0], np.roll(DATA[1], 1), *DATA[2:], name="other")
+    assert component_of(inspect_dataset(other)).exec_properties != first
+    (plain / "classes.txt").write_text("a\nb\nc\nd\ne\n")
+    assert component_of(inspect_dataset(plain)).exec_properties != first
+    assert component_of(inspect_dataset(zipped), seed=43).exec_properties != first
+
+
+def test_artifact_of_the_node_says_what_is_in_it(idx_folder, tmp_path):
+    dataset = inspect_dataset(idx_folder(*DATA))
+    component = component_of(dataset, encoding="png", compression="GZIP")
+    artifact = standard_artifacts.Examples()
+    artifact.uri = str(tmp_path / "artifact")
+    context = base_beam_executor.BaseBeamExecutor.Context(
+        beam_pipeline_args=list(FNAPI), tmp_dir=str(tmp_path / "tmp"), unique_id="1"
+    )
+    component.executor_spec.executor_class(context).Do({}, {"examples": [artifact]}, component.exec_properties)
+    assert artifact_utils.decode_split_names(artifact.split_names) == list(SPLITS)
+    assert examples_utils.get_payload_format(artifact) == example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE
+    again = write_dataset(dataset, tmp_path / "again", encoding="png", compression="GZIP")
+    assert open_examples(artifact) == dataclasses.replace(again, folder=tmp_path / "artifact")
+    assert {name: content[:2] for name, content in contents(tmp_path / "artifact").items()} == {
+        f"Split-{split}/data_tfrecord-{number:05d}-of-{shards:05d}.gz": b"\x1f\x8b"
+        for split, shards in (("train", 3), ("val", 1), ("test", 2))
+        for number in range(shards)
+    }

@@ -1,6 +1,6 @@
 """The features that TFDV sees of an image, against NumPy in float64."""
 
-from pathlib import Path
+import dataclasses
 
 import numpy as np
 import pytest
@@ -9,8 +9,13 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
 from components.errors import DataRefused
-from components.statistics_gen.image_statistics import DERIVED_FEATURES, image_table, pixel_features, read_feature_tables, read_records
-from components.example_gen.records import ShardFormat, write_shard
+from components.statistics_gen.image_statistics import (
+    DERIVED_FEATURES,
+    image_table,
+    pixel_features,
+    read_feature_tables,
+    read_records,
+)
 
 LABELS = np.arange(5)
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 6, 4), np.uint8)
@@ -70,10 +75,18 @@ def test_constant_image_has_standard_deviation_zero_exactly():
     assert not pixel_features(images)["image_stddev"].any()
 
 
+def stored(image: np.ndarray, kind: str) -> bytes:
+    """Returns an image as a record of that encoding holds it."""
+    if kind == "tensor":
+        return tensor(image)
+    return {"png": tf.io.encode_png, "jpeg": tf.io.encode_jpeg}[kind](image[..., None]).numpy()
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["any", "told"])
 @pytest.mark.parametrize("kind", ["tensor", "png"])
-def test_table_has_the_same_features_for_tensors_and_png(kind):
-    encoded = [tensor(image) if kind == "tensor" else tf.io.encode_png(image[..., None]).numpy() for image in IMAGES]
-    found = rows(image_table(encoded, LABELS, (6, 4)))
+def test_table_has_the_same_features_for_tensors_and_png(kind, known):
+    encoded = [stored(image, kind) for image in IMAGES]
+    found = rows(image_table(encoded, LABELS, (6, 4), kind if known else None))
     for row, image, label, content in zip(found, IMAGES, LABELS, encoded, strict=True):
         assert row["image"] == content
         assert row["label"] == label
@@ -107,6 +120,25 @@ def test_features_of_what_is_no_image_are_missing(content):
     assert_derived(found[2], IMAGES[1])
 
 
+@pytest.mark.parametrize("odd", range(5), ids=lambda odd: f"record {odd}")
+@pytest.mark.parametrize(
+    ("told", "other"), [("tensor", "png"), ("tensor", "jpeg"), ("png", "tensor"), ("png", "jpeg"), ("jpeg", "png")]
+)
+def test_features_of_an_image_stored_otherwise_than_told_are_missing(told, other, odd):
+    encoded = [stored(image, other if number == odd else told) for number, image in enumerate(IMAGES)]
+    found = rows(image_table(encoded, LABELS, (6, 4), told))
+    assert [row["image_height"] for row in found] == [None if number == odd else 6 for number in range(5)]
+    assert [found[odd][name] for name in DERIVED_FEATURES] == [None] * 7
+    assert (found[odd]["image"], found[odd]["label"]) == (encoded[odd], odd)
+
+
+@pytest.mark.parametrize(("told", "other"), [("tensor", "png"), ("png", "tensor"), ("jpeg", "png"), ("png", "jpeg")])
+def test_artifact_whose_images_are_all_stored_otherwise_has_no_features(examples, told, other):
+    artifact = examples({"train": (IMAGES, LABELS)}, encoding=told, stored=other, shards=1)
+    (table,) = read_feature_tables(artifact, *artifact.shards("train"))
+    assert [[row[name] for name in DERIVED_FEATURES] for row in rows(table)] == [[None] * 7] * 5
+
+
 def test_swapped_sides_are_not_taken_for_the_shape_expected():
     """4x6 and 6x4 have the same number of bytes, and so have their headers."""
     found = rows(image_table([tensor(image.T.copy()) for image in IMAGES], LABELS, (6, 4)))
@@ -114,21 +146,21 @@ def test_swapped_sides_are_not_taken_for_the_shape_expected():
 
 
 @pytest.fixture(params=["", "GZIP"], ids=["plain", "gzip"])
-def shard(request, tmp_path) -> Path:
-    path = tmp_path / ("data_tfrecord-00000-of-00001" + (".gz" if request.param else ""))
-    write_shard(path, [(IMAGES, LABELS)], ShardFormat(encoding="tensor", compression=request.param))
-    return path
+def artifact(request, examples):
+    """Examples of one shard."""
+    return examples({"train": (IMAGES, LABELS)}, compression=request.param, shards=1)
 
 
-def test_tables_of_a_shard_hold_its_records_in_order(shard):
-    (table,) = read_feature_tables(shard, (6, 4))
+def test_tables_of_a_shard_hold_its_records_in_order(artifact):
+    (table,) = read_feature_tables(artifact, *artifact.shards("train"))
     for row, image, label in zip(rows(table), IMAGES, LABELS, strict=True):
         assert row["label"] == label
         assert_derived(row, image)
 
 
 @pytest.mark.parametrize("damage", ["flipped bit", "cut"])
-def test_damaged_shard_is_refused_by_name(shard, damage):
+def test_damaged_shard_is_refused_by_name(artifact, damage):
+    (shard,) = artifact.shards("train")
     content = bytearray(shard.read_bytes())
     if damage == "cut":
         del content[-20:]
@@ -136,16 +168,25 @@ def test_damaged_shard_is_refused_by_name(shard, damage):
         content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     with pytest.raises(DataRefused) as raised:
-        list(read_records(shard))
+        list(read_records(artifact, shard))
     assert str(raised.value).startswith(f"{shard}: expected records of an image and a label, found a damaged one")
     assert "\n" not in str(raised.value)
 
 
-def test_record_without_a_label_is_refused_by_the_name_of_its_shard(tmp_path):
-    path = tmp_path / "data_tfrecord-00000-of-00001"
+@pytest.mark.parametrize(("told", "true"), [("GZIP", ""), ("", "GZIP")], ids=["plain", "gzip"])
+def test_shard_compressed_otherwise_than_told_is_refused_by_name(examples, told, true):
+    artifact = examples({"train": (IMAGES, LABELS)}, compression=true, shards=1)
+    (shard,) = artifact.shards("train")
+    with pytest.raises(DataRefused, match=rf"{shard.name}: expected records .* found a damaged one after record 0 "):
+        list(read_records(dataclasses.replace(artifact, compression=told), shard))
+
+
+def test_record_without_a_label_is_refused_by_the_name_of_its_shard(examples):
+    artifact = examples({"train": (IMAGES, LABELS)}, shards=1)
+    (path,) = artifact.shards("train")
     example = tf.train.Example()
     example.features.feature["image"].bytes_list.value.append(tensor(IMAGES[0]))
     with tf.io.TFRecordWriter(str(path)) as writer:
         writer.write(example.SerializeToString())
     with pytest.raises(DataRefused, match=r"00000-of-00001: expected records of an image and a label"):
-        list(read_records(path))
+        list(read_records(artifact, path))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from models.images import decode_images, parse_examples, tensor_header, with_channels
+from models.images import decode_images, tensor_header, with_channels
 
 GREY = np.random.default_rng(0).integers(0, 256, (4, 9, 7), np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (4, 9, 7, 3), np.uint8)
@@ -64,17 +64,19 @@ def test_serialized_tensors_agree_eagerly_and_in_graph(decode, known):
 
 @BOTH
 @pytest.mark.parametrize("images", [GREY, COLOUR], ids=["grey", "colour"])
-def test_png_comes_back_exactly(decode, images):
-    found = decode([picture(image, "png") for image in images], images.shape[1:])
+@pytest.mark.parametrize("known", [None, "png"])
+def test_png_comes_back_exactly(decode, images, known):
+    found = decode([picture(image, "png") for image in images], images.shape[1:], encoding=known)
     np.testing.assert_array_equal(found, images.reshape(4, *with_channels(images.shape[1:])), strict=True)
 
 
 @BOTH
 @pytest.mark.parametrize("images", [GREY, COLOUR], ids=["grey", "colour"])
-def test_jpeg_is_decoded_as_decode_jpeg_does(decode, images):
+@pytest.mark.parametrize("known", [None, "jpeg"])
+def test_jpeg_is_decoded_as_decode_jpeg_does(decode, images, known):
     records = [picture(image, "jpeg") for image in images]
     expected = np.stack([tf.io.decode_jpeg(record).numpy() for record in records])
-    np.testing.assert_array_equal(decode(records, images.shape[1:]), expected, strict=True)
+    np.testing.assert_array_equal(decode(records, images.shape[1:], encoding=known), expected, strict=True)
 
 
 @BOTH
@@ -115,8 +117,36 @@ def test_refusal_says_what_was_expected(decode, record):
         decode([record], (9, 7))
 
 
-def test_batch_of_no_images_is_no_error():
-    assert decode_images(tf.constant([], tf.string), (9, 7)).shape == (0, 9, 7, 1)
+STORED = {"tensor": serialized(GREY[1]), "png": picture(GREY[1], "png"), "jpeg": picture(GREY[1], "jpeg")}
+
+
+@BOTH
+@pytest.mark.parametrize("position", [0, 3])
+@pytest.mark.parametrize(
+    ("told", "other"), [(told, other) for told in STORED for other in STORED if other != told], ids=str
+)
+def test_one_image_stored_otherwise_than_told_is_refused_wherever_it_is(decode, told, other, position):
+    records = [STORED[told]] * 4
+    assert decode(records, (9, 7), encoding=told).shape == (4, 9, 7, 1)
+    records[position] = STORED[other]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"not stored as the examples say, which is.*{told}"):
+        decode(records, (9, 7), encoding=told)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "record",
+    [serialized(GREY[0].T), serialized(GREY[0, ..., None]), serialized(GREY[0].astype(np.int8)), b"", b"text"],
+    ids=["transposed", "another rank", "int8", "empty", "text"],
+)
+def test_tensor_of_another_shape_or_kind_than_told_is_refused(decode, record):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not stored as the examples say, which is"):
+        decode([serialized(GREY[0]), record], (9, 7), encoding="tensor")
+
+
+@pytest.mark.parametrize("encoding", [None, *STORED])
+def test_batch_of_no_images_is_no_error(encoding):
+    assert decode_images(tf.constant([], tf.string), (9, 7), encoding=encoding).shape == (0, 9, 7, 1)
 
 
 @settings(max_examples=25)
@@ -131,24 +161,6 @@ def test_header_can_be_made_while_a_graph_is_traced():
 
     graph = tf.function(lambda records: decode_images(records, (9, 7), encoding="tensor"))
     np.testing.assert_array_equal(graph(tf.constant([serialized(GREY[0])]))[0, ..., 0], GREY[0])
-
-
-@BOTH
-def test_examples_are_parsed_to_images_and_their_labels(decode):
-    records = []
-    for image, label in zip(GREY, (5, 0, 255, 7), strict=True):
-        example = tf.train.Example()
-        example.features.feature["image"].bytes_list.value.append(serialized(image))
-        example.features.feature["label"].int64_list.value.append(label)
-        records.append(example.SerializeToString())
-    if decode is eagerly:
-        images, labels = parse_examples(tf.constant(records), (9, 7))
-    else:
-        batches = tf.data.Dataset.from_tensor_slices(records).batch(4)
-        images, labels = next(iter(batches.map(lambda batch: parse_examples(batch, (9, 7)))))
-    np.testing.assert_array_equal(images, GREY[..., None])
-    assert labels.dtype == tf.int64
-    assert labels.numpy().tolist() == [5, 0, 255, 7]
 
 
 def test_grey_images_get_one_channel():

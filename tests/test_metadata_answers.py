@@ -29,7 +29,12 @@ def record(output: Path) -> RecordedRuns:
     runs.add(CACHED, accuracy=0.91)
     runs.add(SEEDED, changed="Trainer", settings={"seed": 7}, accuracy=0.92)
     runs.add(
-        REFUSED, changed="Trainer", settings={"seed": 7}, modules={"models.networks.residual": "bb"}, accuracy=0.5, blessed=False
+        REFUSED,
+        changed="Trainer",
+        settings={"seed": 7},
+        modules={"models.networks.residual": "bb"},
+        accuracy=0.5,
+        blessed=False,
     )
     runs.add(BROKEN, changed="Transform", settings={"seed": 7}, failed="Transform")
     return runs
@@ -97,7 +102,18 @@ def test_runs_lists_the_latest_first_with_what_came_of_it(ask_json):
 
 def test_table_of_runs_is_aligned(ask):
     header, *rows = ask("runs")
-    assert header.split() == ["run", "started", "data", "preset", "seed", "state", "time", "accuracy", "blessed", "pushed"]
+    assert header.split() == [
+        "run",
+        "started",
+        "data",
+        "preset",
+        "seed",
+        "state",
+        "time",
+        "accuracy",
+        "blessed",
+        "pushed",
+    ]
     assert rows[2][header.index("accuracy") :].split()[:2] == ["0.9200", "yes"]
     assert rows[2][header.index("state") :].startswith("done")
 
@@ -246,7 +262,9 @@ def test_why_of_a_resolver_tells_what_it_chose(ask, runs):
     chosen = runs.artifacts[FIRST]["Exporter.model"]
     assert ask("why", "BlessedModel", SEEDED)[1:] == [f"  chose a{chosen}, before none"]
     assert ask("why", "BlessedModel", CACHED)[1:] == ["  chose none, as before"]
-    assert ask("why", "BlessedModel", REFUSED)[1:] == [f"  chose a{runs.artifacts[SEEDED]['Exporter.model']}, before a{chosen}"]
+    assert ask("why", "BlessedModel", REFUSED)[1:] == [
+        f"  chose a{runs.artifacts[SEEDED]['Exporter.model']}, before a{chosen}"
+    ]
 
 
 def test_why_tells_a_changed_package_and_a_cache_that_was_off(tmp_path, ask):

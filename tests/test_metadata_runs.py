@@ -157,7 +157,13 @@ def test_deleted_outputs_are_not_taken_from_the_cache_and_served_models_stay(pro
     served = {path: path.read_bytes() for path in project.output.glob("serving/**/*") if path.is_file()}
     plan = json.loads(project.ask("gc", "--keep", "0", "--json"))
     # The Trainer's of the other seed and its InfraValidator's, the refusal, and the answers to the test split of the first run.
-    assert {item["node"] for item in plan["items"]} == {"Trainer", "InfraValidator", "Evaluator", "Pusher", "BulkInferrer"}
+    assert {item["node"] for item in plan["items"]} == {
+        "Trainer",
+        "InfraValidator",
+        "Evaluator",
+        "Pusher",
+        "BulkInferrer",
+    }
     assert project.ask("gc", "--keep", "0", "--delete").splitlines()[-1].endswith("deleted")
     again = project.run("--seed", "5", "--from", "Trainer", "--to", "Trainer")
     assert project.states(again)["Trainer"] == "ran"

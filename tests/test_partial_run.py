@@ -1,24 +1,23 @@
-"""The part of the DAG that runs, and what is kept of a run, on a real database of ML Metadata."""
+"""The part of the DAG that runs, and on what: earlier runs on a real database of ML Metadata, recorded, not run."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
-from tfx.dsl.compiler import compiler, constants
-from tfx.orchestration import metadata
-from tfx.orchestration.portable import runtime_parameter_utils
+from tfx.dsl.compiler import compiler
 
-from components.example_gen.dataset import inspect_dataset
+from benchmarks.recorded_runs import RecordedRuns
 from components.errors import InputError
-from pipeline.config import preset
-from pipeline.run.dry_run import foresee
-from pipeline.metadata import runs
-from pipeline.metadata.store import Store
+from components.example_gen.dataset import inspect_dataset
 from pipeline.nodes import NODES, Selection
-from pipeline.run.partial_run import is_skipped, prepare
+from pipeline.output_root import OutputRoot
 from pipeline.pipeline import create_pipeline
-from pipeline.run.run import exit_status
-from pipeline.run.record import close_abandoned_records, close_record, open_record
+from pipeline.presets import preset
+from pipeline.run.data import describe_data
+from pipeline.run.dry_run import foresee
+from pipeline.run.partial_run import find_base, is_skipped, mark
+from pipeline.settings import Settings, resolve
 
 
 @pytest.fixture
@@ -28,118 +27,150 @@ def dataset(idx_folder):
 
 
 @pytest.fixture
-def config(tmp_path):
-    return preset("smoke", output_root=tmp_path / "output")
+def root(tmp_path) -> OutputRoot:
+    return OutputRoot(tmp_path / "output")
 
 
 @pytest.fixture
-def pipeline(config, dataset):
-    """The compiled pipeline, in a run named "now"."""
-    found = compiler.Compiler().compile(create_pipeline(config, dataset))
-    parameters = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: "now"}
-    runtime_parameter_utils.substitute_runtime_parameter(found, parameters)
-    return found
+def earlier(root, dataset) -> RecordedRuns:
+    """Three runs: "smoke" and "fast", whole, and "broken", which failed in its Transform."""
+    runs = RecordedRuns(root.path)
+    configs = {"smoke": preset("smoke"), "fast": preset("fast"), "broken": preset("fast", seed=3)}
+    for run_id, config in configs.items():
+        failed = "Transform" if run_id == "broken" else ""
+        settings = Settings.of(config).as_dict()
+        runs.add(run_id, changed="" if run_id == "smoke" else "ExampleGen", settings=settings, failed=failed)
+        record_data(runs, run_id, dataset)
+    return runs
 
 
-@pytest.fixture
-def handle(config):
-    config.output_root.mkdir()
-    with metadata.Metadata(metadata.sqlite_metadata_connection_config(str(config.metadata_path))) as handle:
-        yield handle
+def record_data(runs: RecordedRuns, run_id: str, dataset) -> None:
+    context = runs.store.get_context_by_type_and_name("pipeline_run", run_id)
+    context.custom_properties["data"].string_value = json.dumps(describe_data(dataset))
+    runs.store.put_contexts([context])
 
 
-def test_part_without_an_earlier_run_names_the_outputs_that_it_needs(handle, pipeline, tmp_path):
+def given(root: OutputRoot, *assignments: str, **named: object) -> Settings:
+    """The settings of a command line with `--set` and flags."""
+    flags = {"output_root": ("--output-root", root.path)} | {
+        name: (f"--{name.replace('_', '-')} {value}", value) for name, value in named.items() if name != "preset"
+    }
+    return resolve(preset=named.get("preset"), flags=flags, assignments=list(assignments), file=None, environ={})
+
+
+def test_part_without_an_earlier_run_names_the_outputs_that_it_needs(root):
     with pytest.raises(InputError) as raised:
-        prepare(handle, pipeline, Selection(from_node="SchemaGen", to_node="SchemaGen"), tmp_path)
+        find_base(given(root), Selection(from_node="SchemaGen", to_node="SchemaGen"), root)
     assert str(raised.value) == (
-        f"--only SchemaGen: no earlier run in {tmp_path} has the outputs of ExampleGen, StatisticsGen. "
+        f"--only SchemaGen: no earlier run in {root} has the outputs of ExampleGen, StatisticsGen. "
         "Run the whole pipeline first."
     )
 
 
-def test_part_between_nodes_in_the_wrong_order_is_refused(handle, pipeline, tmp_path):
+def test_part_between_nodes_in_the_wrong_order_is_refused(root):
     with pytest.raises(InputError, match=r"^--from Pusher --to ExampleGen: no node lies between them\. Swap them"):
-        prepare(handle, pipeline, Selection(from_node="Pusher", to_node="ExampleGen"), tmp_path)
+        find_base(given(root), Selection(from_node="Pusher", to_node="ExampleGen"), root)
 
 
-def test_part_from_the_start_needs_no_earlier_run(handle, pipeline, tmp_path):
-    assert prepare(handle, pipeline, Selection(to_node="SchemaGen"), tmp_path) is None
+def test_part_from_the_start_needs_no_earlier_run(root, dataset):
+    base = find_base(given(root), Selection(to_node="SchemaGen"), root)
+    assert base.run_id is None
+    pipeline = compiler.Compiler().compile(create_pipeline(preset("smoke", output_root=root.path), dataset))
+    mark(pipeline, base)
     taken = [node.pipeline_node.node_info.id for node in pipeline.nodes if not is_skipped(node.pipeline_node)]
     assert taken == ["ExampleGen", "StatisticsGen", "SchemaGen"]
 
 
-def test_dry_run_without_an_earlier_run_makes_nothing(config, dataset):
-    forecasts = foresee(config, dataset, {})
-    assert {forecast.id: forecast.state for forecast in forecasts} == dict.fromkeys(NODES, "would run")
-    assert forecasts[0].reason == "no earlier run of it succeeded here"
-    assert not config.output_root.exists()
+def test_part_takes_settings_and_data_of_the_latest_run_that_has_what_it_needs(earlier, root, dataset):
+    base = find_base(given(root), Selection(from_node="Evaluator"), root)
+    assert (base.run_id, base.settings.config.preset) == ("fast", "fast")
+    assert (base.dataset.digest, base.dataset.class_names) == (dataset.digest, ("0", "1"))
+    assert base.settings.origins["floors.accuracy"] == "run fast"
 
 
-def test_dry_run_on_a_database_that_is_none_is_refused(config, dataset):
-    config.output_root.mkdir()
-    config.metadata_path.write_bytes(b"precious" * 1000)
-    with pytest.raises(InputError, match="expected a database of ML Metadata, found something else"):
-        foresee(config, dataset, {})
-    assert config.metadata_path.read_bytes() == b"precious" * 1000
+def test_named_preset_chooses_the_run_that_it_fits(earlier, root):
+    base = find_base(given(root, preset="smoke"), Selection(from_node="Evaluator"), root)
+    assert (base.run_id, base.settings.config.floors["accuracy"]) == ("smoke", 0.6)
 
 
-def test_record_tells_what_a_run_was_made_of_and_how_it_ended(handle, pipeline, config):
-    open_record(handle, pipeline, {"preset": "smoke", "seed": 7, "settings": {"seed": 7}, "git": None})
-    (running,) = runs.list_runs(Store(config.metadata_path))
-    assert (running["id"], running["state"], running["seed"]) == ("now", "running", 7)
-    close_record(handle, "now", 4, {"test_accuracy": 0.5, "blessed": False, "pushed_model": None, "wall_seconds": 1.5})
-    (ended,) = runs.list_runs(Store(config.metadata_path))
-    assert (ended["state"], ended["accuracy"], ended["blessed"], ended["seconds"]) == ("not blessed", 0.5, False, 1.5)
-    kept = Store(config.metadata_path).find_run("now").properties
-    assert (kept["settings"], kept["git"], kept["exit_status"]) == ({"seed": 7}, None, 4)
+def test_what_concerns_nodes_that_run_again_may_be_given(earlier, root):
+    base = find_base(given(root, "floors.accuracy=0.3"), Selection(from_node="Evaluator"), root)
+    assert base.run_id == "fast"
+    assert base.settings.config.floors == {"accuracy": 0.3, "accuracy@class": 0.5}
+    trained = find_base(given(root, "training.seed=7"), Selection(from_node="Trainer"), root)
+    assert (trained.settings.config.seed, trained.settings.config.training.seed) == (42, 7)
 
 
 @pytest.mark.parametrize(
-    ("status", "state"), [(0, "done"), (1, "failed"), (2, "failed"), (3, "data refused"), (None, "interrupted")]
-)
-def test_state_of_an_ended_run_follows_from_its_exit_status(handle, pipeline, config, status, state):
-    open_record(handle, pipeline, {})
-    close_record(handle, "now", status, {})
-    assert Store(config.metadata_path).find_run("now").properties["state"] == state
-
-
-def test_what_a_killed_run_left_as_running_is_marked_by_the_next(handle, pipeline, config):
-    open_record(handle, pipeline, {})
-    close_abandoned_records(handle)
-    assert Store(config.metadata_path).find_run("latest").properties["state"] == "interrupted"
-    close_record(handle, "no such run", 0, {})
-    assert len(Store(config.metadata_path).runs()) == 1
-
-
-def test_record_survives_what_tfx_does_with_the_context(handle, pipeline, config):
-    from tfx.orchestration.portable.mlmd import context_lib
-
-    open_record(handle, pipeline, {"seed": 7})
-    context_lib.prepare_contexts(handle, pipeline.nodes[1].pipeline_node.contexts)
-    assert Store(config.metadata_path).find_run("now").properties["seed"] == 7
-    kinds = {kind.name for kind in handle.store.get_context_types()}
-    assert {"pipeline", "pipeline_run", "node"} <= kinds
-
-
-@pytest.mark.parametrize(
-    ("blessed", "pusher", "pushed", "status"),
+    ("assignment", "selection", "node", "run", "told"),
     [
-        (True, "ran", "serving/1", 0),
-        (False, "ran", None, 4),
-        (False, "skipped", None, 4),
-        (None, "skipped", None, 0),
-        (None, "ran", "serving/1", 0),
-        (None, "ran", None, 4),
-        (None, "cached", None, 4),
+        ("seed=7", "Trainer", "ExampleGen", "fast", "seed 42"),
+        ("image_encoding=png", "Transform", "ExampleGen", "broken", "image_encoding tensor"),
+        ("training.epochs=9", "Evaluator", "Trainer", "fast", "training.epochs 5"),
+        ("gate_severity=warning", "Trainer", "DataGate", "fast", "gate_severity error"),
     ],
 )
-def test_exit_status_of_part_of_the_pipeline(blessed, pusher, pushed, status):
-    nodes = [{"id": "Trainer", "state": "ran"}, {"id": "Pusher", "state": pusher}]
-    assert exit_status({"blessed": blessed, "pushed_model": pushed, "nodes": nodes}) == status
+def test_what_contradicts_a_node_that_is_not_run_again_is_one_line(earlier, root, assignment, selection, node, run, told):
+    with pytest.raises(InputError) as raised:
+        find_base(given(root, assignment), Selection(from_node=selection), root)
+    assert str(raised.value) == (
+        f"--set {assignment}: {node} is not run again, and run {run}, which this stands on, has {told}. Leave it "
+        f"out, or begin with --from {node}."
+    )
 
 
-def test_summary_of_provenance_is_what_the_context_holds(handle, pipeline, config):
-    open_record(handle, pipeline, {"code": {"modules": {"a": "1"}}, "command": ["x", "--seed", "7"]})
-    kept = Store(config.metadata_path).find_run("now").properties
-    assert json.dumps(kept["code"]) == '{"modules": {"a": "1"}}'
-    assert kept["command"] == ["x", "--seed", "7"]
+def test_other_data_than_the_run_read_are_refused(earlier, root, dataset, idx_folder):
+    images, labels = np.ones((4, 5, 5), np.uint8), np.array([0, 1, 0, 1], np.uint8)
+    other = idx_folder(images, labels, images, labels, name="other")
+    with pytest.raises(InputError, match=r"^--data-dir .*other: run fast, which this stands on, read other data \("):
+        find_base(given(root, data_dir=other), Selection(from_node="Trainer"), root)
+    same = find_base(given(root, data_dir=dataset.folder), Selection(from_node="Trainer"), root)
+    assert same.run_id == "fast"
+
+
+def test_run_of_another_data_set_is_refused_by_its_name(earlier, root):
+    with pytest.raises(InputError, match=r"^--name other: run fast, which this stands on, is of the data set data\."):
+        find_base(given(root, name="other"), Selection(from_node="Trainer"), root)
+
+
+def test_dry_run_without_an_earlier_run_makes_nothing(root, dataset):
+    settings = Settings.of(preset("smoke", output_root=root.path))
+    forecasts = foresee(settings, dataset, {"settings": {}, "git": None})
+    assert {forecast.id: forecast.state for forecast in forecasts} == dict.fromkeys(NODES, "would run")
+    assert forecasts[0].reason == "no earlier run of it succeeded here"
+    assert not root.path.exists()
+
+
+def test_dry_run_on_a_database_that_is_none_is_refused(root, dataset):
+    root.path.mkdir()
+    root.metadata.write_bytes(b"precious" * 1000)
+    settings = Settings.of(preset("smoke", output_root=root.path))
+    with pytest.raises(InputError, match="expected a database of ML Metadata, found something else"):
+        foresee(settings, dataset, {})
+    assert root.metadata.read_bytes() == b"precious" * 1000
+
+
+def test_cache_key_of_no_node_holds_a_path(dataset, tmp_path):
+    """The same data in another folder, for another output root, gives each node the same properties."""
+    sides = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        moved = dataclasses.replace(
+            dataset, folder=folder, files={role: folder / path.name for role, path in dataset.files.items()}
+        )
+        pipeline = create_pipeline(preset("smoke", output_root=folder), moved)
+        sides.append({node.id: json.dumps(node.exec_properties, default=str) for node in pipeline.components})
+        assert str(tmp_path) not in json.dumps(sides[-1])
+    assert sides[0] == sides[1]
+
+
+def test_precision_is_resolved_before_the_cache_key(dataset, tmp_path, monkeypatch):
+    told = []
+    for flags in ("avx512_bf16", "sse"):
+        (tmp_path / "cpuinfo").write_text(flags)
+        monkeypatch.setattr("models.precision.training_policy.__defaults__", (tmp_path / "cpuinfo",))
+        monkeypatch.setattr("models.precision.resolve_precision.__defaults__", (tmp_path / "cpuinfo",))
+        pipeline = create_pipeline(preset("smoke", output_root=tmp_path), dataset)
+        (trainer,) = [node for node in pipeline.components if node.id == "Trainer"]
+        told.append(json.loads(trainer.exec_properties["custom_config"])["training"]["precision"])
+    assert told == ["bfloat16", "float32"]

@@ -163,7 +163,9 @@ def publish(handle, compiled, node_id: str, outputs: dict) -> None:
 
 def test_what_a_node_logs_of_its_own_is_kept_without_anybody_knowing_it(record, root):
     logged = {"figures": {"sharpness": 0.5}, "tables": {"t": {"columns": ["a"], "rows": [[1]]}}, "plots": {}}
-    record.end("SchemaGen", state="ran", seconds=0.0, outputs={"schema": {"id": 1, "uri": "", LOGGED: json.dumps(logged)}})
+    record.end(
+        "SchemaGen", state="ran", seconds=0.0, outputs={"schema": {"id": 1, "uri": "", LOGGED: json.dumps(logged)}}
+    )
     record.close(0)
     assert kept(root)["logged"] == {"SchemaGen": {"schema": logged}}
 

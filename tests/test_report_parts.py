@@ -1,4 +1,4 @@
-"""What the report is made of: reading records, measuring answers, pictures, gates; test_report.py looks at the page."""
+"""What the report is made of: measuring predictions, pictures, gates; test_report.py looks at the page."""
 
 import base64
 import dataclasses
@@ -11,24 +11,24 @@ import pytest
 from PIL import Image
 
 from components.errors import InputError
-from components.example_gen.records import ShardFormat, write_shard
+from pipeline.metadata.served import served_run
 from pipeline.metadata.store import Run
-from pipeline.report import answers as measured
+from pipeline.output_root import OutputRoot
+from pipeline.report import predictions as measured
 from pipeline.report.__main__ import main
-from pipeline.report.predictions import Answers
-from pipeline.report.collect import Facts, Node, SplitStatistics, cell_limit, served_run
+from pipeline.report.collect import Facts, Node, SplitStatistics, cell_limit
 from pipeline.report.dag import direct_reads, draw, layers
 from pipeline.report.formats import figure, percent, seconds
 from pipeline.report.images import LARGEST_SIDE, Sprite
-from pipeline.report.records import fields, read_examples
+from pipeline.report.predictions import Predictions
 from pipeline.report.render import render
 from pipeline.report.sections import compare, gates
 
 
 @pytest.fixture
-def answers() -> Answers:
-    """Six answers on two classes: four right, two wrong."""
-    return Answers(
+def predictions() -> Predictions:
+    """Six predictions of two classes: four right, two wrong."""
+    return Predictions(
         example=np.array([0, 1, 2, 3, 4, 5]),
         label=np.array([0, 0, 0, 1, 1, 1]),
         prediction=np.array([0, 1, 0, 1, 0, 1]),
@@ -45,7 +45,7 @@ def facts(summary: dict | None = None, **changes: object) -> Facts:
         "summary": summary or {},
         "nodes": [],
         "class_names": [],
-        "answers": None,
+        "predictions": None,
         "cell_images": 20,
         "pictures": {},
         "samples": {},
@@ -56,44 +56,10 @@ def facts(summary: dict | None = None, **changes: object) -> Facts:
     return Facts(**{**nothing, **changes})
 
 
-# records
+# predictions
 
 
-@pytest.mark.parametrize(("encoding", "compression"), [("tensor", ""), ("tensor", "GZIP"), ("png", ""), ("jpeg", "")])
-def test_records_are_read_as_tensorflow_wrote_them(encoding, compression, fashion_images, fashion_labels, tmp_path):
-    images, labels = fashion_images[:20], fashion_labels[:20].astype(np.int64)
-    shards = [tmp_path / f"data_tfrecord-{n}{'.gz' if compression else ''}" for n in range(2)]
-    for shard, part in zip(shards, (slice(0, 12), slice(12, 20)), strict=True):
-        write_shard(shard, [(images[part], labels[part])], ShardFormat(encoding=encoding, compression=compression))
-    found = list(read_examples(shards))
-    assert [position for position, *_ in found] == list(range(20))
-    assert [label for *_, label in found] == labels.tolist()
-    for (_, image, _), expected in zip(found, images, strict=True):
-        assert image.shape == (28, 28, 1)
-        difference = np.abs(image[..., 0].astype(int) - expected)
-        assert difference.max() == 0 if encoding != "jpeg" else difference.mean() < 5
-    assert [position for position, *_ in read_examples(shards, {13, 3})] == [3, 13]
-    assert list(read_examples(shards, set())) == []
-
-
-def test_shard_that_was_cut_short_is_read_as_far_as_it_goes(fashion_images, fashion_labels, tmp_path):
-    shard = tmp_path / "data_tfrecord-0"
-    write_shard(shard, [(fashion_images[:3], fashion_labels[:3])], ShardFormat(encoding="tensor", compression=""))
-    assert len(list(read_examples([shard]))) == 3
-
-
-def test_fields_of_a_protocol_buffer_by_the_example_of_its_specification():
-    # "150 in field 1" and "testing in field 2", https://protobuf.dev/programming-guides/encoding/
-    message = bytes.fromhex("089601" + "120774657374696e67")
-    assert list(fields(message)) == [(1, 150), (2, b"testing")]
-    with pytest.raises(ValueError, match="found wire type 3 at byte 1"):
-        list(fields(b"\x0b"))
-
-
-# answers
-
-
-def test_answers_are_read_with_their_slices_and_without_what_has_no_label(tmp_path):
+def test_predictions_are_read_with_their_slices_and_without_what_has_no_label(tmp_path):
     table = pa.table(
         {
             "source": ["a", "a", "a"],
@@ -105,21 +71,21 @@ def test_answers_are_read_with_their_slices_and_without_what_has_no_label(tmp_pa
         }
     )
     pq.write_table(table, tmp_path / "predictions.parquet")
-    found = measured.read_answers(tmp_path / "predictions.parquet", [])
+    found = measured.read_predictions(tmp_path / "predictions.parquet", [])
     assert found.example.tolist() == [0, 2]
     assert found.confidence.tolist() == [0.75, 0.5]
     assert found.class_names == ["0", "1"]
     assert found.slices["brightness"].tolist() == ["dark", "bright"]
 
 
-def test_confusion_matrix_has_a_row_for_each_label(answers):
-    assert measured.confusion_matrix(answers).tolist() == [[2, 1], [1, 2]]
+def test_confusion_matrix_has_a_row_for_each_label(predictions):
+    assert measured.confusion_matrix(predictions).tolist() == [[2, 1], [1, 2]]
 
 
-def test_errors_come_with_the_surest_first_and_right_answers_with_the_least_sure(answers):
-    assert measured.most_confident_errors(answers, 5).tolist() == [4, 1]
-    assert measured.most_confident_errors(answers, 1).tolist() == [4]
-    cells = {cell: indices.tolist() for cell, indices in measured.cell_examples(answers, 1).items()}
+def test_errors_come_with_the_surest_first_and_right_predictions_with_the_least_sure(predictions):
+    assert measured.most_confident_errors(predictions, 5).tolist() == [4, 1]
+    assert measured.most_confident_errors(predictions, 1).tolist() == [4]
+    cells = {cell: indices.tolist() for cell, indices in measured.cell_examples(predictions, 1).items()}
     assert cells == {(0, 0): [2], (0, 1): [1], (1, 0): [4], (1, 1): [5]}
 
 
@@ -140,8 +106,8 @@ def test_interval_of_a_share_as_published(right, count, low, high):
     assert measured.wilson_interval(right, count) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_quality_by_slice_covers_each_class_and_value(answers):
-    found = {(q.slicing, q.value): (q.examples, q.accuracy) for q in measured.quality_by_slice(answers)}
+def test_quality_by_slice_covers_each_class_and_value(predictions):
+    found = {(q.slicing, q.value): (q.examples, q.accuracy) for q in measured.quality_by_slice(predictions)}
     assert found["overall", "all"] == (6, pytest.approx(4 / 6))
     assert found["class", "cat"] == (3, pytest.approx(2 / 3))
     assert found["brightness", "dark"] == (3, pytest.approx(2 / 3))
@@ -168,14 +134,14 @@ def test_large_images_are_shrunk_for_the_sprite():
     assert (sprite.width, sprite.height) == (LARGEST_SIDE // 2, LARGEST_SIDE)
 
 
-def test_many_classes_or_large_images_get_fewer_pictures_each(answers):
-    assert cell_limit(answers, np.zeros((28, 28, 1), np.uint8)) == 20
-    labels, predictions = (grid.ravel() for grid in np.meshgrid(np.arange(47), np.arange(47)))
-    many = dataclasses.replace(answers, label=labels, prediction=predictions)
+def test_many_classes_or_large_images_get_fewer_pictures_each(predictions):
+    assert cell_limit(predictions, np.zeros((28, 28, 1), np.uint8)) == 20
+    labels, guesses = (grid.ravel() for grid in np.meshgrid(np.arange(47), np.arange(47)))
+    many = dataclasses.replace(predictions, label=labels, prediction=guesses)
     assert cell_limit(many, np.zeros((28, 28, 1), np.uint8)) == 1
     # 1,500,000 bytes for 4 cells of 56 x 56 x 3 = 9,408 bytes an image: 39, and no more than 20; for 25 cells: 6.
-    labels, predictions = (grid.ravel() for grid in np.meshgrid(np.arange(5), np.arange(5)))
-    some = dataclasses.replace(answers, label=labels, prediction=predictions)
+    labels, guesses = (grid.ravel() for grid in np.meshgrid(np.arange(5), np.arange(5)))
+    some = dataclasses.replace(predictions, label=labels, prediction=guesses)
     assert cell_limit(some, np.zeros((224, 224, 3), np.uint8)) == 6
 
 
@@ -215,14 +181,14 @@ def test_report_of_a_run_that_reached_nothing_has_what_there_is():
     assert 'id="confusion"' not in page and 'id="training"' not in page
 
 
-def test_names_from_the_data_cannot_be_markup(answers):
+def test_names_from_the_data_cannot_be_markup(predictions):
     pictures = {("test", number): np.zeros((2, 2, 1), np.uint8) for number in range(6)}
-    page = render(facts(answers=answers, class_names=answers.class_names, pictures=pictures))
+    page = render(facts(predictions=predictions, class_names=predictions.class_names, pictures=pictures))
     assert "<dog>" not in page
     assert "&lt;dog&gt;" in page and "\\u003cdog\\u003e" in page
 
 
-def test_report_calls_on_no_network(answers):
+def test_report_calls_on_no_network(predictions):
     statistics = [
         SplitStatistics(
             split="train",
@@ -233,7 +199,7 @@ def test_report_calls_on_no_network(answers):
     ]
     history = [{"epoch": 1, "loss": 1.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5} | _TIMES]
     training = {"epochs": 1, "best_epoch": 1, "val_accuracy": 0.5, "parameters": 9, "multiply_adds": 9} | _RATE
-    page = render(facts({"training": {**training, "history": history}}, statistics=statistics, answers=answers))
+    page = render(facts({"training": {**training, "history": history}}, statistics=statistics, predictions=predictions))
     assert page.count('class="plot"') == 4
     assert "http://" not in page and "https://" not in page
     assert "url(#" not in page or "url(#accuracy-" in page
@@ -243,36 +209,54 @@ _TIMES = {"seconds": 1.0, "learning_rate": 0.1}
 _RATE = {"examples_per_second": 9.0}
 
 
-def test_gates_tell_where_a_run_was_stopped_and_why():
-    states = [Node(id="DataGate", state="ran"), Node(id="InfraValidator", state="ran"), Node(id="Evaluator", state="ran")]
-    summary = {"blessed": False, "verdict": "refused: too weak", "blessing_reasons": ["accuracy: expected 0.9"]}
-    found = {gate.node: gate for gate in gates(facts(summary, nodes=[*states, Node(id="Pusher", state="ran")]))}
+GATES = ("DataGate", "InfraValidator", "Evaluator", "Pusher")
+
+
+def ended(*states: str) -> list[Node]:
+    return [Node(id=name, state=state) for name, state in zip(GATES, states, strict=True)]
+
+
+def test_gates_tell_what_the_record_says_of_them():
+    told = {
+        **{name: {"result": "passed", "reasons": []} for name in GATES[:2]},
+        "Evaluator": {"result": "refused", "reasons": ["too weak", "accuracy: expected 0.9"]},
+        "Pusher": {"result": "refused", "reasons": ["not pushed"]},
+    }
+    found = {gate.node: gate for gate in gates(facts({"gates": told}, nodes=ended("ran", "ran", "ran", "ran")))}
     assert [gate.result for gate in found.values()] == ["passed", "passed", "refused", "refused"]
     assert found["Evaluator"].reasons == ["too weak", "accuracy: expected 0.9"]
-    refused = {"failure": {"node": "DataGate", "message": "the data gate refuses the data:\nerror: train: image"}}
-    stopped = gates(facts(refused, nodes=[Node(id="DataGate", state="failed"), Node(id="Evaluator", state="skipped")]))
+    assert all(gate.asks.endswith("?") for gate in found.values())
+
+
+def test_gates_behind_a_refusal_are_not_reached():
+    refused = {"DataGate": {"result": "refused", "reasons": ["the data gate refuses the data:", "error: train: image"]}}
+    stopped = gates(facts({"gates": refused}, nodes=ended("failed", "skipped", "skipped", "skipped")))
     assert stopped[0].reasons == ["the data gate refuses the data:", "error: train: image"]
     assert [gate.result for gate in stopped] == ["refused", "not reached", "not reached", "not reached"]
 
 
 def test_gates_that_a_run_of_a_part_leaves_out_are_not_refusals():
-    part = facts(nodes=[Node(id="DataGate", state="skipped"), Node(id="InfraValidator", state="ran")])
+    passed = {"InfraValidator": {"result": "passed", "reasons": []}}
+    part = facts({"gates": passed}, nodes=ended("skipped", "ran", "skipped", "skipped"))
     assert [gate.result for gate in gates(part)] == ["left out", "passed", "left out", "left out"]
-    failed = facts(nodes=[Node(id="DataGate", state="skipped"), Node(id="InfraValidator", state="failed")])
+    refused = {"InfraValidator": {"result": "refused", "reasons": []}}
+    failed = facts({"gates": refused}, nodes=ended("skipped", "failed", "skipped", "skipped"))
     assert [gate.result for gate in gates(failed)] == ["left out", "refused", "not reached", "not reached"]
 
 
-def test_model_that_the_canary_refused_was_not_evaluated():
-    summary = {
-        "blessed": False,
-        "blessing_reasons": ["no warm-up"],
-        "failure": {"node": "InfraValidator", "message": "no warm-up"},
+def test_what_nodes_logged_of_their_own_is_shown_and_runs_nothing():
+    svg = "<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    part = {
+        "figures": {"<sharpness>": 0.25},
+        "tables": {"blur by class": {"columns": ["class", "blur"], "rows": [["Bag", 0.5]]}},
+        "plots": {"histogram": svg},
     }
-    stopped = facts(summary, nodes=[Node(id="InfraValidator", state="failed"), Node(id="Evaluator", state="skipped")])
-    found = {gate.node: (gate.result, gate.reasons) for gate in gates(stopped)}
-    assert found["InfraValidator"] == ("refused", ["no warm-up"])
-    assert found["Evaluator"] == ("not reached", [])
-    assert stopped.state == "not blessed"
+    page = render(facts({"logged": {"SchemaGen": {"schema": part}}}))
+    assert "SchemaGen, schema" in page
+    assert "<td>&lt;sharpness&gt;</td>" in page
+    assert "<td>Bag</td><td>0.5</td>" in page
+    assert 'src="data:image/svg+xml;base64,' in page
+    assert "alert(1)" not in page
 
 
 def test_failure_of_another_node_is_told_at_the_top():
@@ -292,12 +276,23 @@ def test_comparison_shows_what_the_runs_have_and_which_settings_differ():
     assert found["settings"] == [{"name": "training.epochs", "values": ["8", "18"]}]
 
 
-def test_served_run_is_the_one_with_the_highest_version_that_still_exists(tmp_path):
-    (tmp_path / "9").mkdir()
-    (tmp_path / "10").mkdir()
-    summaries = [{"pushed_model": str(tmp_path / version)} for version in ("9", "10", "11")] + [{}]
-    assert served_run(summaries) == summaries[1]
-    assert served_run([{}]) is None
+def test_served_run_is_asked_of_the_serving_folder(tmp_path):
+    """Also after a rollback: the highest number shows the files that another run pushed."""
+    root = OutputRoot(tmp_path)
+    base = root.serving("data")
+    for version in ("9", "10"):
+        (base / version).mkdir(parents=True)
+    runs = [
+        Run(
+            number=number, id=f"run {number}", started=0, properties={"name": "data", "pushed_model": str(base / place)}
+        )
+        for number, place in ((1, base / "9"), (2, base / "10"))
+    ]
+    assert served_run(runs, root, runs[0]).id == "run 2"
+    (base / "11").symlink_to("9")
+    assert served_run(runs, root, runs[1]).id == "run 1"
+    other = Run(number=3, id="run 3", started=0, properties={"name": "elsewhere"})
+    assert served_run([*runs, other], root, other) is None
 
 
 def test_figures_are_short_and_have_their_unit():

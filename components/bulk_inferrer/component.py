@@ -10,9 +10,9 @@ from tfx.types import component_spec, standard_artifacts
 from tfx.utils import path_utils
 
 from components.artifacts import open_examples, single
-from components.bulk_inferrer.columns import PREDICTIONS_FILE
 from components.bulk_inferrer.inference import predict
 from components.bulk_inferrer.sources import Source
+from components.prediction_columns import PREDICTIONS_FILE
 from models.features import TEST
 
 

@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from components.bulk_inferrer.columns import COLUMNS
 from components.bulk_inferrer.sources import Source, read_batches
 from components.errors import InputError
 from components.evaluator.slicer import Slicer
 from components.evaluator.slices import CLASS, SLICINGS
 from components.files import replacing
+from components.prediction_columns import COLUMNS
 from models.examples import Examples
 from models.features import IMAGE, LABEL
 

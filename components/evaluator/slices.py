@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from components.bulk_inferrer.columns import COLUMNS
 from components.errors import PipelineError
+from components.prediction_columns import COLUMNS
 from models.features import IMAGE, LABEL
 
 Slicing = Callable[[np.ndarray, np.ndarray, Sequence[str]], np.ndarray]

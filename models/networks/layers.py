@@ -6,6 +6,7 @@ weights.
 
 Synopsis:
 
+    x = keras.Input((28, 28, 32))
     x = SameConv(64, kernel_initializer=Dirac(seed=0), dtype="mixed_bfloat16")(x)       # [batch, height, width, 64]
     x = FusedNorm(dtype="mixed_bfloat16")(x)
 """

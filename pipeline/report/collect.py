@@ -10,17 +10,18 @@ Synopsis:
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 
-from models.examples import Examples, ExamplesError
-from models.features import PREDICTIONS_FILE, SPLITS, STATISTICS_FILE, TEST
+from models.examples import Examples
+from models.features import SPLITS, TEST
+from pipeline.client import RunView
+from pipeline.metadata.artifacts import RunArtifacts
 from pipeline.metadata.served import served_run
 from pipeline.metadata.store import Run, Store
 from pipeline.output_root import OutputRoot
 from pipeline.report.images import thumbnail
-from pipeline.report.predictions import Predictions, cell_examples, most_confident_errors, read_predictions
+from pipeline.report.predictions import Predictions, cell_examples, most_confident_errors
 
 # How many pictures the report holds: of a cell of the confusion matrix, of the surest errors, of a class in a split.
 CELL_IMAGES, ERROR_IMAGES, SAMPLE_IMAGES = 20, 24, 5
@@ -98,12 +99,11 @@ def collect(root: OutputRoot, text: str) -> Facts:
     """
     store = Store(root.metadata)
     run = store.find_run(text)
-    artifacts = _Artifacts(store, run)
+    view, artifacts = RunView(store, run), RunArtifacts(store, run)
     runs = store.runs()
     served = served_run(runs, root, run)
-    examples = _open_examples(artifacts)
+    examples, predictions = view.examples, view.predictions
     class_names = list(examples.class_names) if examples else []
-    predictions = _predictions(artifacts.folder("Predictions"), class_names)
     samples, pictures = _samples(examples) if examples else ({}, {})
     limit = CELL_IMAGES
     if predictions is not None and examples:
@@ -118,37 +118,11 @@ def collect(root: OutputRoot, text: str) -> Facts:
         cell_images=limit,
         pictures=pictures,
         samples=samples,
-        statistics=_statistics(artifacts.folder("ExampleStatistics")),
+        statistics=_statistics(view.statistics or {}),
         anomalies=json.loads(artifacts.properties("DataBlessing").get("anomalies", "[]")),
         others=_others(store, runs, run, served),
         is_served=served is not None and served.id == run.id,
     )
-
-
-class _Artifacts:
-    """The artifacts that a run made, took from the cache or, in a partial run, read; by type."""
-
-    def __init__(self, store: Store, run: Run) -> None:
-        self._store = store
-        self._found: dict[str, int] = {}
-        executions = store.executions_of(run)
-        # What was made counts more than what was read, and an artifact that a resolver chose is another run's.
-        for events in (store.outputs, store.inputs):
-            for execution in executions:
-                if execution.type.endswith(".Resolver"):
-                    continue
-                for key, number in events.get(execution.id, ()):
-                    if key not in ("proposal", "baseline_model", "accepted_statistics"):
-                        self._found.setdefault(store.artifacts[number].type, number)
-
-    def folder(self, kind: str) -> Path | None:
-        """Returns the folder of the artifact of type `kind`, None where there is none any more."""
-        folder = Path(self._store.artifacts[self._found[kind]].uri) if kind in self._found else None
-        return folder if folder is not None and folder.is_dir() else None
-
-    def properties(self, kind: str) -> dict:
-        """Returns the custom properties of the artifact of type `kind`."""
-        return self._store.properties("Artifact", self._found[kind]) if kind in self._found else {}
 
 
 def _nodes(store: Store, run: Run) -> list[Node]:
@@ -162,20 +136,6 @@ def _nodes(store: Store, run: Run) -> list[Node]:
         )
         for entry in run.record.get("nodes", [])
     ]
-
-
-def _open_examples(artifacts: _Artifacts) -> Examples | None:
-    """Returns the examples of a run, None where they are gone or nobody can tell what they are."""
-    folder = artifacts.folder("Examples")
-    try:
-        return Examples.open(folder, artifacts.properties("Examples")) if folder else None
-    except ExamplesError:
-        return None
-
-
-def _predictions(folder: Path | None, class_names: list[str]) -> Predictions | None:
-    path = folder / PREDICTIONS_FILE if folder else None
-    return read_predictions(path, class_names) if path is not None and path.is_file() else None
 
 
 def _samples(examples: Examples) -> tuple[dict, dict]:
@@ -210,17 +170,10 @@ def _pictures_of(predictions: Predictions, examples: Examples, limit: int) -> di
     return {(TEST, number): image for number, image, _ in examples.pictures(TEST, wanted)}
 
 
-def _statistics(folder: Path | None) -> list[SplitStatistics]:
-    if folder is None:
-        return []
-    from tensorflow_metadata.proto.v0 import statistics_pb2
-
+def _statistics(statistics: dict) -> list[SplitStatistics]:
     found = []
-    for split in SPLITS:
-        path = folder / f"Split-{split}" / STATISTICS_FILE
-        if not path.is_file():
-            continue
-        (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes()).datasets
+    for split in (name for name in SPLITS if name in statistics):
+        dataset = statistics[split]
         numeric = {
             ".".join(feature.path.step) or feature.name: feature.num_stats
             for feature in dataset.features

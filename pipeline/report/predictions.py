@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from components.bulk_inferrer.columns import COLUMNS
 from components.evaluator.calibration import calibration_error, calibration_sums
 from components.evaluator.slices import CLASS
+from components.prediction_columns import COLUMNS
 
 _Z = 1.959964  # of the normal distribution, for 95 %
 

@@ -36,7 +36,7 @@ def gates(facts: Facts) -> list[Gate]:
         gate = NODES[node.id].gate if node.id in NODES else None
         if gate is None:
             continue
-        told = facts.summary["gates"].get(node.id)
+        told = facts.summary.get("gates", {}).get(node.id)
         missed = "not reached" if number > failed or node.state in ("waiting", "interrupted") else "left out"
         result, reasons = (told["result"], told["reasons"]) if told else (missed, [])
         found.append(Gate(node=node.id, asks=gate.question, result=result, reasons=reasons))

@@ -173,7 +173,9 @@ def _tell(content: dict, folder: RunFolder, report: Path | None, console: Consol
     else:
         console.line("")
         if metrics := content["metrics"]:
-            told = [f"{metric.label} {metrics[metric.key]:.4f}" for metric in METRICS.values() if metric.headline]
+            told = [
+                f"{metric.label} {_number(metrics.get(metric.key))}" for metric in METRICS.values() if metric.headline
+            ]
             for start in range(0, len(told), 2):
                 console.line("   ".join(told[start : start + 2]))
             word, verdict = content["verdict"].split(": ", 1)
@@ -187,3 +189,7 @@ def _tell(content: dict, folder: RunFolder, report: Path | None, console: Consol
         console.line(f"summary        {folder.summary} ({content['wall_seconds']:.0f} s)")
     if report:
         console.line(f"report         {report}")
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"

@@ -1,0 +1,32 @@
+"""The artifacts of a run by type: those that it made or took from the cache and, in a part of the pipeline, read."""
+
+from pathlib import Path
+
+from pipeline.metadata.store import Run, Store, is_resolver
+
+# What was only proposed or compared with is not the run's own.
+_OF_OTHERS = ("proposal", "baseline_model", "accepted_statistics", "trained")
+
+
+class RunArtifacts:
+    """Looks up the artifacts of a run."""
+
+    def __init__(self, store: Store, run: Run) -> None:
+        self._store = store
+        self._found: dict[str, int] = {}
+        executions = [execution for execution in store.executions_of(run) if not is_resolver(execution)]
+        # What was made counts more than what was read; the latest node's more than those before it.
+        for events in (store.outputs, store.inputs):
+            for execution in reversed(executions):
+                for key, number in events.get(execution.id, ()):
+                    if key not in _OF_OTHERS:
+                        self._found.setdefault(store.artifacts[number].type, number)
+
+    def folder(self, kind: str) -> Path | None:
+        """Returns the folder of the artifact of type `kind`, None where there is none any more."""
+        folder = Path(self._store.artifacts[self._found[kind]].uri) if kind in self._found else None
+        return folder if folder is not None and folder.is_dir() else None
+
+    def properties(self, kind: str) -> dict:
+        """Returns the custom properties of the artifact of type `kind`, {} where there is none."""
+        return self._store.properties("Artifact", self._found[kind]) if kind in self._found else {}
