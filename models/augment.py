@@ -6,11 +6,53 @@ standardization, for any image size, and gives the same for the same seed.
 Synopsis:
 
     images = augment(images, [7, step], epoch=0, flip=True, shift=2, erase=0)    # uint8 [batch, 28, 28, 1] in and out
+
+    @augmentation("invert")                                # --set training.augmentations=invert
+    def invert(images, seed):                              # uint8 [batch, height, width, channels], int32 [2]
+        return 255 - images
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
+
+Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+# Further ones, which `training.augmentations` names in the order in which they are applied.
+AUGMENTATIONS: dict[str, Augmentation] = {}
+
+
+def augmentation(name: str) -> Callable[[Augmentation], Augmentation]:
+    """Registers the function it decorates: from images and two seeds, int32 [2], to images of the same shape and dtype.
+
+    The seeds are others for each step; the same give the same.
+
+    Raises:
+      ValueError: the name is taken.
+    """
+    if name in AUGMENTATIONS:
+        raise ValueError(f"augmentation {name}: expected a name that is not taken yet.")
+
+    def register(function: Augmentation) -> Augmentation:
+        AUGMENTATIONS[name] = function
+        return function
+
+    return register
+
+
+def check_augmentations(names: Sequence[str]) -> None:
+    """Raises `ValueError` unless there is an augmentation of each name."""
+    for name in names:
+        if name not in AUGMENTATIONS:
+            known = ", ".join(sorted(AUGMENTATIONS)) or "none"
+            raise ValueError(f"augmentations: expected names in models/augment.py ({known}), found {name}.")
+
+
+def augment_further(images: tf.Tensor, seed: Sequence | tf.Tensor, names: Sequence[str]) -> tf.Tensor:
+    """Applies registered augmentations in turn, each with seeds of its own."""
+    for number, name in enumerate(names):
+        own = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int32), number + 1)
+        images = AUGMENTATIONS[name](images, own)
+    return images
 
 
 def augment(

@@ -58,6 +58,7 @@ class TrainingConfig:
       shift: most pixels that an image is moved by, in each direction.
       erase: side of the square that is blanked; 0 for none.
       erase_share: share of the images in which it is.
+      augmentations: further ones of `models/augment.py`, by name, in the order in which they are applied.
       patience: epochs without a better validation accuracy after which training stops.
       precision: "float32", "bfloat16", or "auto": bfloat16 where the processor multiplies it natively.
       cache_mib: decoded images are held in memory up to this size, and streamed beyond it.
@@ -74,6 +75,7 @@ class TrainingConfig:
     shift: int = 0
     erase: int = 0
     erase_share: float = 0.5
+    augmentations: tuple[str, ...] = ()
     patience: int = 10
     precision: str = "auto"
     cache_mib: float = 2048.0
@@ -95,8 +97,11 @@ class TrainingConfig:
     @classmethod
     def from_dict(cls, values: dict) -> "TrainingConfig":
         """Returns the settings that `dataclasses.asdict` and JSON made `values` of."""
-        network = {name: tuple(v) if isinstance(v, list) else v for name, v in values["network"].items()}
-        return cls(**{**values, "network": NetworkConfig(**network)})
+        network, own = (
+            {name: tuple(v) if isinstance(v, list) else v for name, v in side.items()}
+            for side in (values["network"], values)
+        )
+        return cls(**{**own, "network": NetworkConfig(**network)})
 
 
 def _require(condition: bool, name: str, expected: str, found: object) -> None:

@@ -20,7 +20,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.features import IMAGE, LABEL
+from models.errors import ArtifactError
+from models.features import IMAGE, LABEL, MAGIC
 from models.tfrecords import decode_image, parse_example, read_records
 
 if TYPE_CHECKING:
@@ -28,13 +29,11 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _READ_BUFFER = 1 << 20
-# How the bytes of an image begin, by encoding; a serialized tensor has a header of its own for each shape.
-MAGIC = {"png": b"\x89PNG", "jpeg": b"\xff\xd8\xff"}
 _ENDINGS = {"": "", "GZIP": ".gz"}
 _AS_JSON = ("image_shape", "class_names", "counts")
 
 
-class ExamplesError(ValueError):
+class ExamplesError(ArtifactError):
     """An Examples artifact is not what it says of itself; told in one line."""
 
 

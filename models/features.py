@@ -11,6 +11,8 @@ SPLITS = (TRAIN, VAL, TEST)
 
 ENCODINGS = ("tensor", "jpeg", "png")
 COMPRESSIONS = ("", "GZIP")
+# How the bytes of a picture begin, by encoding; a serialized tensor has a header of its own for each shape.
+MAGIC = {"png": b"\x89PNG", "jpeg": b"\xff\xd8\xff"}
 SEVERITIES = ("warning", "error")
 
 # What TFX's components call their files.

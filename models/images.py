@@ -14,7 +14,7 @@ import functools
 
 import tensorflow as tf
 
-from models.examples import MAGIC
+from models.features import MAGIC
 
 _NOT_AN_IMAGE = "the `image` feature is neither a serialized uint8 tensor, a JPEG nor a PNG of shape"
 _OTHERWISE = "an image of the batch is not stored as the examples say, which is"

@@ -43,18 +43,21 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict) -> dict[
     }
 
 
-def read_statistics(transform_output: str, image_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def read_statistics(
+    transform_output: str, image_shape: tuple[int, ...], encoding: str = "tensor"
+) -> tuple[np.ndarray, np.ndarray]:
     """Reads the mean and the variance of each pixel from Transform's graph.
 
     Args:
       transform_output: the folder that Transform wrote.
       image_shape: (height, width) or (height, width, channels), as it was given to Transform.
+      encoding: likewise.
 
     Returns:
       mean and (population) variance, float64 [height, width, channels].
     """
     output = tft.TFTransformOutput(transform_output)
-    blank = tensor_header(image_shape) + bytes(int(np.prod(image_shape)))
+    blank = _blank(image_shape, encoding)
     raw = {IMAGE: tf.constant([[blank]]), LABEL: tf.constant([[0]], tf.int64)}
     for name, spec in output.raw_feature_spec().items():
         if isinstance(spec, tf.io.VarLenFeature):
@@ -63,6 +66,14 @@ def read_statistics(transform_output: str, image_shape: tuple[int, ...]) -> tupl
             raw[name] = tf.reshape(raw[name], [1, *spec.shape])
     row = {name: value[0].numpy() for name, value in output.transform_raw_features(raw).items()}
     return moments(int(row[COUNT]), row[SUM], row[SUM_OF_SQUARES])
+
+
+def _blank(image_shape: tuple[int, ...], encoding: str) -> bytes:
+    """Returns a black image, encoded: the graph gives its statistics for any."""
+    if encoding == "tensor":
+        return tensor_header(image_shape) + bytes(int(np.prod(image_shape)))
+    encode = tf.io.encode_jpeg if encoding == "jpeg" else tf.io.encode_png
+    return encode(tf.zeros(with_channels(image_shape), tf.uint8)).numpy()
 
 
 def moments(count: int, total: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

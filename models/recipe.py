@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.augment import augment
+from models.augment import augment, augment_further, check_augmentations
 from models.config import TrainingConfig
 from models.images import with_channels
 from models.input_pipeline import PARALLEL, Split, evaluation_batches, steps_per_epoch, training_batches
-from models.networks import NetworkInputs, build_network
+from models.networks import NetworkInputs, build_network, check_kind
 from models.objective import SmoothedCrossEntropy, accuracy
 from models.optimizer import Muon
 from models.precision import training_policy
@@ -22,6 +22,15 @@ from models.schedule import Triangle
 
 # Images from which a network may derive weights.
 _SAMPLE = 2000
+
+
+def check_names(config: TrainingConfig) -> None:
+    """Raises `ValueError` unless network and augmentations of these names are registered."""
+    check_augmentations(config.augmentations)
+    try:
+        check_kind(config.network.kind)
+    except ValueError as error:
+        raise ValueError(f"network.{error}") from None
 
 
 def compile_model(
@@ -65,6 +74,7 @@ def augmented_batches(train: Split, config: TrainingConfig, *, seed: int, first_
             erase=config.erase,
             erase_share=config.erase_share,
         )
+        images = augment_further(images, [seed, tf.cast(step, tf.int32)], config.augmentations)
         return images, tf.one_hot(labels, classes)
 
     batches = training_batches(train, batch_size=config.batch_size, seed=seed, first_epoch=first_epoch)

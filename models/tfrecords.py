@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from models.features import IMAGE, LABEL
+from models.features import IMAGE, LABEL, MAGIC
 
 _LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4
 # What a damaged length may promise is not asked of the memory.
@@ -64,7 +64,7 @@ def parse_example(record: bytes) -> tuple[bytes, int]:
 
 def decode_image(encoded: bytes) -> np.ndarray:
     """Decodes a PNG, a JPEG or what `tf.io.serialize_tensor` wrote: uint8 [height, width, channels]."""
-    if encoded[:4] == b"\x89PNG" or encoded[:3] == b"\xff\xd8\xff":
+    if encoded.startswith(tuple(MAGIC.values())):
         with Image.open(io.BytesIO(encoded)) as picture:
             image = np.asarray(picture)
     else:

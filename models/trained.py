@@ -19,6 +19,7 @@ import numpy as np
 
 from models.calibration import calibrated
 from models.config import NetworkConfig, TrainingConfig
+from models.errors import ArtifactError
 from models.images import with_channels
 from models.networks import NetworkInputs, build_network
 
@@ -26,7 +27,7 @@ from models.networks import NetworkInputs, build_network
 LEARNED_FILE, WEIGHTS_FILE = "learned.json", "weights.npz"
 
 
-class TrainedError(ValueError):
+class TrainedError(ArtifactError):
     """A folder does not hold what a training leaves; told in one line."""
 
 

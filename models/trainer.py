@@ -54,7 +54,7 @@ def run_fn(fn_args) -> None:
     artifact, checkpoint_dir = settings.pop("examples"), settings.pop("checkpoint_dir")
     examples = Examples.open(artifact["folder"], artifact["properties"])
     config = TrainingConfig.from_dict(settings["training"])
-    mean, variance = read_statistics(fn_args.transform_output, examples.image_shape)
+    mean, variance = read_statistics(fn_args.transform_output, examples.image_shape, examples.encoding)
     checkpoint_path = Path(checkpoint_dir, f"{_state_key(settings, examples, mean, variance)}.npz")
     train, val = (open_split(examples, split, cache_mib=config.cache_mib) for split in (TRAIN, VAL))
     trained, report = train_model(

@@ -117,7 +117,9 @@ class Client:
           InputError: nothing was published under that name.
         """
         base = self._root.serving(name)
-        if served_version(base) is None:
+        version = served_version(base)
+        if version is None:
             names = ", ".join(folder.name for folder in self._root.serving_folders()) or "none"
             raise InputError(f"{base}: expected a served model, found none; there are {names}.")
-        return base / SERVED
+        # A folder that another program filled has no such link.
+        return base / SERVED if (base / SERVED).exists() else base / str(version)

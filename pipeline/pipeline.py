@@ -22,6 +22,7 @@ import dataclasses
 # Not `from tfx import v1`: that imports Google Cloud's AI platform, a fifth of the whole start-up.
 from tfx.components import ExampleValidator
 from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
@@ -30,6 +31,7 @@ from tfx.types import Channel, standard_artifacts
 from components import places
 from components.bulk_inferrer.component import BulkInferrer
 from components.data_gate.component import DataBlessing, DataGate
+from components.errors import InputError
 from components.evaluator.component import ReportingEvaluator
 from components.evaluator.eval_config import eval_config
 from components.example_gen.component import IdxExampleGen
@@ -45,6 +47,7 @@ from components.trainer.component import ReportingTrainer
 from components.transform.component import PREPROCESSING_FN, ImageTransform
 from models.features import TEST, TRAIN, VAL
 from models.precision import resolve_precision
+from models.recipe import check_names
 from pipeline.config import PipelineConfig
 from pipeline.nodes import NODES
 from pipeline.output_root import OutputRoot
@@ -78,113 +81,129 @@ def curated_schema(dataset: Dataset) -> str:
 
 
 def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "Pusher") -> Pipeline:
-    """Returns the TFX pipeline for a configuration and the data set it reads, up to and including `last_node`."""
+    """Returns the TFX pipeline for a configuration and the data set it reads, up to and including `last_node`.
+
+    Raises:
+      InputError: a setting names a network or an augmentation that is not registered.
+    """
+    try:
+        check_names(config.training)
+    except ValueError as error:
+        raise InputError(f"training.{error}") from None
     root = OutputRoot(config.output_root)
     places.tell(checkpoints=root.checkpoints, serving=root.serving_root)
-    example_gen = IdxExampleGen(
-        dataset=dataset,
-        split=SplitSettings(
-            sizes=config.split_sizes,
-            shards=config.shards,
-            seed=config.seed,
-            stratified=config.stratified,
-            encoding=config.image_encoding,
-            compression=config.compression,
-        ),
-    ).with_id("ExampleGen")
+    nodes: list[BaseNode] = []
+
+    def add(node: BaseNode) -> BaseNode:
+        nodes.append(node)
+        return node
+
+    example_gen = add(
+        IdxExampleGen(
+            dataset=dataset,
+            split=SplitSettings(
+                sizes=config.split_sizes,
+                shards=config.shards,
+                seed=config.seed,
+                stratified=config.stratified,
+                encoding=config.image_encoding,
+                compression=config.compression,
+            ),
+        ).with_id("ExampleGen")
+    )
     examples = example_gen.outputs["examples"]
-    statistics_gen = ImageStatisticsGen(examples=examples).with_id("StatisticsGen")
-    schema_gen = ImageSchemaGen(
-        statistics=statistics_gen.outputs["statistics"],
-        class_count=len(dataset.class_names),
-        curated=curated_schema(dataset),
-    ).with_id("SchemaGen")
-    example_validator = ExampleValidator(
-        statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
+    statistics_gen = add(ImageStatisticsGen(examples=examples).with_id("StatisticsGen"))
+    schema_gen = add(
+        ImageSchemaGen(
+            statistics=statistics_gen.outputs["statistics"],
+            class_count=len(dataset.class_names),
+            curated=curated_schema(dataset),
+        ).with_id("SchemaGen")
     )
-    accepted_data = Resolver(
-        strategy_class=LatestOtherBlessed,
-        config={"id_property": "current_statistics_id"},
-        subject=Channel(type=standard_artifacts.ExampleStatistics),
-        blessing=Channel(type=DataBlessing),
-        candidate=statistics_gen.outputs["statistics"],
-    ).with_id("AcceptedData")
-    data_gate = DataGate(
-        examples=examples,
-        statistics=statistics_gen.outputs["statistics"],
-        schema=schema_gen.outputs["schema"],
-        anomalies=example_validator.outputs["anomalies"],
-        accepted_statistics=accepted_data.outputs["subject"],
-        severity=config.gate_severity,
+    example_validator = add(
+        ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"])
     )
-    transform = ImageTransform(
-        examples=examples,
-        schema=schema_gen.outputs["schema"],
-        preprocessing_fn=PREPROCESSING_FN,
-        splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=[]),
-        materialize=False,
-        disable_statistics=True,
-        disable_analyzer_cache=True,
-    ).with_id("Transform")
+    accepted_data = add(
+        Resolver(
+            strategy_class=LatestOtherBlessed,
+            config={"id_property": "current_statistics_id"},
+            subject=Channel(type=standard_artifacts.ExampleStatistics),
+            blessing=Channel(type=DataBlessing),
+            candidate=statistics_gen.outputs["statistics"],
+        ).with_id("AcceptedData")
+    )
+    data_gate = add(
+        DataGate(
+            examples=examples,
+            statistics=statistics_gen.outputs["statistics"],
+            schema=schema_gen.outputs["schema"],
+            anomalies=example_validator.outputs["anomalies"],
+            accepted_statistics=accepted_data.outputs["subject"],
+            severity=config.gate_severity,
+        )
+    )
+    transform = add(
+        ImageTransform(
+            examples=examples,
+            schema=schema_gen.outputs["schema"],
+            preprocessing_fn=PREPROCESSING_FN,
+            splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=[]),
+            materialize=False,
+            disable_statistics=True,
+            disable_analyzer_cache=True,
+        ).with_id("Transform")
+    )
     transform.add_upstream_node(data_gate)
-    trainer = ReportingTrainer(
-        run_fn="models.trainer.run_fn",
-        examples=examples,
-        transform_graph=transform.outputs["transform_graph"],
-        train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
-        eval_args=trainer_pb2.EvalArgs(splits=[VAL]),
-        custom_config={
-            "seed": config.seed,
-            "training": dataclasses.asdict(config.training)
-            | {"precision": resolve_precision(config.training.precision)},
-            "code_digest": code_digest(*NODES["Trainer"].modules),
-        },
-    ).with_id("Trainer")
-    exporter = Exporter(examples=examples, model=trainer.outputs["model"])
+    trainer = add(
+        ReportingTrainer(
+            run_fn="models.trainer.run_fn",
+            examples=examples,
+            transform_graph=transform.outputs["transform_graph"],
+            train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
+            eval_args=trainer_pb2.EvalArgs(splits=[VAL]),
+            custom_config={
+                "seed": config.seed,
+                "training": dataclasses.asdict(config.training)
+                | {"precision": resolve_precision(config.training.precision)},
+                "code_digest": code_digest(*NODES["Trainer"].modules),
+            },
+        ).with_id("Trainer")
+    )
+    exporter = add(Exporter(examples=examples, model=trainer.outputs["model"]))
     model = exporter.outputs["model"]
-    blessed_model = Resolver(
-        strategy_class=LatestOtherBlessed,
-        config={"id_property": "current_model_id"},
-        subject=Channel(type=standard_artifacts.Model),
-        blessing=Channel(type=standard_artifacts.ModelBlessing),
-        candidate=model,
-        pushed=Channel(type=standard_artifacts.PushedModel),
-    ).with_id("BlessedModel")
-    infra_validator = InfraValidator(examples=examples, model=model)
-    bulk_inferrer = BulkInferrer(examples=examples, model=model)
+    blessed_model = add(
+        Resolver(
+            strategy_class=LatestOtherBlessed,
+            config={"id_property": "current_model_id"},
+            subject=Channel(type=standard_artifacts.Model),
+            blessing=Channel(type=standard_artifacts.ModelBlessing),
+            candidate=model,
+            pushed=Channel(type=standard_artifacts.PushedModel),
+        ).with_id("BlessedModel")
+    )
+    infra_validator = add(InfraValidator(examples=examples, model=model))
+    bulk_inferrer = add(BulkInferrer(examples=examples, model=model))
     bulk_inferrer.add_upstream_node(infra_validator)
-    evaluator = ReportingEvaluator(
-        examples=examples,
-        example_splits=[TEST],
-        model=model,
-        baseline_model=blessed_model.outputs["subject"],
-        eval_config=eval_config(config.floors, config.accuracy_tolerance),
-    ).with_id("Evaluator")
+    evaluator = add(
+        ReportingEvaluator(
+            examples=examples,
+            example_splits=[TEST],
+            model=model,
+            baseline_model=blessed_model.outputs["subject"],
+            eval_config=eval_config(config.floors, config.accuracy_tolerance),
+        ).with_id("Evaluator")
+    )
     evaluator.add_upstream_node(infra_validator)
-    pusher = VersionedPusher(
-        model=model,
-        model_blessing=evaluator.outputs["blessing"],
-        infra_blessing=infra_validator.outputs["blessing"],
-        name=model_name(config, dataset),
-        keep=config.kept_versions,
-        replace_other_classes=config.replace_other_classes,
-    ).with_id("Pusher")
-    nodes = [
-        example_gen,
-        statistics_gen,
-        schema_gen,
-        example_validator,
-        accepted_data,
-        data_gate,
-        transform,
-        trainer,
-        exporter,
-        infra_validator,
-        bulk_inferrer,
-        blessed_model,
-        evaluator,
-        pusher,
-    ]
+    add(
+        VersionedPusher(
+            model=model,
+            model_blessing=evaluator.outputs["blessing"],
+            infra_blessing=infra_validator.outputs["blessing"],
+            name=model_name(config, dataset),
+            keep=config.kept_versions,
+            replace_other_classes=config.replace_other_classes,
+        ).with_id("Pusher")
+    )
     nodes = nodes[: [node.id for node in nodes].index(last_node) + 1]
     for node in nodes:
         if isinstance(node, BaseComponent):

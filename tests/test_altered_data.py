@@ -1,5 +1,6 @@
 """The gate on real images, altered: from IDX files through ExampleGen, statistics and schema to the verdict."""
 
+import dataclasses
 from pathlib import Path
 
 import apache_beam as beam
@@ -171,6 +172,16 @@ def test_one_image_under_two_labels_is_refused(gate, originals):
     gate.write(np.concatenate([images, images[:1]]), np.append(labels, (labels[0] + 1) % 10), *test)
     texts = [anomaly.text for anomaly in gate.check() if anomaly.feature == "image"]
     assert any("expected one label for each image, found 1 with two" in text for text in texts)
+
+
+def test_images_stored_otherwise_than_their_artifact_says_are_refused(gate, originals):
+    gate.write(*originals)
+    gate.examples = dataclasses.replace(gate.examples, encoding="png")
+    anomalies = gate.check()
+    for split in SPLITS:
+        assert found(anomalies, split, "image_height"), anomalies
+        assert found(anomalies, split, "image_mean"), anomalies
+    assert {anomaly.severity for anomaly in anomalies} == {"error"}
 
 
 def test_corrupt_record_is_refused_with_the_shard_named(gate, originals):

@@ -1,19 +1,23 @@
 """Which edits change the cache key of a node, on a small tree of source files."""
 
+import importlib.metadata
 from pathlib import Path
 
 import pytest
 
-from pipeline.run.code_digest import ROOT, code_digest, imported_modules
+from pipeline.nodes import NODES
+from pipeline.run.code_digest import ROOT, canonical, code_digest, imported_modules, library_versions, module_digest
 
 SOURCES = {
     "models/__init__.py": "",
     "models/trainer.py": '"""Trains."""\nimport numpy\nfrom models.networks.residual import build\n\nRATE = 0.1\n',
-    "models/network.py": "from models import layers\n\n\ndef build():\n    return layers.LAYERS\n",
-    "models/layers.py": "import models.trainer\n\nLAYERS = 3\n",
-    "models/export.py": "NAME = 'export'\n",
+    "models/networks/__init__.py": "",
+    "models/networks/residual.py": ("from models.networks import layers\n\n\ndef build():\n    return layers.LAYERS\n"),
+    "models/networks/layers.py": "import models.trainer\n\nLAYERS = 3\n",
+    "models/export.py": "import json\n\nNAME = 'export'\n",
     "components/__init__.py": "",
-    "components/gate.py": "def lazy():\n    import models.export\n",
+    "components/gate.py": "def lazy():\n    import models.export\n    from scipy.stats import norm\n",
+    "components/report.py": "import PIL.Image\nimport no_such_library\nfrom components import gate\n",
     "scripts/other.py": "X = 1\n",
 }
 
@@ -22,7 +26,7 @@ SOURCES = {
 def root(tmp_path: Path) -> Path:
     for name, text in SOURCES.items():
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return tmp_path
 
@@ -37,9 +41,9 @@ def edit(root: Path, name: str, old: str, new: str) -> None:
     ("name", "old", "new"),
     [
         ("models/trainer.py", "RATE = 0.1", "RATE = 0.2"),
-        ("models/network.py", "return layers.LAYERS", "return layers.LAYERS + 1"),
-        ("models/layers.py", "LAYERS = 3", "LAYERS = 4"),
-        ("models/__init__.py", "", "import os\n"),
+        ("models/networks/residual.py", "return layers.LAYERS", "return layers.LAYERS + 1"),
+        ("models/networks/layers.py", "LAYERS = 3", "LAYERS = 4"),
+        ("models/networks/__init__.py", "", "import os\n"),
     ],
     ids=["itself", "imported", "imported by an imported one", "package"],
 )
@@ -68,8 +72,8 @@ def test_edit_of_an_unrelated_module_keeps_the_digest(root, name, old, new):
     [
         ("models/trainer.py", '"""Trains."""', '"""Trains\n\nfor long.\n"""'),
         ("models/trainer.py", "RATE = 0.1", "# The rate.\nRATE = 0.1  # a comment"),
-        ("models/network.py", "return layers.LAYERS", "return (\n        layers.LAYERS\n    )"),
-        ("models/network.py", "def build():\n", 'def build():\n    """Builds."""\n'),
+        ("models/networks/residual.py", "return layers.LAYERS", "return (\n        layers.LAYERS\n    )"),
+        ("models/networks/residual.py", "def build():\n", 'def build():\n    """Builds."""\n'),
     ],
     ids=["module docstring", "comments", "line breaks", "function docstring"],
 )
@@ -85,10 +89,94 @@ def test_string_that_is_no_docstring_changes_the_digest(root):
     assert code_digest("components.gate", root=root) != before
 
 
-def test_version_of_a_library_changes_the_digest(root, monkeypatch):
-    before = code_digest("models.trainer", root=root)
-    monkeypatch.setattr("pipeline.run.code_digest.library_versions", lambda: {"tensorflow": "99"})
-    assert code_digest("models.trainer", root=root) != before
+@pytest.fixture
+def upgrade(monkeypatch):
+    """Has a library say that it is another version."""
+    version = importlib.metadata.version
+
+    def run(library: str) -> None:
+        monkeypatch.setattr(
+            importlib.metadata, "version", lambda name: "99" if canonical(name) == library else version(name)
+        )
+
+    return run
+
+
+def test_libraries_are_those_that_the_module_and_what_it_imports_import(root):
+    versions = {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "pillow")}
+    assert library_versions(("models.trainer",), root) == {"numpy": versions["numpy"]}
+    assert library_versions(("components.gate",), root) == {"scipy": versions["scipy"]}
+    assert library_versions(("models.export",), root) == {}
+    # Through the gate, and by the name of the distribution where the import has another.
+    assert library_versions(("components.report",), root) == {name: versions[name] for name in ("pillow", "scipy")}
+    assert library_versions(("models.trainer", "components.gate"), root).keys() == {"numpy", "scipy"}
+
+
+@pytest.mark.parametrize(
+    ("library", "changed"),
+    [
+        ("scipy", {"components.gate", "components.report"}),
+        ("numpy", {"models.trainer"}),
+        ("pillow", {"components.report"}),
+        ("keras", set()),
+    ],
+)
+def test_upgrade_of_a_library_changes_the_digest_of_those_alone_that_import_it(root, upgrade, library, changed):
+    modules = ("models.trainer", "models.export", "components.gate", "components.report")
+    before = {module: code_digest(module, root=root) for module in modules}
+    upgrade(library)
+    assert {module for module in modules if code_digest(module, root=root) != before[module]} == changed
+
+
+def test_code_of_a_library_stands_for_its_version(root, upgrade):
+    before = code_digest("scipy", root=root)
+    assert code_digest("numpy", root=root) != before
+    upgrade("numpy")
+    assert code_digest("scipy", root=root) == before
+    upgrade("scipy")
+    assert code_digest("scipy", root=root) != before
+
+
+def test_name_of_the_protocol_buffers_is_not_that_of_all_of_google(root):
+    (root / "models" / "proto.py").write_text("from google.protobuf import text_format\n")
+    assert library_versions(("models.proto",), root).keys() == {"protobuf"}
+
+
+@pytest.mark.parametrize("name", ["ml_metadata", "ML-Metadata", "ml.metadata", "ml__metadata", "ml-_.Metadata"])
+def test_names_of_distributions_are_compared_as_packaging_tools_do(name):
+    """PEP 503: case, and whether it is an underscore, a hyphen or a dot, make no difference."""
+    assert canonical(name) == "ml-metadata"
+
+
+def test_names_of_libraries_are_canonical(root):
+    (root / "models" / "stores.py").write_text("import ml_metadata\nimport tensorflow_data_validation\n")
+    found = library_versions(("models.stores",), root)
+    assert list(found) == ["ml-metadata", "tensorflow-data-validation"]
+    assert all(canonical(name) == name for name in found)
+
+
+def test_upgrade_in_this_project_reruns_the_nodes_that_use_the_library(upgrade):
+    before = {node.id: code_digest(*node.modules) for node in NODES.values()}
+    upgrade("scipy")
+    changed = {node.id for node in NODES.values() if code_digest(*node.modules) != before[node.id]}
+    assert "Trainer" in changed
+    assert not changed & {"ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "DataGate", "Transform"}
+    upgrade("tensorflow-data-validation")
+    changed = {node.id for node in NODES.values() if code_digest(*node.modules) != before[node.id]}
+    assert changed == {"StatisticsGen", "SchemaGen", "ExampleValidator", "DataGate"}
+    upgrade("ai-edge-litert")
+    changed = {node.id for node in NODES.values() if code_digest(*node.modules) != before[node.id]}
+    assert "InfraValidator" in changed
+    assert "Trainer" not in changed
+
+
+def test_digest_of_one_module_is_its_own(root):
+    before = module_digest("models.trainer", root)
+    edit(root, "models/networks/residual.py", "return layers.LAYERS", "return 7")
+    edit(root, "models/trainer.py", "RATE = 0.1", "RATE = 0.1  # a comment")
+    assert module_digest("models.trainer", root) == before
+    edit(root, "models/trainer.py", "RATE = 0.1", "RATE = 0.2")
+    assert module_digest("models.trainer", root) != before
 
 
 def test_digest_does_not_depend_on_where_the_project_lies(root, tmp_path_factory):

@@ -1,5 +1,7 @@
 """What a person sees, and what goes to the log, at the level of file descriptors and of a pseudo-terminal."""
 
+import datetime
+import json
 import logging
 import os
 import pty
@@ -122,3 +124,33 @@ def test_terminal_sees_progress_that_the_next_line_replaces(log):
     assert progress.startswith("Trainer              epoch 1/5 xx")
     assert len(progress) == 39
     assert done == "done\r\n"
+
+
+def test_without_a_terminal_long_steps_tell_a_line_now_and_then(log, capfd, monkeypatch):
+    """An epoch is told, but not each of many, and what is for the eyes alone never."""
+    now = [0.0]
+    monkeypatch.setattr("pipeline.run.console.time.monotonic", lambda: now[0])
+    progress = logging.getLogger("progress")
+    with Console(log) as console:
+        console.start("Trainer")
+        for second in range(0, 60, 6):
+            now[0] = float(second)
+            progress.debug("step %d", second)
+            progress.info("epoch after %d s", second)
+    assert [line.split()[-2] for line in capfd.readouterr().out.splitlines()] == ["18", "36", "54"]
+
+
+def test_json_format_is_an_event_a_line(log, capfd):
+    with Console(log, "json") as console:
+        console.start("Trainer")
+        logging.getLogger("progress").info("epoch 1")
+        logging.getLogger("progress").warning("slow")
+        console.end("Trainer", "ran", 1.5, "93 %")
+        console.line("done")
+        console.result(state="done", exit_status=0)
+    events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [event.pop("event") for event in events] == ["start", "progress", "warning", "end", "line", "result"]
+    assert all(datetime.datetime.fromisoformat(event.pop("time")) for event in events)
+    assert events[1] == {"node": "Trainer", "text": "epoch 1"}
+    assert events[3] == {"node": "Trainer", "state": "ran", "seconds": 1.5, "detail": "93 %"}
+    assert events[5] == {"state": "done", "exit_status": 0}

@@ -1,12 +1,16 @@
-"""Where the data are looked for, and in which order."""
+"""Where the data are looked for, in which order, and under which name they are known."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from components.errors import InputError
-from pipeline.run.locate_data import candidates, locate_data
+from components.example_gen.dataset import Dataset, inspect_dataset
+from pipeline.config import PipelineConfig
+from pipeline.output_root import OutputRoot
+from pipeline.run.data import candidates, choose_name, describe_data, find_dataset, locate_data, recall_dataset
 
 
 @pytest.fixture
@@ -48,3 +52,159 @@ def test_every_folder_looked_in_is_told(tmp_path):
     with pytest.raises(InputError, match=r"Run 'make data', or set --data-dir") as raised:
         locate_data(None, looked)
     assert f"{looked[0]}, {looked[1]}" in str(raised.value)
+
+
+def arrays(value: int) -> tuple[np.ndarray, ...]:
+    """Returns a small data set that differs with `value` in one pixel."""
+    images, labels = np.zeros((4, 3, 3), np.uint8), np.array([0, 1, 0, 1], np.uint8)
+    images[0, 0, 0] = value
+    return images, labels, images, labels
+
+
+@pytest.fixture
+def dataset(idx_folder):
+    """Writes and inspects a data set that differs with `value`."""
+
+    def write(value: int, folder: str, ending: str = "") -> Dataset:
+        return inspect_dataset(idx_folder(*arrays(value), name=folder, ending=ending))
+
+    return write
+
+
+def named(datasets: list[Dataset]) -> list[str]:
+    """Returns the names of data sets that one output root sees one after the other."""
+    seen: list[dict] = []
+    for dataset in datasets:
+        name = choose_name(dataset, seen)
+        seen.append({**describe_data(dataset), "name": name})
+    return [run["name"] for run in seen]
+
+
+def test_first_data_set_is_named_after_its_folder(dataset):
+    assert named([dataset(1, "raw")]) == ["raw"]
+
+
+def test_same_content_by_another_path_keeps_its_name(dataset):
+    assert named([dataset(1, "raw"), dataset(1, "moved"), dataset(1, "zipped", ".gz")]) == ["raw"] * 3
+
+
+def test_same_content_by_a_link_keeps_its_name(dataset, tmp_path):
+    first = dataset(1, "raw")
+    (tmp_path / "link").symlink_to(first.folder)
+    assert named([first, inspect_dataset(tmp_path / "link")]) == ["raw", "raw"]
+
+
+def test_new_content_in_the_same_folder_keeps_its_name(dataset):
+    assert named([dataset(1, "raw"), dataset(2, "raw"), dataset(3, "raw")]) == ["raw"] * 3
+
+
+def test_content_that_moved_and_then_changed_keeps_its_name(dataset):
+    assert named([dataset(1, "raw"), dataset(1, "moved"), dataset(2, "moved")]) == ["raw"] * 3
+
+
+def test_two_data_sets_whose_folders_have_the_same_name_get_two_names(dataset):
+    first, second, third = dataset(1, "a/raw"), dataset(2, "b/raw"), dataset(3, "c/raw")
+    assert first.folder != second.folder
+    assert named([first, second, third, second, first]) == ["raw", "raw_2", "raw_3", "raw_2", "raw"]
+
+
+def test_content_goes_before_the_folder(dataset):
+    """The two data sets changed places: each is known by what it is."""
+    before = [dataset(1, "a/raw"), dataset(2, "b/raw")]
+    after = [dataset(2, "a/raw"), dataset(1, "b/raw")]
+    assert named([*before, *after]) == ["raw", "raw_2", "raw_2", "raw"]
+
+
+def test_name_that_was_given_once_holds_until_another_is_given(dataset):
+    seen = [{**describe_data(dataset(1, "raw")), "name": name} for name in ("first", "second")]
+    assert choose_name(dataset(1, "moved"), seen) == "second"
+    assert choose_name(dataset(2, "raw"), seen) == "second"
+    assert choose_name(dataset(3, "other/raw"), seen) == "raw"
+
+
+def test_fashion_mnist_is_fashion_mnist_wherever_it_lies(dataset, fashion_mnist, tmp_path):
+    (tmp_path / "raw").symlink_to(fashion_mnist)
+    real = inspect_dataset(tmp_path / "raw")
+    assert named([real]) == ["fashion_mnist"]
+    assert choose_name(real, [{**describe_data(real), "name": "mine"}]) == "fashion_mnist"
+
+
+def test_data_that_are_no_fashion_mnist_do_not_get_its_name(dataset, fashion_mnist):
+    """Under one name they would be compared with it, and served in its place."""
+    real, other = inspect_dataset(fashion_mnist), dataset(1, "fashion_mnist")
+    assert named([real, other]) == ["fashion_mnist", "fashion_mnist_2"]
+    assert named([other, real]) == ["fashion_mnist_2", "fashion_mnist"]
+
+
+def test_data_that_took_the_place_of_fashion_mnist_do_not_get_its_name(dataset, fashion_mnist):
+    real = {**describe_data(inspect_dataset(fashion_mnist)), "name": "fashion_mnist"}
+    other = dataset(1, "data")
+    assert choose_name(other, [{**real, "folder": str(other.folder)}]) != "fashion_mnist"
+
+
+def test_name_that_is_asked_for_goes_before_all(dataset, tmp_path, monkeypatch):
+    found = dataset(1, "raw")
+    config = PipelineConfig(data_dir=found.folder, name="mine")
+    assert find_dataset(config, tmp_path, OutputRoot(tmp_path / "output")).name == "mine"
+
+
+def test_without_a_database_the_folder_names_the_data_and_nothing_is_made(dataset, tmp_path):
+    found = dataset(1, "raw")
+    root = OutputRoot(tmp_path / "output")
+    assert find_dataset(PipelineConfig(data_dir=found.folder), tmp_path, root) == found
+    assert not root.path.exists()
+
+
+def test_data_set_comes_back_from_what_a_record_keeps_of_it_without_its_files(dataset):
+    found = dataset(1, "raw")
+    recalled = recall_dataset(json.loads(json.dumps(describe_data(found))))
+    assert recalled.files == {}
+    assert {**vars(recalled), "files": found.files} == vars(found)
+    assert isinstance(recalled.folder, Path)
+
+
+def test_schema_beside_recalled_data_is_read_anew_and_a_kept_one_holds_where_it_is_gone(dataset):
+    found = dataset(1, "raw")
+    kept = {**describe_data(found), "schema": "kept"}
+    assert recall_dataset(kept).schema == "kept"
+    (found.folder / "schema.pbtxt").write_text("edited")
+    assert recall_dataset(kept).schema == "edited"
+
+
+@pytest.fixture
+def kept_runs(tmp_path):
+    """Makes a database of ML Metadata whose runs keep the data given, or nothing; returns its output root."""
+
+    def make(*kept: dict | None) -> OutputRoot:
+        from ml_metadata import metadata_store
+        from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+        root = OutputRoot(tmp_path / "output")
+        root.path.mkdir()
+        connection = mlmd.ConnectionConfig()
+        connection.sqlite.filename_uri = str(root.metadata)
+        connection.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+        store = metadata_store.MetadataStore(connection)
+        kind = store.put_context_type(mlmd.ContextType(name="pipeline_run"))
+        for number, data in enumerate(kept):
+            run = mlmd.Context(type_id=kind, name=f"run-{number}")
+            if data is not None:
+                run.custom_properties["data"].string_value = json.dumps(data)
+            store.put_contexts([run])
+        return root
+
+    return make
+
+
+def test_data_are_known_by_what_the_output_root_has_seen(dataset, kept_runs, tmp_path):
+    first, second = dataset(1, "a/raw"), dataset(2, "b/raw")
+    root = kept_runs({**describe_data(first), "name": "mine"}, {**describe_data(second), "name": "raw"})
+    for found, name in ((first, "mine"), (second, "raw"), (dataset(3, "c/raw"), "raw_2")):
+        assert find_dataset(PipelineConfig(data_dir=found.folder), tmp_path, root).name == name
+
+
+def test_run_that_kept_nothing_is_passed_over(dataset, kept_runs, tmp_path):
+    """Another runner of TFX's made it, or it was killed before its record was written."""
+    found = dataset(1, "raw")
+    root = kept_runs({**describe_data(found), "name": "mine"}, None)
+    assert find_dataset(PipelineConfig(data_dir=found.folder), tmp_path, root).name == "mine"

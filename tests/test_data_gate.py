@@ -5,9 +5,8 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
-from components.data_gate.component import Anomaly, find_anomalies, refuse, schema_anomalies
+from components.data_gate.anomalies import Anomaly, find_anomalies, refuse, schema_anomalies
 from components.errors import DataRefused
-from components.example_gen.records import ShardFormat, write_shard
 from tests.test_schema_gen import statistics_of
 
 SCHEMA = text_format.Parse(
@@ -23,12 +22,13 @@ ERROR, WARNING = anomalies_pb2.AnomalyInfo.ERROR, anomalies_pb2.AnomalyInfo.WARN
 EVEN = np.arange(400) % 10
 
 
-def found_by_tfdv(name: str, *reasons: tuple[str, str], severity=ERROR) -> anomalies_pb2.Anomalies:
+def found_by_tfdv(name: str, *reasons: tuple[str, ...], severity=ERROR) -> anomalies_pb2.Anomalies:
+    """Returns anomalies of a feature; each reason is its short and its long description, and the name of its type."""
     anomalies = anomalies_pb2.Anomalies()
     info = anomalies.anomaly_info[name]
     info.severity = severity
-    for short, text in reasons:
-        info.reason.add(short_description=short, description=text)
+    for short, text, *kind in reasons:
+        info.reason.add(short_description=short, description=text, type=(kind or ["UNKNOWN_TYPE"])[0])
     return anomalies
 
 
@@ -44,23 +44,22 @@ def uneven(fashion_images):
     return statistics_of(fashion_images, np.where(EVEN == 1, 0, EVEN))
 
 
-def gather(validated, statistics, shards, accepted=()) -> list[str]:
-    return [str(anomaly) for anomaly in find_anomalies(validated, statistics, SCHEMA, shards, dict(accepted))]
+def gather(validated, statistics, artifact, accepted=()) -> list[str]:
+    return [str(anomaly) for anomaly in find_anomalies(validated, statistics, SCHEMA, artifact, dict(accepted))]
+
+
+PAIR = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
 
 
 @pytest.fixture
-def shards(tmp_path):
-    """Splits without a duplicate: one shard of two images each."""
-    paths = {}
-    for number, split in enumerate(("train", "val")):
-        paths[split] = [tmp_path / split]
-        images = np.arange(8, dtype=np.uint8).reshape(2, 2, 2) + 8 * number
-        write_shard(tmp_path / split, [(images, np.array([0, 1]))], ShardFormat(encoding="tensor", compression=""))
-    return paths
+def artifact(examples):
+    """Splits of two images without a duplicate."""
+    return examples({"train": (PAIR, [0, 1]), "val": (PAIR + 8, [0, 1])})
 
 
 def test_line_tells_severity_split_feature_domain_and_finding():
-    anomalies = found_by_tfdv("image_mean", ("Out-of-range values", "Unexpectedly high\n  value: 230.5."))
+    reason = ("Out-of-range values", "Unexpectedly high\n  value: 230.5.", "FLOAT_TYPE_BIG_FLOAT")
+    anomalies = found_by_tfdv("image_mean", reason)
     (anomaly,) = schema_anomalies("val", anomalies, SCHEMA)
     expected = "Out-of-range values: expected 4 to 200.5, found: Unexpectedly high value: 230.5."
     assert anomaly == Anomaly(severity="error", split="val", feature="image_mean", text=expected)
@@ -84,36 +83,103 @@ def test_anomaly_of_all_examples_is_told():
     ]
 
 
-def test_sound_data_have_no_anomaly(even, shards):
-    validated = {split: anomalies_pb2.Anomalies() for split in shards}
-    assert gather(validated, {"train": even, "val": even}, shards, {"train": even, "val": even}) == []
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [
+        ("image_mean", "FLOAT_TYPE_SMALL_FLOAT", "expected 4 to 200.5, found: "),
+        ("image_mean", "FLOAT_TYPE_BIG_FLOAT", "expected 4 to 200.5, found: "),
+        ("label", "INT_TYPE_SMALL_INT", "expected 0 to 9, found: "),
+        ("label", "INT_TYPE_BIG_INT", "expected 0 to 9, found: "),
+        ("label", "FEATURE_TYPE_LOW_FRACTION_PRESENT", ""),
+        ("label", "COMPARATOR_L_INFTY_HIGH", ""),
+        ("unheard of", "INT_TYPE_BIG_INT", ""),
+    ],
+)
+def test_value_out_of_its_domain_is_recognized_by_its_type_whatever_the_words(name, kind, expected):
+    (anomaly,) = schema_anomalies("val", found_by_tfdv(name, ("Zu gross", "12 ist zu viel", kind)), SCHEMA)
+    assert anomaly.text == f"Zu gross: {expected}12 ist zu viel"
 
 
-def test_labels_distributed_otherwise_than_in_training_are_an_error(even, uneven, shards):
-    (line,) = gather({}, {"train": even, "val": uneven}, shards)
+def test_words_alone_make_nothing_a_range_or_a_comparison():
+    anomalies = found_by_tfdv("label", ("Out-of-range values", "distance and divergence", "ENUM_TYPE_INVALID_UTF8"))
+    (anomaly,) = schema_anomalies("val", anomalies, SCHEMA)
+    assert anomaly.text == "Out-of-range values: distance and divergence"
+    assert list(schema_anomalies("val", anomalies, SCHEMA, "error")) == []
+
+
+@pytest.mark.parametrize("severity", ["error", "warning"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "COMPARATOR_L_INFTY_HIGH",
+        "COMPARATOR_JENSEN_SHANNON_DIVERGENCE_HIGH",
+        "COMPARATOR_NORMALIZED_ABSOLUTE_DIFFERENCE_HIGH",
+        "COMPARATOR_CONTROL_DATA_MISSING",
+        "COMPARATOR_TREATMENT_DATA_MISSING",
+    ],
+)
+def test_comparison_is_recognized_by_its_type_and_has_the_severity_asked_for(kind, severity):
+    reasons = [("Neu", "anders verteilt", kind), ("Alt", "auch ohne Vergleich", "INT_TYPE_BIG_INT")]
+    anomalies = found_by_tfdv("label", *reasons, severity=WARNING if severity == "error" else ERROR)
+    assert list(schema_anomalies("val", anomalies, SCHEMA, severity)) == [
+        Anomaly(severity=severity, split="val", feature="label", text="Neu: anders verteilt")
+    ]
+
+
+def test_comparison_of_all_examples_is_recognized_too():
+    anomalies = anomalies_pb2.Anomalies()
+    for kind in ("COMPARATOR_LOW_NUM_EXAMPLES", "DATASET_LOW_NUM_EXAMPLES"):
+        anomalies.dataset_anomaly_info.reason.add(short_description=kind, description="weniger", type=kind)
+    assert [str(anomaly) for anomaly in schema_anomalies("train", anomalies, SCHEMA, "warning")] == [
+        "warning: train: all examples: COMPARATOR_LOW_NUM_EXAMPLES: weniger"
+    ]
+
+
+@pytest.mark.parametrize(("side", "split"), [("serving_statistics", "val"), ("previous_statistics", "train")])
+def test_skew_and_drift_are_told_by_type_though_tfdv_words_them_otherwise(monkeypatch, even, artifact, side, split):
+    """TFDV's wording is no interface: an update may change it."""
+
+    def reworded(statistics, schema, **others) -> anomalies_pb2.Anomalies:
+        reason = ("Verteilung", "weit auseinander", "COMPARATOR_L_INFTY_HIGH")
+        return found_by_tfdv("label", reason) if side in others else anomalies_pb2.Anomalies()
+
+    monkeypatch.setattr("components.data_gate.anomalies.tfdv.validate_statistics", reworded)
+    severity = "error" if split == "val" else "warning"
+    assert gather({}, {"train": even, "val": even}, artifact, {"train": even}) == [
+        f"{severity}: {split}: label: Verteilung: weit auseinander"
+    ]
+
+
+def test_sound_data_have_no_anomaly(even, artifact):
+    validated = {split: anomalies_pb2.Anomalies() for split in artifact.counts}
+    assert gather(validated, {"train": even, "val": even}, artifact, {"train": even, "val": even}) == []
+
+
+def test_labels_distributed_otherwise_than_in_training_are_an_error(even, uneven, artifact):
+    (line,) = gather({}, {"train": even, "val": uneven}, artifact)
     assert line.startswith("error: val: label: ")
     assert "0.1" in line
     assert "0.05" in line
 
 
-def test_labels_distributed_otherwise_than_before_are_a_warning(even, uneven, shards):
-    lines = gather({}, {"train": uneven, "val": uneven}, shards, {"train": even, "val": even})
+def test_labels_distributed_otherwise_than_before_are_a_warning(even, uneven, artifact):
+    lines = gather({}, {"train": uneven, "val": uneven}, artifact, {"train": even, "val": even})
     assert [line.split(":")[:3] for line in lines] == [
         ["warning", " train", " label"],
         ["warning", " val", " label"],
     ]
 
 
-def test_errors_come_before_warnings_whatever_their_split(shards):
+def test_errors_come_before_warnings_whatever_their_split(artifact):
     validated = {
         "train": found_by_tfdv("label", ("w", "w"), severity=WARNING),
         "val": found_by_tfdv("label", ("e", "e")),
     }
-    assert gather(validated, {}, shards) == ["error: val: label: e: e", "warning: train: label: w: w"]
+    assert gather(validated, {}, artifact) == ["error: val: label: e: e", "warning: train: label: w: w"]
 
 
-def test_image_of_training_in_another_split_is_an_error(shards):
-    lines = gather({}, {}, {"train": shards["train"], "val": shards["train"]})
+def test_image_of_training_in_another_split_is_an_error(examples):
+    lines = gather({}, {}, examples({"train": (PAIR, [0, 1]), "val": (PAIR, [0, 1])}))
     assert lines == ["error: val: image: expected no image that is in train too, found 2: records 0, 1"]
 
 

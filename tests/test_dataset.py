@@ -230,7 +230,7 @@ def test_fashion_mnist_has_its_name_whatever_its_folder(fashion_mnist, tmp_path)
 
 def test_folder_named_by_a_relative_path_is_kept_as_an_absolute_one(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    dataset = inspect_dataset(Path("."))
+    dataset = inspect_dataset(Path())
     assert (dataset.folder, dataset.name) == (folder.resolve(), "data")
 
 

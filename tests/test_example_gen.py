@@ -10,7 +10,6 @@ import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2

@@ -1,15 +1,23 @@
 """What the canary lets pass: answers made by hand, and models served by a process of their own."""
 
+import dataclasses
+import inspect
+import json
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.infra_validator.component import serve_once
-from components.infra_validator.client import Refused, check_agreement, check_answers
 from components.errors import ModelRefused
+from components.infra_validator import client, serving
+from components.infra_validator.client import Refused, check_agreement, check_answers
+from components.infra_validator.serving import serve_once
+from models.examples import Examples
 from models.portable import LITERT_FILE
 from models.warmup import WARMUP_FILE
-from tests.served_models import SHAPE, banded_images, export_banded_model, write_split
+from tests.served_models import banded_images, export_banded_model, write_examples
 
 LABELS = np.arange(70) % 3
 
@@ -66,23 +74,100 @@ def test_signatures_that_differ_are_refused():
         check_agreement(answers(), other)
 
 
+def split_of(folder: Path, **options) -> Examples:
+    return write_examples(folder, {"test": (banded_images(LABELS), LABELS)}, **options)
+
+
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    return write_split(tmp_path_factory.mktemp("split"), banded_images(LABELS), LABELS)
+def bands(tmp_path_factory) -> Examples:
+    return split_of(tmp_path_factory.mktemp("split"))
 
 
 @pytest.fixture
-def model(shards, tmp_path):
-    return export_banded_model(tmp_path / "model", shards)
+def model(bands, tmp_path):
+    return export_banded_model(tmp_path / "model", bands.shards("test"))
 
 
-def served(model, shards) -> dict:
-    return serve_once(model, list(map(str, shards)), SHAPE)
+@dataclasses.dataclass
+class Stranger:
+    """Stands for the fresh process: keeps what it was started with, and ends as it is told to."""
+
+    report: dict | None = dataclasses.field(default_factory=lambda: {"litert_disagreements": 0})
+    returncode: int = 0
+    stderr: str = ""
+    command: list[str] = dataclasses.field(default_factory=list)
+    images: np.ndarray | None = None
+
+    def run(self, command: list[str], **_: object) -> subprocess.CompletedProcess:
+        self.command, self.images = command, np.load(command[5])
+        if self.report is not None:
+            Path(command[6]).write_text(json.dumps(self.report))
+        return subprocess.CompletedProcess(command, self.returncode, "", self.stderr)
+
+
+@pytest.fixture
+def stranger(monkeypatch) -> Stranger:
+    stranger = Stranger()
+    monkeypatch.setattr(serving.subprocess, "run", stranger.run)
+    return stranger
+
+
+def test_client_that_runs_is_the_text_that_was_imported(stranger, bands, monkeypatch, tmp_path):
+    """The cache key covers what was imported; the file may have been edited since."""
+    text = Path(client.__file__).read_text()
+    edited = tmp_path / "client.py"
+    edited.write_text("raise SystemExit('edited')\n")
+    monkeypatch.setattr(client, "__file__", str(edited))
+    monkeypatch.setattr(inspect, "getsource", lambda _: edited.read_text())
+    serve_once(tmp_path / "model", bands)
+    assert stranger.command[1:4] == ["-I", "-c", text]
+    assert not any(argument.endswith("client.py") for argument in stranger.command)
+
+
+def test_fresh_process_is_handed_the_model_the_images_and_the_shards(stranger, tmp_path):
+    bands = split_of(tmp_path / "zipped", encoding="png", compression="GZIP")
+    assert serve_once(tmp_path / "model", bands) == {"litert_disagreements": 0}
+    assert stranger.command[4] == str(tmp_path / "model")
+    assert stranger.command[7:] == ["GZIP", *map(str, bands.shards("test"))]
+    np.testing.assert_array_equal(stranger.images, banded_images(LABELS), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"returncode": 1, "stderr": "W0 a warning\nexpected answers\n"}, "cannot be served: expected answers."),
+        ({"returncode": -9}, "cannot be served: it ended with status -9."),
+        ({"report": None}, "cannot be served: it ended with status 0."),
+        (
+            {"report": {"litert_disagreements": 1}},
+            "expected the portable model to take at most 0 of 70 images for another class, found 1.",
+        ),
+    ],
+    ids=["told", "killed", "no report", "portable model"],
+)
+def test_model_that_does_not_answer_is_refused_in_a_line_and_ends_4(stranger, bands, how, message):
+    vars(stranger).update(how)
+    with pytest.raises(ModelRefused) as raised:
+        serve_once(Path("model"), bands)
+    assert str(raised.value).startswith("model: ")
+    assert str(raised.value).endswith(message)
+    assert "\n" not in str(raised.value)
+    assert raised.value.exit_status == 4
+
+
+def test_process_that_never_ends_is_refused(monkeypatch, bands):
+    def hang(command: list[str], *, timeout: float, **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(serving.subprocess, "run", hang)
+    with pytest.raises(ModelRefused, match=r"^model: expected answers to 70 images within 600 s, found none\.$"):
+        serve_once(Path("model"), bands)
 
 
 @pytest.mark.slow
-def test_good_model_is_asked_from_outside_and_measured(model, shards):
-    found = served(model, shards)
+@pytest.mark.parametrize("options", [{}, {"encoding": "png", "compression": "GZIP"}], ids=["tensor", "png, gzip"])
+def test_good_model_is_asked_from_outside_and_measured(model, tmp_path, options):
+    found = serve_once(model, split_of(tmp_path / "asked", **options))
     assert found["examples"] == 70
     assert found["warmup_requests"] == 4
     assert found["litert_disagreements"] == 0
@@ -102,22 +187,22 @@ def test_good_model_is_asked_from_outside_and_measured(model, shards):
     ],
     ids=["SavedModel", "LiteRT", "warm-up"],
 )
-def test_model_with_a_part_missing_is_refused(model, shards, damage, message):
+def test_model_with_a_part_missing_is_refused(model, bands, damage, message):
     damage(model)
     with pytest.raises(ModelRefused, match=message):
-        served(model, shards)
+        serve_once(model, bands)
 
 
 @pytest.mark.slow
-def test_portable_model_with_other_answers_is_refused(model, shards, tmp_path):
-    other = export_banded_model(tmp_path / "other", shards, bias=1000.0)
+def test_portable_model_with_other_answers_is_refused(model, bands, tmp_path):
+    other = export_banded_model(tmp_path / "other", bands.shards("test"), bias=1000.0)
     (model / LITERT_FILE).write_bytes((other / LITERT_FILE).read_bytes())
     with pytest.raises(ModelRefused, match=r"at most 0 of 70 images for another class, found 46\."):
-        served(model, shards)
+        serve_once(model, bands)
 
 
 @pytest.mark.slow
-def test_model_without_a_signature_is_refused(model, shards):
+def test_model_without_a_signature_is_refused(model, bands):
     loaded = tf.saved_model.load(str(model))
     extra = {path: (model / path).read_bytes() for path in (LITERT_FILE, WARMUP_FILE)}
     tf.saved_model.save(loaded, str(model), signatures={"serving_default": loaded.signatures["serving_default"]})
@@ -125,4 +210,4 @@ def test_model_without_a_signature_is_refused(model, shards):
         (model / path).parent.mkdir(exist_ok=True)
         (model / path).write_bytes(content)
     with pytest.raises(ModelRefused, match="found no predict_images"):
-        served(model, shards)
+        serve_once(model, bands)

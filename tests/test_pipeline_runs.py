@@ -28,35 +28,14 @@ NODES = (
     "DataGate",
     "Transform",
     "Trainer",
+    "Exporter",
     "BlessedModel",
     "InfraValidator",
-    "Evaluator",
     "BulkInferrer",
+    "Evaluator",
     "Pusher",
 )
-# Runs the pipeline with other values than a preset's, as the command line would.
-_WITH_VALUES = """
-import sys
-from pathlib import Path
-from pipeline.config import preset
-from pipeline.run.run import run_pipeline
-output, data, changes = sys.argv[1:]
-sys.exit(run_pipeline(preset("smoke", output_root=Path(output), data_dir=Path(data), **eval(changes)), Path.cwd()))
-"""
-
-_EXAMPLE_GEN_ALONE = """
-import sys
-from pathlib import Path
-from components.example_gen.dataset import inspect_dataset
-from pipeline.config import preset
-from pipeline.pipeline import create_pipeline
-from pipeline.run.runner import ReportingRunner
-output, data = map(Path, sys.argv[1:])
-output.mkdir(exist_ok=True)
-runner = ReportingRunner(str(len(list(output.rglob("*")))), print, lambda result: None)
-runner.run(create_pipeline(preset("smoke", output_root=output), inspect_dataset(data), last_node="ExampleGen"))
-print(runner.results[0].state)
-"""
+SERVED_AS = "fashion_mnist-smoke"
 
 
 class Run:
@@ -76,12 +55,11 @@ class Run:
         return f"status {self.status}\n{self.console}\n{self.error}"
 
 
-def run_smoke(output: Path, data: Path, project: Path = ROOT, **changes: object) -> Run:
-    """Runs the smoke preset; with `changes` to its values, through the same function as the command line."""
-    if changes:
-        command = ["-c", _WITH_VALUES, str(output), str(data), repr(changes)]
-    else:
-        command = ["local_runner.py", "--preset", "smoke", "--output-root", str(output), "--data-dir", str(data)]
+def run_smoke(output: Path, data: Path | None, project: Path = ROOT, *flags: str) -> Run:
+    """Runs the smoke preset, with further flags of the command line."""
+    command = ["local_runner.py", "--output-root", str(output), *flags]
+    # A part of the pipeline has preset and data of the run that it stands on.
+    command += ["--preset", "smoke", "--data-dir", str(data)] if data else []
     process = subprocess.run([sys.executable, *command], cwd=project, capture_output=True, text=True, timeout=600)
     return Run(process, output)
 
@@ -154,13 +132,15 @@ def test_smoke_run_blesses_and_pushes_a_model_and_ends_0(first_run):
     assert summary["data"]["splits"] == {"train": 4000, "val": 500, "test": 1000}
     assert set(summary["environment"]) == {"python", "tensorflow", "tfx", "beam", "glibc"}
     assert Path(summary["pushed_model"], "saved_model.pb").is_file()
-    assert Path(summary["pushed_model"]).parent == first_run.output / "serving" / "fashion_mnist"
+    assert Path(summary["pushed_model"]).parent == first_run.output / "serving" / SERVED_AS
+    assert summary["served_model"] == summary["pushed_model"]
+    assert (summary["name"], summary["base_run"], summary["state"]) == ("fashion_mnist", None, "done")
 
 
 def test_console_has_one_line_a_node_and_no_noise(first_run):
     lines = first_run.console.splitlines()
     assert [line.split()[0] for line in lines if line.split()[:1] and line.split()[0] in NODES] == list(NODES)
-    assert len(lines) <= len(NODES) + 10, first_run
+    assert len(lines) <= len(NODES) + 11, first_run
     assert first_run.error == ""
 
 
@@ -220,7 +200,7 @@ def test_readme_s_lines_load_the_pushed_model_in_a_process_without_the_project(r
     blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     (code,) = [block for block in blocks if runtime in block]
     assert len([line for line in code.splitlines() if line]) <= 5
-    code = re.sub(r"output/serving/fashion_mnist/\d+", first_run.summary["pushed_model"], code)
+    code = code.replace("output/serving/fashion_mnist", str(first_run.output / "serving" / SERVED_AS))
     np.save(tmp_path / "images.npy", read_idx(data / "t10k-images-idx3-ubyte.gz")[:3])
     code = f"import numpy, sys\nsys.modules['models'] = None\nimages = numpy.load('images.npy')\n{code}"
     code += f"\nprint({runtime!r} in sys.modules, 'tensorflow' in sys.modules)"
@@ -230,7 +210,7 @@ def test_readme_s_lines_load_the_pushed_model_in_a_process_without_the_project(r
     assert done.stdout.splitlines()[-1] == f"True {runtime == 'tensorflow'}"
 
 
-def test_canary_measures_the_candidate(first_run):
+def test_infra_validator_measures_the_candidate(first_run):
     served = first_run.summary["served"]
     assert served["examples"] == 1000
     assert served["litert_disagreements"] <= 1
@@ -245,6 +225,28 @@ def test_second_run_takes_every_node_from_the_cache(second_run, first_run):
     assert second_run.summary["pushed_model"] == first_run.summary["pushed_model"]
 
 
+def test_same_data_unzipped_in_another_folder_come_from_the_cache(second_run, project, data, tmp_path):
+    for path in data.glob("*.gz"):
+        (tmp_path / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+    moved = run_smoke(second_run.output, tmp_path, project)
+    assert {node: state for node, state in moved.states.items() if state != "cached"} == {}, moved
+
+
+def test_part_of_the_pipeline_is_judged_as_the_run_that_it_stands_on(second_run, first_run, project):
+    """And not by the floors of the default preset; what contradicts what is not run again is one line."""
+    part = run_smoke(first_run.output, None, project, "--from", "Evaluator")
+    assert part.status == 0, part
+    base = sorted(path.name for path in first_run.output.glob("runs/*"))[-2]
+    assert (part.summary["preset"], part.summary["base_run"]) == ("smoke", base)
+    assert part.summary["provenance"]["data"]["digest"] == first_run.summary["provenance"]["data"]["digest"]
+    report = first_run.output / "runs" / part.summary["run_id"] / "report.html"
+    assert f"on run {base}" in report.read_text()
+    refused = run_smoke(first_run.output, None, project, "--from", "Evaluator", "--preset", "fast")
+    assert refused.status == 2
+    (line,) = refused.error.splitlines()
+    assert line.startswith("local_runner.py: preset fast: ExampleGen is not run again, and run ")
+
+
 def test_edited_code_reruns_what_depends_on_it_and_only_that(second_run, project, data):
     trainer = project / "models" / "schedule.py"
     original = trainer.read_text()
@@ -256,7 +258,7 @@ def test_edited_code_reruns_what_depends_on_it_and_only_that(second_run, project
 
     assert edited.status in (0, 4), edited
     reran = {node for node, state in edited.states.items() if state == "ran"}
-    behind = {"Trainer", "InfraValidator", "Evaluator", "BulkInferrer", "Pusher"}
+    behind = {"Trainer", "Exporter", "InfraValidator", "Evaluator", "BulkInferrer", "Pusher"}
     assert behind <= reran <= behind | {"BlessedModel"}
     assert commented.states["Trainer"] == "cached", commented
 
@@ -273,20 +275,22 @@ def test_edited_data_of_the_same_size_and_time_is_seen(project, altered_data, tm
             content[8], content[9] = plain[9], plain[8]
         labels.write_bytes(content)
         os.utime(labels, (1, 1))
-        command = [sys.executable, "-c", _EXAMPLE_GEN_ALONE, str(tmp_path / "output"), str(altered_data)]
-        done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True, timeout=300)
-        states.append(done.stdout.splitlines()[-1])
+        states.append(
+            run_smoke(tmp_path / "output", altered_data, project, "--only", "ExampleGen").states["ExampleGen"]
+        )
     assert states == ["ran", "ran", "cached"]
 
 
-def test_rollback_stays_and_a_deleted_folder_is_pushed_to_again(project, second_run, data):
-    """With nothing else changed, a run undoes no rollback and mends what was lost."""
-    base = second_run.output / "serving" / "fashion_mnist"
+def test_rollback_stays_is_told_and_a_deleted_folder_is_pushed_to_again(project, second_run, data):
+    """With nothing else changed, a run undoes no rollback, says what is served, and mends what was lost."""
+    base = second_run.output / "serving" / SERVED_AS
     (pushed,) = [path for path in base.iterdir() if path.name.isdecimal() and not path.is_symlink()][-1:]
     (base / str(int(pushed.name) + 5)).symlink_to(pushed.name)
     unchanged = run_smoke(second_run.output, data, project)
     assert unchanged.states["Pusher"] == "cached", unchanged
     assert (base / str(int(pushed.name) + 5)).is_symlink()
+    # A rollback made by hand shows the very files that this run pushed.
+    assert unchanged.summary["pushed_model"] == unchanged.summary["served_model"]
     shutil.rmtree(base)
     mended = run_smoke(second_run.output, data, project)
     assert mended.status == 0, mended
@@ -294,29 +298,30 @@ def test_rollback_stays_and_a_deleted_folder_is_pushed_to_again(project, second_
     assert Path(mended.summary["pushed_model"], "saved_model.pb").is_file()
 
 
-def test_model_that_cannot_be_served_is_refused_before_it_is_evaluated(project, data, tmp_path):
+def test_model_that_cannot_be_served_is_refused_before_it_is_evaluated_and_not_trained_again(second_run, project, data):
+    """What was learned outlives a change of how it is exported."""
     exporter = project / "models" / "warmup.py"
     original = exporter.read_text()
     exporter.write_text(original.replace('"tf_serving_warmup_requests"', '"elsewhere"'))
-    refused = run_smoke(tmp_path / "output", data, project)
+    before = folder_content(second_run.output / "serving")
+    refused = run_smoke(second_run.output, data, project)
     exporter.write_text(original)
     assert refused.status == 4, refused
+    assert (refused.states["Trainer"], refused.states["Exporter"]) == ("cached", "ran")
     assert refused.states["InfraValidator"] == "failed"
     assert refused.states["Evaluator"] == refused.states["Pusher"] == "skipped"
-    assert refused.summary["blessed"] is False
+    assert (refused.summary["blessed"], refused.summary["state"]) == (False, "not blessed")
     assert "expected warm-up requests assets.extra/tf_serving_warmup_requests, found none" in refused.console
-    assert not (refused.output / "serving").exists()
+    assert folder_content(second_run.output / "serving") == before
 
 
 def test_model_below_threshold_is_not_pushed_and_ends_4(second_run, project, data):
     before = folder_content(second_run.output / "serving")
-    refused = run_smoke(second_run.output, data, project, accuracy_floor=0.999)
+    refused = run_smoke(second_run.output, data, project, "--set", "floors.accuracy=0.999")
     assert refused.status == 4, refused
     assert refused.summary["blessed"] is False
     assert refused.summary["pushed_model"] is None
-    assert refused.summary["verdict"].startswith(
-        "refused: sparse_categorical_accuracy (overall): expected at least 0.999"
-    )
+    assert refused.summary["verdict"].startswith("refused: accuracy (overall): expected at least 0.999")
     assert refused.summary["verdict"].removeprefix("refused: ") in refused.console
     assert folder_content(second_run.output / "serving") == before
 
@@ -336,12 +341,16 @@ def test_run_killed_while_training_resumes_and_ends_with_the_weights_of_an_unbro
     assert again.status == 0, again
     assert again.states["Transform"] == "cached"
     assert again.states["Trainer"] == "ran"
-    assert len(again.summary["training"]["history"]) < again.summary["training"]["epochs"] == 4
+    assert [epoch["epoch"] for epoch in again.summary["training"]["history"]] == [1, 2, 3, 4]
+    (log,) = (path for path in output.glob("runs/*/log.txt") if path.parent.name == again.summary["run_id"])
+    assert "from epoch 1\n" not in log.read_text()
+    killed_run = min(output.glob("runs/*/summary.json"))
+    assert json.loads(killed_run.read_text())["state"] == "interrupted"
     assert not list(output.glob("checkpoints/*"))
     assert not _states_in_metadata(output) & {"NEW", "RUNNING"}
-    # As the Trainer left them: another test deletes what was pushed.
+    # As the Exporter left them: another test deletes what was pushed.
     models = [
-        min(run.output.glob("artifacts/Trainer/model/*/Format-Serving"), key=lambda path: int(path.parent.name))
+        min(run.output.glob("artifacts/Exporter/model/*/Format-Serving"), key=lambda path: int(path.parent.name))
         for run in (again, first_run)
     ]
     (weights,), (unbroken,) = (list(model.glob("variables/variables.data*")) for model in models)
@@ -395,7 +404,7 @@ def test_leaked_test_images_end_3_and_name_the_split(altered_data, train_images,
     leaked[:100] = test_images[:100]
     (altered_data / "train-images-idx3-ubyte.gz").unlink()
     write_idx(altered_data / "train-images-idx3-ubyte", leaked)
-    run = run_smoke(tmp_path / "output", altered_data, split_sizes=(None, 5000, None))
+    run = run_smoke(tmp_path / "output", altered_data, ROOT, "--set", "split_sizes=none,5000,none")
     assert run.status == 3, run
     assert run.states["DataGate"] == "failed"
     assert run.states["Trainer"] == "skipped"
@@ -430,12 +439,63 @@ def test_data_of_another_shape_runs_to_a_pushed_model(height, width, channels, t
     for part, chosen in (("train", slice(0, 5000)), ("t10k", slice(5000, 6000))):
         write_idx(folder / f"{part}-images-idx3-ubyte", images[chosen])
         write_idx(folder / f"{part}-labels-idx1-ubyte", labels[few][chosen])
-    run = run_smoke(tmp_path / "output", folder, split_sizes=(None, 500, None), accuracy_floor=0.3)
+    flags = ["--set", "split_sizes=none,500,none", "--set", "floors.accuracy=0.3"]
+    run = run_smoke(tmp_path / "output", folder, ROOT, *flags)
     assert run.status == 0, run
     assert list(run.summary["metrics"]["per_class_accuracy"]) == [str(label) for label in range(7)]
     model = tf.saved_model.load(run.summary["pushed_model"])
     answer = model.signatures["predict_images"](images=tf.constant(images[:4]))
     assert answer["probabilities"].shape == (4, 7)
+
+
+def test_encoding_of_a_part_of_the_pipeline_is_that_of_its_examples(first_run, project, data, tmp_path):
+    """PNG bytes must not be summed as pixels, whatever the settings say: the same images give the same model."""
+    output = tmp_path / "output"
+    assert run_smoke(output, data, project, "--image-encoding", "png", "--to", "DataGate").status == 0
+    part = run_smoke(output, None, project, "--from", "Transform")
+    assert part.status == 0, part
+    assert part.summary["metrics"]["confusion_matrix"] == first_run.summary["metrics"]["confusion_matrix"]
+    assert part.summary["provenance"]["settings"]["image_encoding"] == "png"
+
+
+def test_what_is_said_to_be_served_is_served_whatever_order_models_come_in(project, data, tmp_path):
+    """Two models in turn, each blessed, and a rollback, which is in ML Metadata and is the next baseline."""
+    small = ["--set", "split_sizes=400,100,200", "--set", "training.epochs=1", "--set", "accuracy_tolerance=1.0"]
+    small += ["--set", "floors.accuracy=0.0"]
+    output, told = tmp_path / "output", []
+    for seed in (42, 7, 42, 7):
+        run = run_smoke(output, data, project, *small, "--set", f"training.seed={seed}")
+        assert run.status == 0, run
+        assert run.summary["pushed_model"] == run.summary["served_model"]
+        served = output / "serving" / SERVED_AS / "served"
+        assert served.resolve() == Path(run.summary["pushed_model"]).resolve()
+        told.append(content(served))
+    assert told[0] == told[2] != told[1] == told[3]
+
+    command = [sys.executable, "-m", "pipeline.rollback", "--output-root", str(output), "--model", SERVED_AS]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
+    number = re.search(r"served again, as (\d+);", done.stdout)[1]
+    assert content(output / "serving" / SERVED_AS / "served") == told[0]
+    lineage = [sys.executable, "-m", "pipeline.metadata", "lineage", number, "--output-root", str(output)]
+    tree = subprocess.run(lineage, cwd=project, capture_output=True, text=True, check=True).stdout
+    assert "Rollback" in tree and "Trainer" in tree
+    again = run_smoke(output, data, project, *small, "--set", "training.seed=7")
+    assert again.states["Pusher"] == "cached", again
+    assert (
+        again.summary["pushed_model"] != again.summary["served_model"] == str(output / "serving" / SERVED_AS / number)
+    )
+    assert f"not served     {again.summary['pushed_model']}" in again.console
+    other = run_smoke(output, data, project, *small, "--set", "training.seed=8")
+    taken_back = next(p for p in output.glob("artifacts/Exporter/model/*/*") if content(p) == told[0])
+    (number,) = re.findall(r"compared with model (\d+)", other.summary["verdict"])
+    shown = [sys.executable, "-m", "pipeline.metadata", "show", f"a{number}", "--json", "--output-root", str(output)]
+    baseline = json.loads(subprocess.run(shown, cwd=project, capture_output=True, text=True, check=True).stdout)
+    assert Path(baseline["uri"]) == taken_back.parent
+
+
+def content(model: Path) -> bytes:
+    """The weights of a SavedModel."""
+    return next(model.glob("variables/variables.data*")).read_bytes()
 
 
 def _states_in_metadata(output: Path) -> set[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.precision import training_policy
+from models.precision import resolve_precision, training_policy
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,23 @@ def test_auto_is_bfloat16_only_where_the_processor_multiplies_it(tmp_path, preci
     cpu_info = tmp_path / "cpuinfo"
     cpu_info.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: spectre_v1\n")
     assert training_policy(precision, cpu_info) == policy
+
+
+@pytest.mark.parametrize(
+    ("precision", "flags", "resolved"),
+    [
+        ("auto", "fpu avx512_bf16", "bfloat16"),
+        ("auto", "fpu avx2", "float32"),
+        ("float32", "fpu avx512_bf16", "float32"),
+        ("bfloat16", "fpu avx2", "bfloat16"),
+    ],
+)
+def test_setting_is_resolved_to_a_precision_that_no_machine_takes_for_another(tmp_path, precision, flags, resolved):
+    """It is part of the Trainer's cache key, where "auto" would hide what the weights were trained in."""
+    cpu_info = tmp_path / "cpuinfo"
+    cpu_info.write_text(f"flags\t\t: {flags}\n")
+    assert resolve_precision(precision, cpu_info) == resolved
+    assert resolve_precision(resolved, tmp_path / "missing") == resolved
 
 
 def test_auto_is_float32_where_the_system_tells_no_flags(tmp_path):

@@ -50,10 +50,13 @@ def test_variance_of_ten_million_images_does_not_overflow():
     np.testing.assert_allclose(variance, [127.5**2], rtol=1e-12)
 
 
-def transform(images: np.ndarray, encoding: str, folder: str, *, sparse: bool, workers: int = 1) -> str:
+ENCODE = {"tensor": tf.io.serialize_tensor, "png": tf.io.encode_png, "jpeg": tf.io.encode_jpeg}
+
+
+def transform(images: np.ndarray, encoding: str, folder: str, *, sparse: bool, stored: str | None = None) -> str:
     """Runs Transform's analysis over `images` as TFX does; returns the folder with its output."""
-    encode = tf.io.serialize_tensor if encoding == "tensor" else tf.io.encode_png
-    channels = images if images.ndim == 4 or encoding == "tensor" else images[..., None]
+    encode = ENCODE[stored or encoding]
+    channels = images if images.ndim == 4 or encode is tf.io.serialize_tensor else images[..., None]
     kind = tf.io.VarLenFeature if sparse else lambda dtype: tf.io.FixedLenFeature([], dtype)
     schema = schema_utils.schema_from_feature_spec({"image": kind(tf.string), "label": kind(tf.int64)})
     metadata = dataset_metadata.DatasetMetadata(schema)
@@ -70,11 +73,14 @@ def transform(images: np.ndarray, encoding: str, folder: str, *, sparse: bool, w
     return f"{folder}/output"
 
 
-@pytest.mark.parametrize(("encoding", "sparse"), [("tensor", True), ("png", False)])
+@pytest.mark.parametrize(("encoding", "sparse"), [("tensor", True), ("png", False), ("jpeg", False)])
 def test_transform_graph_holds_the_statistics_of_the_pixels(fashion_images, tmp_path, encoding, sparse):
     output = transform(fashion_images[:300], encoding, str(tmp_path), sparse=sparse)
-    mean, variance = read_statistics(output, (28, 28))
-    exact = fashion_images[:300, ..., None].astype(np.float64)
+    mean, variance = read_statistics(output, (28, 28), encoding)
+    images = fashion_images[:300, ..., None]
+    if encoding == "jpeg":  # which loses a little: what is stored counts
+        images = np.stack([tf.io.decode_jpeg(tf.io.encode_jpeg(image)) for image in images])
+    exact = images.astype(np.float64)
     assert mean.dtype == variance.dtype == np.float64
     np.testing.assert_allclose(mean, exact.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(variance, exact.var(axis=0), rtol=1e-10, atol=1e-12)
@@ -83,3 +89,11 @@ def test_transform_graph_holds_the_statistics_of_the_pixels(fashion_images, tmp_
         "pixel_sum",
         "pixel_sum_of_squares",
     }
+
+
+@pytest.mark.parametrize(("told", "stored"), [("tensor", "png"), ("png", "tensor")])
+def test_images_stored_otherwise_than_told_are_no_statistics(fashion_images, tmp_path, told, stored):
+    with pytest.raises(Exception, match="an image of the batch is not stored as the examples say, which is") as raised:
+        transform(fashion_images[:8], told, str(tmp_path), sparse=False, stored=stored)
+    assert f"[{told}]" in str(raised.value)
+    assert not (tmp_path / "output" / "transform_fn").exists()

@@ -4,9 +4,9 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from components.schema_gen.component import schema_differences
-from pipeline.run.code_digest import ROOT
+from components.schema_gen.proposal import schema_differences
 from pipeline.propose_schema import main
+from pipeline.run.code_digest import ROOT
 
 CURATED = (ROOT / "schema" / "fashion_mnist.pbtxt").read_text()
 

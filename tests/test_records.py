@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
 from components.errors import InputError
-from components.example_gen.records import ShardFormat, image_encoder, shard_name, write_shard
+from components.example_gen.records import ShardFormat, image_encoder, write_shard
 
 TENSOR = ShardFormat(encoding="tensor", compression="")
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 5, 6), np.uint8)
@@ -155,8 +155,3 @@ def test_error_in_the_images_leaves_nothing(path):
     with pytest.raises(InputError, match="the images end here"):
         write_shard(path, broken(), TENSOR)
     assert list(path.parent.iterdir()) == []
-
-
-def test_shards_are_named_as_tfx_names_them():
-    assert shard_name(3, 12, "") == "data_tfrecord-00003-of-00012"
-    assert shard_name(0, 1, "GZIP") == "data_tfrecord-00000-of-00001.gz"

@@ -6,9 +6,9 @@ import tensorflow as tf
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from components.schema_gen.proposal import propose_schema
 from components.statistics_gen.image_statistics import image_table
-from components.schema_gen.component import propose_schema
-from components.statistics_gen.component import StatisticsCombiner
+from components.statistics_gen.statistics import StatisticsCombiner
 
 
 def statistics_of(images, labels):

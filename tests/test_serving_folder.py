@@ -1,5 +1,7 @@
 """The folder of served versions: what a reader sees while somebody writes, is killed, or goes back."""
 
+import errno
+import fcntl
 import itertools
 import signal
 import subprocess
@@ -10,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from components import serving_folder
 from components.errors import InputError
-from components.pusher.serving_folder import publish, rollback, versions
-from pipeline.run.code_digest import ROOT
+from components.pusher import serving_folder
+from components.pusher.serving_folder import publish, rollback, rollbacks, served_version, superseded, versions
 from pipeline.rollback import main
+from pipeline.run.code_digest import ROOT
 
 # A process that is killed while it copies: the second file never comes to an end.
 _PUBLISH_SLOWLY = """
@@ -52,8 +54,10 @@ def base(tmp_path: Path) -> Path:
 
 
 def served_text(base: Path) -> str:
-    """Reads what a model server would load."""
-    return (base / str(max(versions(base))) / "saved_model.pb").read_text()
+    """Reads what a model server would load, which is what `served` leads to."""
+    text = (base / str(max(versions(base))) / "saved_model.pb").read_text()
+    assert (base / "served" / "saved_model.pb").read_text() == text
+    return text
 
 
 def test_published_version_is_a_whole_copy(base, model):
@@ -61,7 +65,7 @@ def test_published_version_is_a_whole_copy(base, model):
     assert versions(base) == {version: version}
     assert abs(version - time.time()) < 5
     assert (base / str(version) / "variables" / "variables.index").read_text() == "one"
-    assert {path.name for path in base.iterdir()} == {".lock", str(version)}
+    assert {path.name for path in base.iterdir()} == {".lock", "served", str(version)}
 
 
 def test_pushes_within_one_second_give_as_many_versions(base, model):
@@ -178,3 +182,151 @@ def test_file_that_is_no_version_is_passed_over(base, model):
     (base / "123").write_text("a file")
     (base / "99").symlink_to("nowhere")
     assert list(itertools.chain(versions(base))) == [version]
+
+
+def test_the_same_files_pushed_twice_are_one_version(base, model):
+    one = publish(model("one"), base, keep=3)
+    assert publish(model("one"), base, keep=3) == one
+    assert versions(base) == {one: one}
+    # The same content in another place.
+    (base.parent / "elsewhere").mkdir()
+    again = (model("one")).rename(base.parent / "elsewhere" / "model")
+    assert publish(again, base, keep=3) == one
+
+
+def test_model_that_returns_is_served_again_as_a_link_that_is_no_rollback(base, model):
+    one, two = publish(model("one"), base, keep=3), publish(model("two"), base, keep=3)
+    three = publish(model("one"), base, keep=3)
+    assert versions(base) == {one: one, two: two, three: one}
+    assert three > two
+    assert (base / str(three)).is_symlink()
+    assert served_text(base) == "one"
+    assert rollbacks(base) == {}
+    assert publish(model("one"), base, keep=3) == three
+    four = publish(model("two"), base, keep=3)
+    assert versions(base) == {one: one, two: two, three: one, four: two}
+    assert rollbacks(base) == {}
+
+
+def test_rollbacks_are_told_from_pushes_even_after_a_model_returned(base, model):
+    one, two = publish(model("one"), base, keep=3), publish(model("two"), base, keep=3)
+    *_, three = rollback(base)
+    four = publish(model("two"), base, keep=3)
+    *_, five = rollback(base, four)
+    assert rollbacks(base) == {three: one, five: two}
+
+
+def test_files_that_differ_in_a_name_alone_are_another_model(base, model):
+    one = publish(model("one"), base, keep=3)
+    folder = model("one")
+    (folder / "saved_model.pb").rename(folder / "saved_model.pbtxt")
+    assert publish(folder, base, keep=3) != one
+
+
+def test_rollback_after_a_model_returned_serves_what_was_served_before_it(base, model):
+    one, two = publish(model("one"), base, keep=3), publish(model("two"), base, keep=3)
+    publish(model("one"), base, keep=3)
+    assert rollback(base)[:2] == (one, two)
+    assert served_text(base) == "two"
+
+
+def test_model_that_returned_counts_as_served_last(base, model):
+    one, two = publish(model("one"), base, keep=2), publish(model("two"), base, keep=2)
+    publish(model("one"), base, keep=2)
+    three = publish(model("three"), base, keep=2)
+    assert set(versions(base).values()) == {one, three}
+    assert two not in versions(base)
+    assert not [path for path in base.iterdir() if path.is_symlink() and not path.exists()]
+
+
+def test_model_is_superseded_by_the_last_push_of_another(base, model):
+    assert superseded(model("one"), base) is None
+    one = publish(model("one"), base, keep=3)
+    assert superseded(model("one"), base) is None
+    two = publish(model("two"), base, keep=3)
+    assert superseded(model("one"), base) == two
+    assert superseded(model("two"), base) is None
+    assert superseded(model("never pushed"), base) is None
+    three = publish(model("one"), base, keep=3)
+    assert (superseded(model("one"), base), superseded(model("two"), base)) == (None, three)
+    assert versions(base)[three] == one
+
+
+def test_what_a_person_took_back_is_not_to_come_again_by_itself(base, model):
+    publish(model("one"), base, keep=3)
+    two = publish(model("two"), base, keep=3)
+    rollback(base)
+    assert superseded(model("two"), base) is None
+    assert superseded(model("one"), base) == two
+    three = publish(model("three"), base, keep=3)
+    assert superseded(model("two"), base) == superseded(model("one"), base) == three
+
+
+def test_model_whose_files_are_gone_from_the_folder_was_never_pushed(base, model):
+    publish(model("one"), base, keep=1)
+    publish(model("two"), base, keep=1)
+    assert superseded(model("one"), base) is None
+
+
+def test_served_leads_to_what_is_served_at_any_time(base, model):
+    link = base / "served"
+    one = publish(model("one"), base, keep=2)
+    assert (str(link.readlink()), served_text(base)) == (str(one), "one")
+    two = publish(model("two"), base, keep=2)
+    assert (str(link.readlink()), served_text(base)) == (str(two), "two")
+    *_, three = rollback(base)
+    assert (str(link.readlink()), served_text(base)) == (str(three), "one")
+    four = publish(model("two"), base, keep=2)
+    assert (str(link.readlink()), served_text(base)) == (str(four), "two")
+    publish(model("three"), base, keep=1)
+    assert served_text(base) == "three"
+    assert served_version(base) == int(link.readlink().name)
+
+
+def fail(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first push", "second push"])
+@pytest.mark.parametrize("where", ["shutil.copytree", "os.sendfile", "os.fsync", "pathlib.Path.rename"])
+def test_full_disk_is_told_in_a_line_and_leaves_what_is_served(base, model, monkeypatch, where, first):
+    """The copy fails as a whole, within a file, when it is flushed, or when it is to be named."""
+    before = {} if first else {(one := publish(model("one"), base, keep=3)): one}
+    with monkeypatch.context() as patched:
+        patched.setattr(where, fail)
+        with pytest.raises(InputError) as raised:
+            publish(model("two"), base, keep=3)
+    message = str(raised.value)
+    assert message.startswith(f"{base}: the model cannot be published there (")
+    assert "No space left on device" in message
+    assert message.endswith("Free some space or mend its permissions, and run again; what is served is as it was.")
+    assert "\n" not in message
+    assert raised.value.exit_status == 2
+    assert versions(base) == before
+    assert {path.name for path in base.iterdir()} == {".lock", *(["served", str(one)] if before else [])}
+    # And the next push finds the way free.
+    publish(model("two"), base, keep=3)
+    assert served_text(base) == "two"
+
+
+def test_folder_that_cannot_be_made_is_told_in_a_line(tmp_path, model):
+    (tmp_path / "serving").write_text("a file")
+    with pytest.raises(InputError, match=r"cannot be published there \(Not a directory\)\. Free some space or mend"):
+        publish(model("one"), tmp_path / "serving" / "name", keep=1)
+
+
+def test_rollback_goes_by_what_is_there_when_it_is_its_turn(base, model):
+    """Whoever has the lock publishes; the rollback that waited meets the new version and not the one it saw first."""
+    publish(model("one"), base, keep=3)
+    two = publish(model("two"), base, keep=3)
+    found = []
+    waiting = threading.Thread(target=lambda: found.append(rollback(base)))
+    with (base / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting.start()
+        time.sleep(0.2)
+        assert not found
+        model("three").rename(base / str(two + 1))
+    waiting.join(10)
+    assert [pair[:2] for pair in found] == [(two + 1, two)]
+    assert served_text(base) == "two"

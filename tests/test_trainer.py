@@ -161,7 +161,7 @@ def test_served_answers_to_real_images_equal_the_trained_model_s(fashion_images,
 @pytest.fixture
 def fn_args(examples, tmp_path, monkeypatch) -> Callable[..., SimpleNamespace]:
     """Makes what TFX and the executor hand to `run_fn`; Transform's graph is replaced by the moments above."""
-    monkeypatch.setattr(trainer, "read_statistics", lambda transform_output, image_shape: tuple(MOMENTS.values()))
+    monkeypatch.setattr(trainer, "read_statistics", lambda *_: tuple(MOMENTS.values()))
 
     def make(name: str = "run", *, data: Examples = examples, **settings) -> SimpleNamespace:
         config = {"seed": 1, "training": dataclasses.asdict(CONFIG), "code_digest": "aa", **settings}

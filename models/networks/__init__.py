@@ -5,6 +5,6 @@ imported.
 """
 
 from models.networks import residual
-from models.networks.registry import NETWORKS, NetworkInputs, build_network
+from models.networks.registry import NETWORKS, NetworkInputs, build_network, check_kind
 
-__all__ = ["NETWORKS", "NetworkInputs", "build_network", "residual"]
+__all__ = ["NETWORKS", "NetworkInputs", "build_network", "check_kind", "residual"]

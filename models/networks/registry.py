@@ -72,6 +72,16 @@ def network(name: str) -> Callable[[Network], Network]:
     return register
 
 
+def check_kind(kind: str) -> None:
+    """Raises `ValueError` unless there is a network of that name."""
+    if kind not in NETWORKS:
+        (nearest,) = difflib.get_close_matches(kind, NETWORKS, 1, cutoff=0)
+        raise ValueError(
+            f"kind: expected a network of models/networks ({', '.join(sorted(NETWORKS))}), found {kind}. "
+            f"Did you mean {nearest}?"
+        )
+
+
 def build_network(config: NetworkConfig, inputs: NetworkInputs, *, seed: int, policy: str = "float32") -> keras.Model:
     """Builds the untrained network that `config.kind` names.
 
@@ -87,12 +97,7 @@ def build_network(config: NetworkConfig, inputs: NetworkInputs, *, seed: int, po
     Raises:
       ValueError: there is no such network, or its logits have another shape or dtype.
     """
-    if config.kind not in NETWORKS:
-        (nearest,) = difflib.get_close_matches(config.kind, NETWORKS, 1, cutoff=0)
-        raise ValueError(
-            f"kind: expected a network of models/networks ({', '.join(sorted(NETWORKS))}), found {config.kind}. "
-            f"Did you mean {nearest}?"
-        )
+    check_kind(config.kind)
     model = NETWORKS[config.kind](config, inputs, seed=seed, policy=policy)
     logits = model(keras.KerasTensor((None, *inputs.input_shape)))
     if (logits.shape, logits.dtype) != ((None, inputs.classes), "float32"):

@@ -3,7 +3,7 @@
 TensorFlow, Beam and their C++ parts write to the file descriptors 1 and 2 directly, so those are redirected to the log
 and the console keeps a copy of the terminal for itself. On a terminal progress is a line that changes; elsewhere a line
 that stays, now and then. As "json" each line is one event: `time`, `event` ("line", "start", "progress", "warning",
-"end") and what belongs to it.
+"end", "result") and what belongs to it.
 
 Synopsis:
 
@@ -67,6 +67,11 @@ class Console:
         """Tells how a node ended."""
         told = f"{node:<{_WIDTH}} {state:<7} {seconds:7.1f} s  {detail}".rstrip()
         self._emit("end", told, node=node, state=state, seconds=seconds, detail=detail)
+
+    def result(self, **fields: object) -> None:
+        """Tells a machine how the run ended; people have read it by now."""
+        if self._as_json:
+            self._emit("result", "", **fields)
 
     def _emit(self, event: str, line: str, **fields: object) -> None:
         self._clear()

@@ -8,7 +8,7 @@ Synopsis:
 import re
 
 from components.errors import PipelineError
-from models.examples import ExamplesError
+from models.errors import ArtifactError
 
 RUNNING, INTERRUPTED, FAILED = "running", "interrupted", "failed"
 NODE_RAN, NODE_CACHED, NODE_FAILED, NODE_SKIPPED = "ran", "cached", "failed", "skipped"
@@ -38,7 +38,7 @@ def state_of(content: dict) -> str:
 
 def describe_failure(error: BaseException) -> tuple[str, int]:
     """Returns what to tell of a node's failure, and the exit status."""
-    if isinstance(error, PipelineError | ExamplesError):
+    if isinstance(error, PipelineError | ArtifactError):
         # Beam names its step behind the message of what a worker raised.
         return re.sub(r" \[while running '[^']*'\]$", "", str(error)), getattr(error, "exit_status", 2)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]

@@ -116,7 +116,7 @@ def _run(
     settings, dataset, base = _choose(settings, dataset, project, selection, root)
     if selection:
         console.line(_first_line(run_id, settings, dataset) + _stands_on(base))
-    console.line(f"{'imports':<20} {'':<7} {time.monotonic() - started:7.1f} s")
+    console.end("imports", "", time.monotonic() - started)
     record = RunRecord(
         folder,
         connection,
@@ -140,6 +140,7 @@ def _run(
         record.close(status)
     report = write_report_if_possible(root, run_id, console)
     _tell(record.content, folder, report, console)
+    console.result(state=record.content["state"], exit_status=status, summary=str(folder.summary))
     return status
 
 

@@ -1,0 +1,129 @@
+"""Transform asks the artifact what it holds; examples that are not what they say are an error."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx import types
+from tfx.components.transform import executor
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor
+from tfx.proto import example_gen_pb2, transform_pb2
+from tfx.types import artifact_utils, standard_artifacts
+
+from components.artifacts import describe_examples
+from components.transform.component import PREPROCESSING_FN, ImageTransform
+from models.examples import Examples, ExamplesError
+
+SCHEMA = text_format.Parse(
+    """
+    feature { name: "image" type: BYTES presence { min_fraction: 1 } shape { dim { size: 1 } } }
+    feature { name: "label" type: INT presence { min_fraction: 1 } shape { dim { size: 1 } } }
+    """,
+    schema_pb2.Schema(),
+)
+IMAGES = np.random.default_rng(0).integers(0, 256, (21, 5, 4), np.uint8)
+SPLITS = {"train": (IMAGES[:15], np.arange(15) % 3), "val": (IMAGES[15:], np.arange(6) % 3)}
+
+
+def artifact_of(examples: Examples) -> types.Artifact:
+    artifact = standard_artifacts.Examples()
+    artifact.uri = str(examples.folder)
+    artifact.split_names = artifact_utils.encode_split_names(list(examples.counts))
+    examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+    describe_examples(artifact, examples)
+    return artifact
+
+
+@pytest.fixture
+def transform(tmp_path):
+    """Runs the component as the pipeline declares it; returns the folder of its graph."""
+
+    def run(source: types.Artifact) -> str:
+        schema, graph = standard_artifacts.Schema(), standard_artifacts.TransformGraph()
+        schema.uri, graph.uri = str(tmp_path / "schema"), str(tmp_path / "graph")
+        Path(schema.uri).mkdir()
+        Path(schema.uri, "schema.pbtxt").write_text(text_format.MessageToString(SCHEMA))
+        component = ImageTransform(
+            examples=types.Channel(type=standard_artifacts.Examples),
+            schema=types.Channel(type=standard_artifacts.Schema),
+            preprocessing_fn=PREPROCESSING_FN,
+            splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=[]),
+            materialize=False,
+            disable_statistics=True,
+            disable_analyzer_cache=True,
+        )
+        context = base_beam_executor.BaseBeamExecutor.Context(
+            beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(tmp_path / "tmp"), unique_id="1"
+        )
+        inputs, outputs = {"examples": [source], "schema": [schema]}, {"transform_graph": [graph]}
+        component.executor_spec.executor_class(context).Do(inputs, outputs, component.exec_properties)
+        return graph.uri
+
+    return run
+
+
+@pytest.fixture
+def configured(monkeypatch) -> list[dict]:
+    """What TFX's executor is configured with, in place of what it does."""
+    seen = []
+    monkeypatch.setattr(
+        executor.Executor, "Do", lambda self, inputs, outputs, properties: seen.append(properties["custom_config"])
+    )
+    return seen
+
+
+@pytest.mark.parametrize("encoding", ["tensor", "png"])
+def test_shape_and_encoding_are_those_of_the_artifact(transform, configured, examples, encoding):
+    transform(artifact_of(examples(SPLITS, encoding=encoding)))
+    assert json.loads(*configured) == {"image_shape": [5, 4], "image_encoding": encoding}
+
+
+def test_artifact_that_does_not_say_what_it_holds_is_refused_in_a_line(transform, configured, examples):
+    source = standard_artifacts.Examples()
+    source.uri = str(examples(SPLITS).folder)
+    with pytest.raises(ExamplesError, match=r"expected examples that say their encoding, .* Run ExampleGen again\."):
+        transform(source)
+    assert not configured
+
+
+def statistics(graph: str, record: bytes) -> dict[str, np.ndarray]:
+    """Asks the graph about one record, whose image must be stored as those that were analyzed."""
+    features = {"image": tf.constant([record]), "label": tf.constant([0], tf.int64)}
+    output = tft.TFTransformOutput(graph)
+    for name, spec in output.raw_feature_spec().items():
+        features[name] = tf.reshape(features[name], [1, *spec.shape])
+    return {name: value[0].numpy() for name, value in output.transform_raw_features(features).items()}
+
+
+@pytest.mark.parametrize(("encoding", "compression"), [("tensor", ""), ("png", "GZIP")])
+def test_graph_holds_the_exact_sums_over_the_training_split(transform, examples, encoding, compression):
+    graph = transform(artifact_of(examples(SPLITS, encoding=encoding, compression=compression)))
+    image = IMAGES[0, ..., None]
+    record = (tf.io.serialize_tensor(image[..., 0]) if encoding == "tensor" else tf.io.encode_png(image)).numpy()
+    found = statistics(graph, record)
+    values = IMAGES[:15, ..., None].astype(object)  # Python's integers
+    assert found["pixel_count"] == 15
+    assert found["pixel_sum"].tolist() == values.sum(axis=0).tolist()
+    assert found["pixel_sum_of_squares"].tolist() == (values**2).sum(axis=0).tolist()
+
+
+@pytest.mark.parametrize(
+    ("told", "stored"), [("tensor", "png"), ("png", "tensor"), ("jpeg", "png"), ("tensor", "jpeg")]
+)
+def test_images_stored_otherwise_than_the_artifact_says_are_an_error(transform, examples, told, stored):
+    with pytest.raises(Exception, match="an image of the batch is not stored as the examples say, which is") as raised:
+        transform(artifact_of(examples(SPLITS, encoding=told, stored=stored)))
+    assert f"[{told}]" in str(raised.value)
+
+
+def test_images_of_another_shape_than_the_artifact_says_are_an_error(transform, examples):
+    described = dataclasses.replace(examples(SPLITS), image_shape=(4, 5))
+    with pytest.raises(Exception, match="an image of the batch is not stored as the examples say, which is"):
+        transform(artifact_of(described))
