@@ -23,8 +23,8 @@ def run_example_gen(source: Path, output: Path) -> None:
 
     import apache_beam as beam
 
-    from components.example_gen.dataset import inspect_dataset
     from components.example_gen.component import SplitSettings, write_examples
+    from components.example_gen.dataset import inspect_dataset
     from models.features import SPLITS
 
     settings = SplitSettings(

@@ -84,7 +84,7 @@ class Examples:
 
     def split_folder(self, split: str) -> Path:
         """Returns the folder of a split, as TFX names it."""
-        return self.folder / f"Split-{split}"
+        return split_folder(self.folder, split)
 
     def shards(self, split: str) -> tuple[Path, ...]:
         """Returns the shards of a split in their order.
@@ -135,11 +135,29 @@ class Examples:
         try:
             for position, record in enumerate(itertools.islice(records, max(wanted, default=-1) + 1)):
                 if position in wanted:
-                    encoded, label = parse_example(record)
-                    self.check([encoded], f"{split}, record {position:,}")
-                    yield position, decode_image(encoded), label
-        except (ValueError, KeyError) as error:
+                    yield (position, *self._picture(record, f"{split}, record {position:,}"))
+        except ValueError as error:
             raise ExamplesError(str(error)) from error
+
+    def _picture(self, record: bytes, where: str) -> tuple["np.ndarray", int]:
+        """Returns the image and the label of a serialized example."""
+        try:
+            encoded, label = parse_example(record)
+            self.check([encoded], where)
+            image = decode_image(encoded)
+        except ExamplesError:
+            raise
+        except Exception as error:  # whatever damaged bytes make of a parser and a decoder
+            raise ExamplesError(
+                f"{where} of {self.folder}: expected an image and a label, found a damaged record "
+                f"({type(error).__name__}: {error}). Delete the artifact and run again."
+            ) from error
+        if image.shape != (shape := (*self.image_shape, 1)[:3]):
+            raise ExamplesError(
+                f"{where} of {self.folder}: expected an image of shape {list(shape)}, found {list(image.shape)}. "
+                "Delete the artifact and run again."
+            )
+        return image, label
 
     def check(self, images: list[bytes], where: str) -> None:
         """Raises `ExamplesError` unless each image begins as the artifact's encoding does."""
@@ -150,6 +168,11 @@ class Examples:
                     f"{where}: expected images stored as {self.encoding}, as the artifact {self.folder} says, found "
                     f"{found}. Delete the artifact and run again."
                 )
+
+
+def split_folder(folder: Path, split: str) -> Path:
+    """Returns the folder of a split in that of an artifact which has some, as TFX names it."""
+    return folder / f"Split-{split}"
 
 
 def encoding_of(encoded: bytes) -> str:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from components.errors import InputError
 from components.prediction_columns import PREDICTIONS_FILE
 from components.pusher.serving_folder import SERVED, served_version
-from models.examples import Examples, ExamplesError
-from models.features import STATISTICS_FILE
+from models.examples import Examples, ExamplesError, split_folder
+from models.features import SPLITS, STATISTICS_FILE
 from pipeline.metadata import runs
 from pipeline.metadata.artifacts import RunArtifacts
 from pipeline.metadata.store import Run, Store
@@ -64,11 +64,13 @@ class RunView:
             return None
         from tensorflow_metadata.proto.v0 import statistics_pb2
 
-        found = {}
-        for path in sorted(folder.glob(f"*/{STATISTICS_FILE}")):
-            (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes()).datasets
-            found[path.parent.name.removeprefix("Split-")] = dataset
-        return found
+        files = {split: split_folder(folder, split) / STATISTICS_FILE for split in SPLITS}
+        lists = {
+            split: statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
+            for split, path in files.items()
+            if path.is_file()
+        }
+        return {split: found.datasets[0] for split, found in lists.items()}
 
     @functools.cached_property
     def predictions(self) -> "Predictions | None":

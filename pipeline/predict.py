@@ -17,6 +17,7 @@ from components.errors import InputError
 from components.files import replacing
 from components.prediction_columns import PREDICTIONS_FILE
 from components.pusher.serving_folder import versions
+from pipeline.output_root import OutputRoot
 
 
 def main(argv: list[str]) -> int:
@@ -30,7 +31,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("input", type=Path, help="folder or file to ask about")
     parser.add_argument("result", type=Path, help="file of the predictions: .csv, .parquet or .tfrecord")
     parser.add_argument(
-        "--model", type=Path, default=Path("output/serving/fashion_mnist"), help="served folder or one version of it"
+        "--model",
+        type=Path,
+        default=OutputRoot().serving("fashion_mnist"),
+        help="served folder or one version of it (output/serving/fashion_mnist)",
     )
     arguments = parser.parse_args(argv)
     try:

@@ -1,5 +1,6 @@
 """What `inspect_dataset` finds out about a folder, and what it refuses."""
 
+import dataclasses
 import hashlib
 import os
 import struct
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from components.errors import InputError
-from components.example_gen.dataset import STEMS, find_files, inspect_dataset
+from components.example_gen.dataset import inspect_dataset, read_images
+from components.example_gen.kinds.idx_folder import STEMS, find_files
+from components.example_gen.kinds.registry import KINDS, Kind, find_kind
 from models.features import FASHION_MNIST_CLASSES
 from tests.conftest import idx_bytes
 
@@ -238,3 +241,36 @@ def test_schema_beside_the_files_is_read_and_without_one_there_is_none(folder):
     assert inspect_dataset(folder).schema == ""
     (folder / "schema.pbtxt").write_text('feature { name: "label" }')
     assert inspect_dataset(folder).schema == 'feature { name: "label" }'
+
+
+def test_digest_is_that_of_the_content_whatever_kind_of_file_holds_it(folder, tmp_path, monkeypatch):
+    (tmp_path / "arrays").mkdir()
+    (tmp_path / "arrays" / "all.bin").write_bytes(b"")
+    arrays = {"train": (TRAIN_IMAGES, TRAIN_LABELS), "test": (TEST_IMAGES, TEST_LABELS)}
+    kind = Kind(
+        name="arrays",
+        find=lambda folder: {"all": folder / "all.bin"} if (folder / "all.bin").exists() else None,
+        image_shape=lambda files, part: arrays[part][0].shape,
+        images=lambda files, part: iter([arrays[part][0][:1].tobytes(), arrays[part][0][1:].tobytes()]),
+        labels=lambda files, part: arrays[part][1],
+    )
+    monkeypatch.setitem(KINDS, "arrays", kind)
+    found = inspect_dataset(tmp_path / "arrays")
+    assert (found.kind, inspect_dataset(folder).kind) == ("arrays", "IDX")
+    assert found.digest == inspect_dataset(folder).digest
+    assert found.class_names == inspect_dataset(folder).class_names
+
+
+def test_kind_that_gives_fewer_pixels_than_it_says_is_refused_in_one_line(folder, monkeypatch):
+    short = dataclasses.replace(KINDS["IDX"], images=lambda files, part: iter([b"abc"]))
+    monkeypatch.setitem(KINDS, "IDX", short)
+    with pytest.raises(InputError, match=r"train-images-idx3-ubyte: expected 6x4x5 = 120 bytes of pixels, found 3\."):
+        inspect_dataset(folder)
+
+
+def test_pixels_are_handed_over_block_by_block_with_their_digest(folder):
+    blocks = []
+    digest = read_images("IDX", find_files(folder), "test", blocks.append)
+    assert b"".join(blocks) == TEST_IMAGES.tobytes()
+    assert digest == hashlib.sha256(b"(3, 4, 5)" + TEST_IMAGES.tobytes()).hexdigest()
+    assert find_kind(folder.parent) is None

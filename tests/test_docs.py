@@ -8,7 +8,7 @@ import pytest
 
 import local_runner
 from pipeline import predict, rollback
-from pipeline.config import PRESETS
+from pipeline.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

@@ -346,7 +346,7 @@ def test_error_of_a_damaged_record_says_where_it_is(examples):
     start = len(content) // 7 * 2 + 12
     content[start : start + 8] = bytes(8)
     path.write_bytes(content)
-    with pytest.raises(ExamplesError, match="train, record 2: "):
+    with pytest.raises(ExamplesError, match=r"^train, record 2 of "):
         list(artifact.pictures("train", {0, 2}))
 
 
@@ -355,7 +355,7 @@ def test_error_of_a_damaged_record_says_where_it_is(examples):
 
 FACTS = ("data_tfrecord", "Split-", ".gz")
 # IDX files are gzipped as well.
-OF_IDX = {("components/example_gen/dataset.py", ".gz"), ("components/example_gen/idx.py", ".gz")}
+OF_IDX = {("components/example_gen/kinds/idx_folder.py", ".gz"), ("components/example_gen/idx.py", ".gz")}
 
 
 def literals(path: Path) -> set[str]:

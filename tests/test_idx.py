@@ -1,7 +1,6 @@
 """The IDX parser against files made with `struct`, `gzip` and `zlib`."""
 
 import gzip
-import hashlib
 import io
 import struct
 import tracemalloc
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from components.errors import InputError
-from components.example_gen.idx import RowReader, digest_idx, digest_values, expand_idx, read_idx, read_shape
+from components.example_gen.idx import RowReader, read_idx, read_shape
 from tests.conftest import idx_bytes
 
 ARRAYS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=5))
@@ -194,31 +193,6 @@ def test_unreadable_file_is_an_input_error(idx_file, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)\. Check its permissions"):
         read_idx(path)
-
-
-@pytest.mark.parametrize("name", ["plain", "zipped.gz"])
-def test_expanded_file_holds_the_values_alone_and_its_digest_comes_with_it(idx_file, tmp_path, name):
-    digest = hashlib.sha256(b"(2, 3, 4)" + bytes(range(24))).hexdigest()
-    assert expand_idx(idx_file(CUBE, name), tmp_path / "expanded") == digest
-    assert (tmp_path / "expanded").read_bytes() == bytes(range(24))
-
-
-@given(values=ARRAYS, zipped=st.booleans())
-def test_digest_of_a_file_is_that_of_its_values(path, values, zipped):
-    path.write_bytes(gzip.compress(idx_bytes(values)) if zipped else idx_bytes(values))
-    assert digest_idx(path) == digest_values(values)
-
-
-def test_digest_tells_a_row_from_a_column(idx_file):
-    assert digest_idx(idx_file([[1, 2, 3]])) != digest_idx(idx_file([[1], [2], [3]], "column"))
-
-
-@pytest.mark.parametrize("use", [digest_idx, lambda path: expand_idx(path, path.with_name("expanded"))])
-def test_cut_file_has_no_digest(idx_file, use):
-    path = idx_file(CUBE)
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(InputError, match=r"2x3x4 = 24 bytes, the file holds 23: it was cut short"):
-        use(path)
 
 
 @given(

@@ -13,16 +13,7 @@ from pipeline.run.code_digest import ROOT
 
 pytestmark = pytest.mark.slow
 
-# Runs the pipeline with another floor than the preset's.
-_WITH_FLOOR = """
-import sys
-from pathlib import Path
-from pipeline.config import preset
-from pipeline.run.run import run_pipeline
-output, data = map(Path, sys.argv[1:])
-sys.exit(run_pipeline(preset("smoke", output_root=output, data_dir=data, accuracy_floor=0.999), Path.cwd()))
-"""
-
+SEED = ("--set", "training.seed=5")
 NODES = ["ExampleGen", "StatisticsGen", "AcceptedData", "SchemaGen", "ExampleValidator", "DataGate", "Transform"]
 
 
@@ -55,23 +46,23 @@ class Project:
         return {words[0]: words[1] for words in rows if words[0] in [*NODES, *_AFTER]}
 
 
-_AFTER = ["Trainer", "BlessedModel", "InfraValidator", "Evaluator", "BulkInferrer", "Pusher"]
+_AFTER = ["Trainer", "Exporter", "BlessedModel", "InfraValidator", "Evaluator", "BulkInferrer", "Pusher"]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
-    """Runs, the oldest first: whole; not blessed; the data alone; the Trainer with another seed; a failing InfraValidator."""
+    """Runs, the oldest first: whole; not blessed; the data alone; trained with another seed; not servable."""
     project = Project(tmp_path_factory.mktemp("metadata"))
     project.first = project.run()
-    project.refused = project.start("-c", _WITH_FLOOR, str(project.output), str(ROOT / "data"), status=4)
+    project.refused = project.run("--set", "floors.accuracy=0.999", status=4)
     project.before = (project.output / "metadata.db").read_bytes()
-    project.plan = project.run("--dry-run", "--seed", "5", "--from", "Trainer", "--to", "InfraValidator")
+    project.plan = project.run("--dry-run", *SEED, "--from", "Trainer", "--to", "InfraValidator")
     assert (project.output / "metadata.db").read_bytes() == project.before
     project.data = project.run("--to", "DataGate")
-    project.part = project.run("--seed", "5", "--from", "Trainer", "--to", "InfraValidator")
-    canary = project.root / "components" / "canary.py"
-    canary.write_text(canary.read_text().replace("    def Do(", "    def Undone(", 1))
-    project.broken = project.run("--only", "InfraValidator", "--seed", "5", status=1)
+    project.part = project.run(*SEED, "--from", "Trainer", "--to", "InfraValidator")
+    validator = project.root / "components" / "infra_validator" / "component.py"
+    validator.write_text(validator.read_text().replace("    def Do(", "    def Undone(", 1))
+    project.broken = project.run("--only", "InfraValidator", *SEED, status=1)
     return project
 
 
@@ -86,12 +77,13 @@ def test_dry_run_foretold_what_the_run_did(project):
     foretold = {node: state for node, state in project.states(project.plan).items()}
     assert foretold == dict.fromkeys(NODES, "skipped") | {
         "Trainer": "would",
+        "Exporter": "would",
         "InfraValidator": "would",
         **dict.fromkeys(("BlessedModel", "Evaluator", "BulkInferrer", "Pusher"), "skipped"),
     }
-    assert "setting custom_config.seed: 42 -> 5" in project.plan
+    assert "setting custom_config.training.seed: - -> 5" in project.plan
     done = project.states(project.part)
-    assert {node for node, state in done.items() if state == "ran"} == {"Trainer", "InfraValidator"}
+    assert {node for node, state in done.items() if state == "ran"} == {"Trainer", "Exporter", "InfraValidator"}
 
 
 def test_part_of_the_pipeline_takes_what_it_needs_from_the_latest_run_that_has_it(project):
@@ -103,7 +95,7 @@ def test_part_of_the_pipeline_takes_what_it_needs_from_the_latest_run_that_has_i
     part = json.loads(summaries[3].read_text())
     assert part["metrics"] is None
     assert part["training"]["epochs"] == 4
-    assert part["provenance"]["settings"]["seed"] == 5
+    assert part["provenance"]["settings"]["training"]["seed"] == 5
     assert [node["state"] for node in part["nodes"] if node["id"] in NODES] == ["skipped"] * len(NODES)
 
 
@@ -124,15 +116,15 @@ def test_served_model_leads_to_data_code_and_every_setting(project):
 
 def test_data_set_leads_to_every_model(project):
     graph = json.loads(project.ask("lineage", "a1", "--down", "--json"))
-    assert sum(artifact["type"] == "Model" for artifact in graph["artifacts"]) == 2
+    assert sum(artifact["type"] == "Model" for artifact in graph["artifacts"]) == 4
 
 
 def test_why_names_setting_and_source_file(project):
     runs = [run["id"] for run in json.loads(project.ask("runs", "--json"))]
-    assert "setting custom_config.seed: 42 -> 5" in project.ask("why", "Trainer", runs[1])
+    assert "setting custom_config.training.seed: - -> 5" in project.ask("why", "Trainer", runs[1])
     broken = project.ask("why", "InfraValidator")
     assert broken.startswith("InfraValidator failed in run")
-    assert "code: components/canary.py changed" in broken
+    assert "code: components/infra_validator/component.py changed" in broken
     assert "inputs, settings and code are those of" in project.ask("why", "DataGate", runs[2])
 
 
@@ -148,7 +140,7 @@ def test_diff_names_the_changed_module_and_seed(project):
     runs = [run["id"] for run in json.loads(project.ask("runs", "--json"))]
     rows = json.loads(project.ask("diff", runs[-1], runs[0], "--json"))["differences"]
     found = {(row["aspect"], row["name"]) for row in rows}
-    assert ("settings", "seed") in found
+    assert ("settings", "training.seed") in found
     assert {name for aspect, name in found if aspect == "code"} == {"components.infra_validator.component"}
     assert not [key for key in found if key[0] in ("data", "packages", "machine", "git")]
 
@@ -156,16 +148,17 @@ def test_diff_names_the_changed_module_and_seed(project):
 def test_deleted_outputs_are_not_taken_from_the_cache_and_served_models_stay(project, tmp_path):
     served = {path: path.read_bytes() for path in project.output.glob("serving/**/*") if path.is_file()}
     plan = json.loads(project.ask("gc", "--keep", "0", "--json"))
-    # The Trainer's of the other seed and its InfraValidator's, the refusal, and the answers to the test split of the first run.
+    # What was trained with the other seed and what followed, the refusal, and the predictions of the first run.
     assert {item["node"] for item in plan["items"]} == {
         "Trainer",
+        "Exporter",
         "InfraValidator",
         "Evaluator",
         "Pusher",
         "BulkInferrer",
     }
     assert project.ask("gc", "--keep", "0", "--delete").splitlines()[-1].endswith("deleted")
-    again = project.run("--seed", "5", "--from", "Trainer", "--to", "Trainer")
+    again = project.run(*SEED, "--from", "Trainer", "--to", "Trainer")
     assert project.states(again)["Trainer"] == "ran"
     assert "is gone" in project.ask("why", "Trainer")
     for path, content in served.items():

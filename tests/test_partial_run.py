@@ -110,7 +110,9 @@ def test_what_concerns_nodes_that_run_again_may_be_given(earlier, root):
         ("gate_severity=warning", "Trainer", "DataGate", "fast", "gate_severity error"),
     ],
 )
-def test_what_contradicts_a_node_that_is_not_run_again_is_one_line(earlier, root, assignment, selection, node, run, told):
+def test_what_contradicts_a_node_that_is_not_run_again_is_one_line(
+    earlier, root, assignment, selection, node, run, told
+):
     with pytest.raises(InputError) as raised:
         find_base(given(root, assignment), Selection(from_node=selection), root)
     assert str(raised.value) == (

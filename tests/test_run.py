@@ -11,8 +11,8 @@ from components.errors import InputError
 from pipeline.config import PipelineConfig
 from pipeline.output_root import OutputRoot
 from pipeline.presets import preset
-from pipeline.run.console import Console
 from pipeline.report import render
+from pipeline.run.console import Console
 from pipeline.run.run import run_pipeline, write_report_if_possible
 from pipeline.settings import Settings
 

@@ -8,18 +8,18 @@ read than the header promises, which also bounds a gzip bomb.
 Synopsis:
 
     labels = read_idx(root / "train-labels-idx1-ubyte.gz")             # uint8 [60000]
-    digest = expand_idx(root / "train-images-idx3-ubyte.gz", plain)    # of the pixels; plain: the pixels alone
-    with RowReader(plain, shape) as rows:
+    for block in read_blocks(root / "train-images-idx3-ubyte.gz"):     # the pixels alone, bytes
+        plain.write(block)
+    with RowReader(path, (60000, 28, 28)) as rows:
         images = rows.gather(np.array([5, 3]))                         # uint8 [2, 28, 28]
 """
 
 import gzip
-import hashlib
 import math
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -65,38 +65,6 @@ def read_idx(path: Path) -> np.ndarray:
       InputError: as `read_blocks`.
     """
     return np.frombuffer(b"".join(read_blocks(path)), np.uint8).reshape(read_shape(path))
-
-
-def digest_idx(path: Path) -> str:
-    """Returns the SHA-256 (hexadecimal) of dimensions and values of an IDX file, the same gzipped and plain.
-
-    Raises:
-      InputError: as `read_blocks`.
-    """
-    return _digest_while(path, lambda block: None)
-
-
-def digest_values(values: np.ndarray) -> str:
-    """Returns what `digest_idx` gives of a file that holds `values`, uint8."""
-    return hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
-
-
-def expand_idx(path: Path, plain: Path) -> str:
-    """Writes the values of an IDX file, without header and uncompressed, to `plain`; returns what `digest_idx` does.
-
-    Raises:
-      InputError: as `read_blocks`; `plain` is then incomplete.
-    """
-    with plain.open("wb") as target:
-        return _digest_while(path, target.write)
-
-
-def _digest_while(path: Path, use: Callable[[bytes], object]) -> str:
-    digest = hashlib.sha256(repr(read_shape(path)).encode())
-    for block in read_blocks(path):
-        digest.update(block)
-        use(block)
-    return digest.hexdigest()
 
 
 class RowReader:

@@ -20,8 +20,9 @@ import apache_beam as beam
 import numpy as np
 
 from components.errors import InputError
-from components.example_gen.dataset import Dataset, combine_digests
-from components.example_gen.idx import RowReader, digest_values, expand_idx, read_idx
+from components.example_gen.dataset import Dataset, combine_digests, digest_labels, read_images
+from components.example_gen.idx import RowReader
+from components.example_gen.kinds import KINDS, PARTS
 from components.example_gen.records import ShardFormat, write_shard
 from components.example_gen.splits import shard_ranges, split_indices, split_sizes
 from models.examples import Examples, shard_name
@@ -93,11 +94,11 @@ def write_examples(
         counts={},
         digest="",
     )
-    parts, digests = {}, {}
-    for part in ("train", "test"):
-        digests[f"{part}_images"] = expand_idx(dataset.files[f"{part}_images"], scratch / part)
-        parts[part] = read_idx(dataset.files[f"{part}_labels"])
-        digests[f"{part}_labels"] = digest_values(parts[part])
+    labels_of, digests = {}, {}
+    for part in PARTS:
+        digests[f"{part}_images"] = _unpack(dataset, part, scratch / part)
+        labels_of[part] = KINDS[dataset.kind].labels(dataset.files, part)
+        digests[f"{part}_labels"] = digest_labels(labels_of[part])
     # Here and not before: what was read, not what was there a moment ago.
     if (found := combine_digests(digests)) != dataset.digest:
         raise InputError(
@@ -106,7 +107,7 @@ def write_examples(
         )
     shards = []
     for part, splits in (("train", (TRAIN, VAL)), ("test", (TEST,))):
-        labels = parts[part]
+        labels = labels_of[part]
         sizes = split_sizes(len(labels), tuple(settings.sizes[SPLITS.index(split)] for split in splits))
         drawn = split_indices(labels, sizes=sizes, seed=settings.seed, stratified=settings.stratified)
         for split, indices in zip(splits, drawn, strict=True):
@@ -125,6 +126,18 @@ def write_examples(
         digest.update((scratch_digests / str(number)).read_bytes())
     counts = {split: sum(len(shard.indices) for shard in shards if shard.split == split) for split in SPLITS}
     return dataclasses.replace(examples, counts=counts, digest=digest.hexdigest())
+
+
+def _unpack(dataset: Dataset, part: str, plain: Path) -> str:
+    """Writes the pixels of a part to `plain` and returns their digest."""
+    try:
+        with plain.open("wb") as target:
+            return read_images(dataset.kind, dataset.files, part, target.write)
+    except OSError as error:
+        raise InputError(
+            f"{plain}: the pixels cannot be written there ({error.strerror}). Free some space or choose another "
+            "--output-root."
+        ) from error
 
 
 def _split_shards(

@@ -15,6 +15,7 @@ Synopsis:
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import time
@@ -89,7 +90,11 @@ def publish(model: Path, base: Path, *, keep: int) -> int:
             else:
                 _copy(model, base, version)
             _show_served(base)
-            _prune(base, keep)
+            try:
+                _prune(base, keep)
+            except OSError as error:
+                # The model is served by now; what could not be removed goes the next time.
+                logging.getLogger("progress").warning("%s: old versions stay (%s)", base, error.strerror)
         return version
     except (OSError, shutil.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -119,16 +124,30 @@ def rollback(base: Path, version: int | None = None) -> tuple[int, int, int]:
         found = ", ".join(map(str, sorted(set(shown.values()))))
         served = list(shown.values())[-1]
         if version is None:
-            earlier = [number for number in shown.values() if number < served]
-            if not earlier:
+            pushed = _in_order_of_pushes(base)
+            if pushed[0] == served:
                 raise InputError(f"{base}: expected a version before {served}, which is served; found {found}.")
-            version = max(earlier)
+            version = pushed[pushed.index(served) - 1]
         if version not in shown:
             raise InputError(f"{base}: expected one of the versions {found}; version {version} is not there.")
         number = _next_version(base)
-        _link(base, number, str(shown[version]))
-        _show_served(base)
+        try:
+            _link(base, number, str(shown[version]))
+            _show_served(base)
+        except OSError as error:
+            raise InputError(
+                f"{base}: cannot be written ({error.strerror}). Free some space or mend its permissions, and repeat."
+            ) from error
     return served, shown[version], number
+
+
+def _in_order_of_pushes(base: Path) -> list[int]:
+    """Returns the versions with files of their own, what was pushed last at the end; a rollback changes no order."""
+    order: list[int] = []
+    for number, files in versions(base).items():
+        if files not in order or not _is_rollback(base / str(number)):
+            order = [*(other for other in order if other != files), files]
+    return order
 
 
 def _is_rollback(path: Path) -> bool:

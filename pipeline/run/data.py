@@ -14,7 +14,8 @@ import dataclasses
 from pathlib import Path
 
 from components.errors import InputError
-from components.example_gen.dataset import Dataset, find_files, inspect_dataset
+from components.example_gen.dataset import Dataset, inspect_dataset
+from components.example_gen.kinds import find_kind
 from pipeline.config import PipelineConfig
 from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
@@ -34,7 +35,7 @@ def locate_data(named: Path | None, folders: tuple[Path, ...]) -> Path:
       InputError: no folder has them.
     """
     for folder in (named,) if named else folders:
-        if find_files(folder):
+        if find_kind(folder):
             return folder
     looked = ", ".join(map(str, (named,) if named else folders))
     raise InputError(
@@ -49,7 +50,8 @@ def find_dataset(config: PipelineConfig, project: Path, root: OutputRoot) -> Dat
       InputError: there is none, its files cannot be used, or the database is none.
     """
     dataset = inspect_dataset(locate_data(config.data_dir, candidates(project, Path.home())))
-    seen = [run.properties["data"] for run in Store(root.metadata).runs()] if root.metadata.exists() else []
+    runs = Store(root.metadata).runs() if root.metadata.exists() else []
+    seen = [run.properties["data"] for run in runs if "data" in run.properties]
     return dataclasses.replace(dataset, name=config.name or choose_name(dataset, seen))
 
 
@@ -57,11 +59,13 @@ def choose_name(dataset: Dataset, seen: list[dict]) -> str:
     """Returns the name of a data set, given `name`, `digest` and `folder` of those of earlier runs, oldest first."""
     if dataset.is_fashion_mnist:
         return dataset.name
-    known = [other for other in seen if other["digest"] == dataset.digest]
-    known = known or [other for other in seen if other["folder"] == str(dataset.folder)]
+    # Data that took the place of Fashion-MNIST are not Fashion-MNIST.
+    others = [other for other in seen if not other.get("is_fashion_mnist")]
+    known = [other for other in others if other["digest"] == dataset.digest]
+    known = known or [other for other in others if other["folder"] == str(dataset.folder)]
     if known:
         return known[-1]["name"]
-    taken, number, name = {other["name"] for other in seen}, 1, dataset.name
+    taken, number, name = {"fashion_mnist", *(other["name"] for other in seen)}, 1, dataset.name
     while name in taken:
         number += 1
         name = f"{dataset.name}_{number}"

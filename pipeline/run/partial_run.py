@@ -35,6 +35,7 @@ NEVER = _SKIP.NEVER
 ANY_DATA = Dataset(
     name="any",
     folder=Path(),
+    kind="",
     files={},
     image_shape=(1, 1),
     class_names=("0", "1"),
