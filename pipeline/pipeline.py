@@ -80,8 +80,8 @@ def curated_schema(dataset: Dataset) -> str:
     return dataset.schema or (FASHION_MNIST_SCHEMA.read_text() if dataset.is_fashion_mnist else "")
 
 
-def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "Pusher") -> Pipeline:
-    """Returns the TFX pipeline for a configuration and the data set it reads, up to and including `last_node`.
+def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | None = None) -> Pipeline:
+    """Returns the TFX pipeline for a configuration and the data set it reads, up to and including `last_node` if given.
 
     Raises:
       InputError: a setting names a network or an augmentation that is not registered.
@@ -204,7 +204,8 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str = "
             replace_other_classes=config.replace_other_classes,
         ).with_id("Pusher")
     )
-    nodes = nodes[: [node.id for node in nodes].index(last_node) + 1]
+    if last_node is not None:
+        nodes = nodes[: [node.id for node in nodes].index(last_node) + 1]
     for node in nodes:
         if isinstance(node, BaseComponent):
             # TFX's cache key lacks the code of a component; a property of the execution is part of the key.

@@ -210,6 +210,8 @@ def _read(key: str, value: object, origin: str, text: str | None = None) -> dict
     found = {}
     for name, kind, leaf in _leaves(key, value):
         readings = [leaf] if text is None or name != key or isinstance(leaf, str) else [leaf, text]
+        if text is not None and ... in typing.get_args(kind) and not isinstance(leaf, list):
+            readings.append([leaf] if text else [])  # a list of one, or of none, without brackets
         found[name] = (_typed(name, kind, readings, _where(name, origin)), origin)
     return found
 

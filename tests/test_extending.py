@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 # "# components/x.py, at its end" and so on; what follows is the example.
 _HEAD = re.compile(
-    r"# (?P<path>[\w/]+\.py), (?P<how>a new file|at its end|before: (?P<line>.+))\n(?P<code>.*)", re.DOTALL
+    r"# (?P<path>[\w/]+\.py), (?P<how>a new file|at its end|before: (?P<line>[^\n]+))\n(?P<code>.*)", re.DOTALL
 )
 FLAGS = (
     *("--set", "training.network.kind=plain", "--set", "training.network.widths=8,16,16"),
