@@ -21,18 +21,23 @@ TITLE = "Data plane: 60,000 images, statistics, schema, validation, transform"
 def run_ours(output: Path) -> None:
     """Runs our nodes up to Transform on 60,000 images."""
     from components.example_gen.dataset import inspect_dataset
-    from pipeline.config import preset
+    from pipeline.output_root import OutputRoot
     from pipeline.pipeline import create_pipeline
+    from pipeline.presets import preset
+    from pipeline.run.database import check_database, connection_to
+    from pipeline.run.record import RunRecord, opening
     from pipeline.run.runner import ReportingRunner
+    from pipeline.settings import Settings
 
-    config = preset("fast", output_root=output, split_sizes=(45_000, 5_000, 10_000))
-    output.mkdir(parents=True)
-    pipeline = create_pipeline(config, inspect_dataset(ROOT / "data"), last_node="Transform")
-    runner = ReportingRunner("bench", lambda node: None, lambda result: None)
-    runner.run(pipeline)
-    for result in runner.results:
-        if result.error:
-            raise result.error
+    settings = Settings.of(preset("fast", output_root=output, split_sizes=(45_000, 5_000, 10_000)))
+    root, dataset = OutputRoot(output), inspect_dataset(ROOT / "data")
+    folder, connection = root.make_run("bench"), connection_to(root)
+    check_database(connection)
+    record = RunRecord(folder, connection, opening("bench", settings, dataset, {}))
+    runner = ReportingRunner(record, lambda node: None, lambda entry: None)
+    runner.run(create_pipeline(settings.config, dataset, last_node="Transform"))
+    if failure := record.content["failure"]:
+        raise RuntimeError(failure["message"])
 
 
 def benchmark(repeats: int) -> str:

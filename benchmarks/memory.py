@@ -23,26 +23,23 @@ def run_example_gen(source: Path, output: Path) -> None:
 
     import apache_beam as beam
 
-    from components.example_gen.component import SplitSettings, write_examples
     from components.example_gen.dataset import inspect_dataset
-    from models.features import SPLITS
+    from components.example_gen.ingest import SplitSettings, write_examples
 
     settings = SplitSettings(
         sizes=(None, 5_000, None), shards=(4, 1, 2), seed=0, stratified=True, encoding="tensor", compression=""
     )
     (output / "plain").mkdir(parents=True)
     started = time.monotonic()
-    dataset = inspect_dataset(source)
-    folders = {split: output / split for split in SPLITS}
     pipeline = beam.Pipeline(argv=["--runner=FnApiRunner"])
-    write_examples(dataset.files, len(dataset.class_names), settings, folders, output / "plain", pipeline)
+    write_examples(inspect_dataset(source), settings, output, output / "plain", pipeline)
     print(time.monotonic() - started)
 
 
 def write_times(source: Path, target: Path, times: int) -> None:
     """Writes a data set `times` as large: the real images and labels, repeated."""
-    from components.example_gen.dataset import STEMS, find_files
     from components.example_gen.idx import read_idx
+    from components.example_gen.kinds.idx_folder import STEMS, find_files
 
     target.mkdir(parents=True)
     for role, path in find_files(source).items():

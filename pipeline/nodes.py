@@ -162,6 +162,12 @@ def _pushed(outputs: Outputs) -> str:
     return f"version {version} was pushed before; {Path(found['served_model']).name} is served"
 
 
+def _published(outputs: Outputs) -> list[str]:
+    pushed = _push(outputs)["pushed_model"]
+    place = [f"as {'/'.join(Path(pushed).parts[-3:])}"] if pushed else []
+    return [*place, *([_pushed(outputs)] if not pushed or _push(outputs)["served_model"] != pushed else [])]
+
+
 NODES: dict[str, Node] = {}
 
 
@@ -229,7 +235,7 @@ for _node in (
         gate=Gate(
             question="Is it published?",
             passes=lambda outputs: bool(outputs["pushed_model"]["pushed"]),
-            reasons=lambda outputs: [_pushed(outputs)],
+            reasons=_published,
         ),
         detail=_pushed,
         facts=_push,

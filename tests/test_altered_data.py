@@ -12,9 +12,10 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from components.data_gate.anomalies import Anomaly, find_anomalies, refuse
 from components.errors import DataRefused, InputError
-from components.example_gen.dataset import find_files, inspect_dataset
+from components.example_gen.dataset import inspect_dataset
 from components.example_gen.idx import read_idx
 from components.example_gen.ingest import SplitSettings, write_examples
+from components.example_gen.kinds.idx_folder import find_files
 from components.statistics_gen.statistics import write_statistics
 from models.features import SPLITS
 from pipeline.pipeline import FASHION_MNIST_SCHEMA

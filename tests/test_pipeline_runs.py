@@ -247,6 +247,23 @@ def test_part_of_the_pipeline_is_judged_as_the_run_that_it_stands_on(second_run,
     assert line.startswith("local_runner.py: preset fast: ExampleGen is not run again, and run ")
 
 
+def test_rollback_stays_is_told_and_a_deleted_folder_is_pushed_to_again(project, second_run, data):
+    """With nothing else changed, a run undoes no rollback, says what is served, and mends what was lost."""
+    base = second_run.output / "serving" / SERVED_AS
+    (pushed,) = [path for path in base.iterdir() if path.name.isdecimal() and not path.is_symlink()][-1:]
+    (base / str(int(pushed.name) + 5)).symlink_to(pushed.name)
+    unchanged = run_smoke(second_run.output, data, project)
+    assert unchanged.states["Pusher"] == "cached", unchanged
+    assert (base / str(int(pushed.name) + 5)).is_symlink()
+    # A rollback made by hand shows the very files that this run pushed.
+    assert unchanged.summary["pushed_model"] == unchanged.summary["served_model"]
+    shutil.rmtree(base)
+    mended = run_smoke(second_run.output, data, project)
+    assert mended.status == 0, mended
+    assert {node for node, state in mended.states.items() if state == "ran"} == {"Pusher"}
+    assert Path(mended.summary["pushed_model"], "saved_model.pb").is_file()
+
+
 def test_edited_code_reruns_what_depends_on_it_and_only_that(second_run, project, data):
     trainer = project / "models" / "schedule.py"
     original = trainer.read_text()
@@ -279,23 +296,6 @@ def test_edited_data_of_the_same_size_and_time_is_seen(project, altered_data, tm
             run_smoke(tmp_path / "output", altered_data, project, "--only", "ExampleGen").states["ExampleGen"]
         )
     assert states == ["ran", "ran", "cached"]
-
-
-def test_rollback_stays_is_told_and_a_deleted_folder_is_pushed_to_again(project, second_run, data):
-    """With nothing else changed, a run undoes no rollback, says what is served, and mends what was lost."""
-    base = second_run.output / "serving" / SERVED_AS
-    (pushed,) = [path for path in base.iterdir() if path.name.isdecimal() and not path.is_symlink()][-1:]
-    (base / str(int(pushed.name) + 5)).symlink_to(pushed.name)
-    unchanged = run_smoke(second_run.output, data, project)
-    assert unchanged.states["Pusher"] == "cached", unchanged
-    assert (base / str(int(pushed.name) + 5)).is_symlink()
-    # A rollback made by hand shows the very files that this run pushed.
-    assert unchanged.summary["pushed_model"] == unchanged.summary["served_model"]
-    shutil.rmtree(base)
-    mended = run_smoke(second_run.output, data, project)
-    assert mended.status == 0, mended
-    assert {node for node, state in mended.states.items() if state == "ran"} == {"Pusher"}
-    assert Path(mended.summary["pushed_model"], "saved_model.pb").is_file()
 
 
 def test_model_that_cannot_be_served_is_refused_before_it_is_evaluated_and_not_trained_again(second_run, project, data):
@@ -452,9 +452,13 @@ def test_encoding_of_a_part_of_the_pipeline_is_that_of_its_examples(first_run, p
     """PNG bytes must not be summed as pixels, whatever the settings say: the same images give the same model."""
     output = tmp_path / "output"
     assert run_smoke(output, data, project, "--image-encoding", "png", "--to", "DataGate").status == 0
-    part = run_smoke(output, None, project, "--from", "Transform")
+    part = run_smoke(output, None, project, "--from", "Transform", "--to", "Trainer")
     assert part.status == 0, part
-    assert part.summary["metrics"]["confusion_matrix"] == first_run.summary["metrics"]["confusion_matrix"]
+    curves = [
+        [(epoch["loss"], epoch["val_accuracy"]) for epoch in run.summary["training"]["history"]]
+        for run in (part, first_run)
+    ]
+    assert curves[0] == curves[1]
     assert part.summary["provenance"]["settings"]["image_encoding"] == "png"
 
 
@@ -479,12 +483,6 @@ def test_what_is_said_to_be_served_is_served_whatever_order_models_come_in(proje
     lineage = [sys.executable, "-m", "pipeline.metadata", "lineage", number, "--output-root", str(output)]
     tree = subprocess.run(lineage, cwd=project, capture_output=True, text=True, check=True).stdout
     assert "Rollback" in tree and "Trainer" in tree
-    again = run_smoke(output, data, project, *small, "--set", "training.seed=7")
-    assert again.states["Pusher"] == "cached", again
-    assert (
-        again.summary["pushed_model"] != again.summary["served_model"] == str(output / "serving" / SERVED_AS / number)
-    )
-    assert f"not served     {again.summary['pushed_model']}" in again.console
     other = run_smoke(output, data, project, *small, "--set", "training.seed=8")
     taken_back = next(p for p in output.glob("artifacts/Exporter/model/*/*") if content(p) == told[0])
     (number,) = re.findall(r"compared with model (\d+)", other.summary["verdict"])

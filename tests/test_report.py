@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from pipeline.output_root import OutputRoot
 from pipeline.report.render import write_report
 
 pytestmark = pytest.mark.slow
@@ -156,7 +157,7 @@ def test_report_of_a_run_whose_artifacts_are_gone_has_what_is_left(chromium, smo
     moved = smoke_output.with_name("moved")
     (smoke_output / "artifacts").rename(moved)
     try:
-        path = write_report(output, "latest")
+        path = write_report(OutputRoot(output), "latest")
     finally:
         moved.rename(smoke_output / "artifacts")
     page = chromium.new_page()

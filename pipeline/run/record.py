@@ -25,6 +25,7 @@ from components.artifacts import LOGGED
 from components.errors import ModelRefused
 from components.example_gen.dataset import Dataset
 from components.files import write_text
+from components.latest_blessed import CANDIDATE
 from pipeline.nodes import NODES, Outputs
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.outcome import INTERRUPTED, NODE_CACHED, NODE_FAILED, NODE_RAN, RUNNING, describe_failure, state_of
@@ -152,7 +153,8 @@ class RunRecord:
         entry, node = self.node(node_id), NODES.get(node_id)
         entry |= {"state": state, "seconds": round(seconds, 2), "detail": detail}
         if state in (NODE_RAN, NODE_CACHED) and outputs is not None:
-            entry["made"] = {key: found["id"] for key, found in outputs.items()}
+            # What a resolver was asked about it did not choose.
+            entry["made"] = {key: found["id"] for key, found in outputs.items() if key != CANDIDATE}
             self._note_logged(node_id, outputs)
             if node is not None:
                 self._note_outputs(entry, node, outputs)
