@@ -29,8 +29,8 @@ browser: setup ## find Chromium, or on Debian unpack it into .venv, for the test
 run: setup data ## run the whole pipeline; ARGS="--preset smoke"
 	@$(VENV_PYTHON) local_runner.py $(ARGS)
 
-test: setup data browser ## all tests, on real images
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+test: setup data browser ## all tests, on real images, two files at a time
+	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: setup data ## the tests that don't run a whole pipeline
 	@$(VENV_PYTHON) -m pytest -m "not slow" $(ARGS)

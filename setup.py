@@ -41,6 +41,7 @@ RUNTIME = [
 DEV = [
     "pytest>=8",
     "pytest-timeout",
+    "pytest-xdist",
     "hypothesis",
     "ruff",
     # Drives the Chromium that `make browser` finds or unpacks.

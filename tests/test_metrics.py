@@ -122,7 +122,12 @@ def test_matrix_has_the_counts_by_label_and_prediction():
 def test_names_labels_and_floors_are_read_without_tensorflow():
     evaluator, inferrer = "components.evaluator", "components.bulk_inferrer"
     modules = [f"{evaluator}.{name}" for name in ("metrics", "slices", "floors", "calibration")]
-    modules += [f"{inferrer}.columns", f"{inferrer}.sources", "pipeline.report.predictions", "pipeline.predict"]
+    modules += [
+        f"components.prediction_columns",
+        f"{inferrer}.sources",
+        "pipeline.report.predictions",
+        "pipeline.predict",
+    ]
     code = f"import sys, {', '.join(modules)}\n"
     code += "print({'tensorflow', 'tfx', 'tensorflow_model_analysis', 'apache_beam', 'keras'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

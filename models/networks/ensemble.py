@@ -33,7 +33,6 @@ def ensemble(members: list[keras.KerasTensor]) -> keras.KerasTensor:
       [batch, members, classes].
     """
     if len(members) == 1:
-        # Changes nothing, and is found by its name in TensorBoard's graph.
-        return layers.Activation("linear", name="logits")(members[0])
+        return members[0]
     rows = [layers.Reshape((1, logits.shape[-1]))(logits) for logits in members]
     return MemberMean(name="logits")(layers.Concatenate(axis=1, name="member_logits")(rows))

@@ -87,7 +87,8 @@ def build(config: NetworkConfig, inputs: NetworkInputs, *, seed: int, policy: st
         x = layers.GlobalMaxPooling2D(dtype=policy)(x)
         head = keras.initializers.HeNormal(next(seeds))
         x = layers.Dense(inputs.classes, use_bias=False, kernel_initializer=head)(x)
-        return layers.Rescaling(_HEAD_SCALE)(x)
+        # The name by which TensorBoard's graph has the last layer, of an ensemble as well.
+        return layers.Rescaling(_HEAD_SCALE, name="logits" if config.members == 1 else None)(x)
 
     mean, variance = inputs.mean, inputs.variance
     images = keras.Input(inputs.input_shape, name="image")
