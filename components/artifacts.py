@@ -3,7 +3,7 @@
 Synopsis:
 
     examples = open_examples(single(input_dict, "examples"))       # models.examples.Examples
-    log(blessing, figures={"images asked about": 10_000}, tables={"latency": {"columns": [...], "rows": [...]}})
+    log(blessing, figures={"images": 10_000}, tables={"latency": {"columns": ["batch", "ms"], "rows": [[1, 0.99]]}})
 """
 
 import json

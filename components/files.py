@@ -6,7 +6,7 @@ Synopsis:
 
     write_text(folder / "summary.json", text)
     with replacing(folder / "predictions.parquet") as partial:      # a name of this process's own, gone on failure
-        write_somehow(partial)
+        table.to_parquet(partial)
 """
 
 import contextlib

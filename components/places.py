@@ -6,8 +6,8 @@ that builds the pipeline, in which its executors run.
 
 Synopsis:
 
-    places.tell(dataset, checkpoints=root.checkpoints, serving=root.serving)
-    places.dataset(digest).files["train_images"], places.folder("checkpoints")
+    places.tell(dataset, checkpoints=root.checkpoints, serving=root.serving_root)
+    places.dataset(dataset.digest).files["train_images"], places.folder("checkpoints")
 """
 
 from pathlib import Path

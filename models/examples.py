@@ -6,11 +6,13 @@ says is an error in each reader. TensorFlow is imported by the methods that need
 
 Synopsis:
 
-    examples = Examples.open(artifact.uri, artifact_properties)
-    examples.image_shape, examples.class_names, examples.counts["train"]      # (28, 28), ("T-shirt/top", ...), 55000
+    examples = Examples.open(artifact.uri, properties)                         # the artifact's own
+    examples.image_shape, examples.class_names                                 # (28, 28), ("T-shirt/top", ...)
+    examples.counts["train"]                                                   # e.g. 55000
     for records in examples.records("train").batch(2048):                      # string [batch]
         images, labels = examples.parse(records)          # uint8 [batch, height, width, channels], int64 [batch]
-    for position, image, label in examples.pictures("test", {0, 7}): ...       # NumPy, without TensorFlow
+    for position, image, label in examples.pictures("test", {0, 7}):           # NumPy, without TensorFlow
+        print(position, image.shape, label)
 """
 
 import dataclasses

@@ -8,8 +8,10 @@ streamed from the shards through a shuffle buffer.
 Synopsis:
 
     train = open_split(examples, "train", cache_mib=1024)                              # models.examples.Examples
-    for step, images, labels in training_batches(train, batch_size=250, seed=42).take(3): ...
-    for images, labels in evaluation_batches(train, batch_size=500): ...
+    for step, images, labels in training_batches(train, batch_size=250, seed=42).take(3):
+        print(step, images.shape)                 # (250, 28, 28, 1), of uint8; it goes on for ever
+    for images, labels in evaluation_batches(train, batch_size=500):
+        print(labels.shape)                       # (500,); the last may be smaller
 """
 
 import dataclasses

@@ -4,7 +4,7 @@ Synopsis:
 
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(folder / LITERT_FILE))                    # folder: of an exported model
+    interpreter = Interpreter(str(saved_model / LITERT_FILE))               # saved_model: folder of an export
     answers = interpreter.get_signature_runner()(images=images)             # uint8 [batch, 28, 28], any batch
     answers["class_name"], answers["probabilities"]
 """

@@ -2,7 +2,7 @@
 
 Synopsis:
 
-    read_profile(log_dir)      # {"step_ms": 31.4, "input_share": 0.002, "top_operations": [["Conv2D", 0.41], ...]}
+    read_profile(log_dir)      # e.g. {"step_ms": 31.4, "input_share": 0.002, "top_operations": [["Conv2D", 0.41], ...]}
 """
 
 import json

@@ -9,8 +9,9 @@
 Synopsis:
 
     root = OutputRoot("output")
+    run = root.make_run("20261123-200513-360")
     with root.lock("Wait for it."):
-        root.run("20261123-200513-360").summary
+        run.summary.write_text("{}")
 """
 
 import contextlib

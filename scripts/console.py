@@ -4,7 +4,7 @@ Synopsis:
 
     log = Log(venv / "setup.log")
     with step("packages"):
-        log.run([python, "-m", "pip", "install", "..."])
+        log.run([python, "-m", "pip", "--version"])
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ The predictions come from the signature that is served, on Beam: a shard, or a f
 
 Synopsis:
 
-    predict(saved_model, [Source(paths=(shard,)) for shard in shards], target, beam.Pipeline())
+    predict(saved_model, [Source(paths=(shard,)) for shard in shards], target, pipeline)      # a Beam pipeline
     pandas.read_parquet(target)      # source, example, label, prediction, class_name, probability, probabilities
 """
 

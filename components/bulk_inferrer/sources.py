@@ -2,9 +2,9 @@
 
 Synopsis:
 
-    for source in find_sources(folder):
+    for source in find_sources(pictures):
         for names, records in read_batches(source):      # files, and up to BATCH records from them
-            ...
+            print(names, len(records))
 """
 
 import dataclasses

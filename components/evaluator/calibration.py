@@ -5,8 +5,9 @@ equation 3.
 
 Synopsis:
 
-    calibration_error(confidence, right)                # float32 [n], bool [n] -> 0.0213
-    sums += calibration_sums(more_confidence, more_right)      # float64 [3, BINS]: sums of parts can be added
+    calibration_error(np.array([0.9, 0.6]), np.array([True, False]))                     # 0.35
+    sums = calibration_sums(confidence, right)           # float32 [n], bool [n] to float64 [3, BINS]
+    error_of_sums(sums + calibration_sums(more_confidence, more_right))     # sums of parts can be added
 """
 
 import numpy as np

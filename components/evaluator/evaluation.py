@@ -2,8 +2,8 @@
 
 Synopsis:
 
-    if not comparable(baseline, examples):
-        evaluate(eval_config(floors, tolerance), candidate, baseline, examples, results, beam.Pipeline())
+    if not comparable(baseline, examples):      # else the reason why not
+        evaluate(eval_config(floors, tolerance), candidate, baseline, examples, results, pipeline)
 """
 
 from collections.abc import Iterator

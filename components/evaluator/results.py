@@ -2,7 +2,7 @@
 
 Synopsis:
 
-    metrics = read_metrics(Path(evaluation.uri), examples.class_names)
+    metrics = read_metrics(evaluation, examples.class_names)        # evaluation: folder of TFMA's results
     metrics["test_accuracy"], metrics["slices"]["class"]["Shirt"]["accuracy"]
 """
 

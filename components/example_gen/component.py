@@ -2,7 +2,9 @@
 
 Synopsis:
 
-    example_gen = IdxExampleGen(dataset=inspect_dataset(folder), split=SplitSettings(seed=42, ...))
+    sizes, shards = (None, 5000, None), (4, 1, 2)         # of train, val and test; None for what is left
+    split = SplitSettings(sizes=sizes, shards=shards, seed=42, stratified=True, encoding="tensor", compression="")
+    example_gen = IdxExampleGen(dataset=inspect_dataset(data), split=split)
     example_gen.outputs["examples"]      # its custom properties are those of models.examples.Examples
 """
 

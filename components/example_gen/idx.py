@@ -7,10 +7,10 @@ read than the header promises, which also bounds a gzip bomb.
 
 Synopsis:
 
-    labels = read_idx(root / "train-labels-idx1-ubyte.gz")             # uint8 [60000]
-    for block in read_blocks(root / "train-images-idx3-ubyte.gz"):     # the pixels alone, bytes
-        plain.write(block)
-    with RowReader(path, (60000, 28, 28)) as rows:
+    labels = read_idx(data / "train-labels-idx1-ubyte.gz")             # uint8 [60000]
+    with plain.open("wb") as file:
+        file.writelines(read_blocks(data / "train-images-idx3-ubyte.gz"))     # the pixels alone
+    with RowReader(plain, (60000, 28, 28)) as rows:
         images = rows.gather(np.array([5, 3]))                         # uint8 [2, 28, 28]
 """
 

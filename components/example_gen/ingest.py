@@ -5,7 +5,7 @@ the input, the settings and the seed, never on the number of workers or the size
 
 Synopsis:
 
-    examples = write_examples(inspect_dataset(data), settings, folder, scratch, beam.Pipeline())
+    examples = write_examples(inspect_dataset(data), settings, folder, scratch, pipeline)
     examples.counts, examples.digest
 """
 

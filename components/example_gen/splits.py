@@ -3,7 +3,7 @@
 Synopsis:
 
     order = split_indices(labels, sizes=(55_000, 5_000), seed=42, stratified=True)   # two int64 arrays
-    shards = shard_ranges(55_000, shards=4)                                          # ((0, 13750), ...)
+    shard_ranges(55_000, shards=4)                                                   # ((0, 13750), ...)
 """
 
 import itertools

@@ -2,7 +2,7 @@
 
 Synopsis:
 
-    serve_once(saved_model, examples)["latency_ms"]["predict_images"]["1"]      # 0.99
+    serve_once(saved_model, examples)["latency_ms"]["predict_images"]["1"]      # e.g. 0.99
 """
 
 import inspect

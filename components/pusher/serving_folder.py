@@ -7,9 +7,9 @@ version with the highest number, for those who want a path that stays.
 
 Synopsis:
 
-    version = publish(model, base, keep=5)      # base/1795464417/saved_model.pb
-    rollback(base)                              # base/1795464502 -> 1795460011, the version before
-    versions(base)                              # {..., 1795464417: 1795464417, 1795464502: 1795460011}
+    version = publish(saved_model, base, keep=5)      # base/1795464417/saved_model.pb
+    rollback(base)                                    # base/1795464502 -> 1795460011, the version before
+    versions(base)                                    # {..., 1795464417: 1795464417, 1795464502: 1795460011}
 """
 
 import contextlib

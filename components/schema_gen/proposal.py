@@ -2,7 +2,7 @@
 
 Synopsis:
 
-    proposal = propose_schema(statistics, class_count=10)
+    proposal = propose_schema(statistics["train"], class_count=10)
     schema_differences(curated, proposal)      # a line for each difference
 """
 

@@ -7,7 +7,7 @@ longer than the statistics of 70,000 images.
 
 Synopsis:
 
-    write_statistics(examples, {"train": folder / FILE_NAME}, beam.Pipeline())
+    write_statistics(examples, {"train": folder / "FeatureStats.pb"}, pipeline)
 """
 
 import functools

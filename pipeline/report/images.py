@@ -3,7 +3,7 @@
 Synopsis:
 
     sprite = Sprite.of({0: image, 7: other})         # uint8 [height, width, channels]
-    sprite.uri, sprite.place(7)                      # "data:image/png;base64,...", (column, row)
+    sprite.uri, sprite.place(7)                      # "data:image/png;base64,...", (1, 0)
 """
 
 import base64

@@ -2,7 +2,7 @@
 
 Synopsis:
 
-    predictions = read_predictions(folder / PREDICTIONS_FILE, class_names)
+    predictions = read_predictions(folder / "predictions.parquet", class_names)
     most_confident_errors(predictions, 24)       # indices of rows
 """
 

@@ -5,7 +5,7 @@ each module, and each node's list of modules, so that a changed file can be name
 
 Synopsis:
 
-    collect(settings, dataset, root)["git"]      # {"revision": "54d418f...", "clean": True}
+    collect(settings, dataset, project)["git"]      # e.g. {"revision": "54d418f...", "clean": True}
 """
 
 import functools

@@ -6,7 +6,9 @@ the keys). Both hold the same, from the same dictionary, so that a run killed at
 
 Synopsis:
 
-    record = RunRecord(root.make_run(run_id), connection, opening)
+    record = RunRecord(root.make_run(run_id), connection, opening(run_id, settings, dataset, provenance))
+    with metadata.Metadata(connection) as handle:
+        record.open(handle, pipeline, base_run=None)      # pipeline: as compiled
     record.start("ExampleGen")
     record.end("ExampleGen", state="ran", seconds=1.6, outputs=outputs)
     record.close(exit_status=0)

@@ -2,7 +2,7 @@
 
 Synopsis:
 
-    status = run_pipeline(Settings.of(preset("fast")), Path("."))     # 0, 1, 2, 3 or 4, as README.md says
+    run_pipeline(Settings.of(preset("smoke")), Path("."))     # 0: done; README.md has the other exit statuses
 """
 
 import datetime

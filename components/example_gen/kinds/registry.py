@@ -4,7 +4,7 @@ Checks, names, digests and splits are the same for all kinds.
 
 Synopsis:
 
-    kind, files = find_kind(folder)             # KINDS["IDX"], {"train_images": Path(...), ...}
+    kind, files = find_kind(data)               # KINDS["IDX"], {"train_images": Path(...), ...}
     kind.image_shape(files, "train")            # (60000, 28, 28)
 """
 
