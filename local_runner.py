@@ -88,7 +88,7 @@ def main(argv: list[str]) -> int:
 
         root = Path(__file__).resolve().parent
         if arguments.dry_run:
-            return tell_plan(settings, root, selection)
+            return tell_plan(settings, root, selection, log_format=arguments.log_format)
         return run_pipeline(settings, root, selection, log_format=arguments.log_format)
     except PipelineError as error:
         print(f"local_runner.py: {error}", file=sys.stderr)

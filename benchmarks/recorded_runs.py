@@ -23,9 +23,8 @@ from tfx.dsl.compiler import compiler
 from pipeline.config import PipelineConfig
 from pipeline.output_root import OutputRoot
 from pipeline.pipeline import create_pipeline
-from pipeline.run.partial_run import ANY_DATA
+from pipeline.run.partial_run import ANY_DATA, RESOLVER
 from pipeline.run.record import RunRecord, properties_of, set_property
-from pipeline.run.runner import RESOLVER
 
 PIPELINE = "fashion_mnist-28x28-10"
 _STATE, _EVENT = mlmd.Execution, mlmd.Event

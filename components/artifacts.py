@@ -1,12 +1,10 @@
-"""Unpacks and describes the artifacts that TFX hands to an executor; what a node logs of its own goes through here too.
+"""Unpacks and describes the artifacts that TFX hands to an executor.
 
 Synopsis:
 
     examples = open_examples(single(input_dict, "examples"))       # models.examples.Examples
-    log(blessing, figures={"images": 10_000}, tables={"latency": {"columns": ["batch", "ms"], "rows": [[1, 0.99]]}})
 """
 
-import json
 from pathlib import Path
 
 from tfx import types
@@ -14,7 +12,6 @@ from tfx.types import artifact_utils
 
 from models.examples import Examples
 
-LOGGED = "logged"
 Artifacts = dict[str, list[types.Artifact]]
 
 
@@ -44,22 +41,3 @@ def describe_examples(artifact: types.Artifact, examples: Examples) -> None:
     """Has an Examples artifact say what `open_examples` asks it."""
     for name, value in examples.properties().items():
         artifact.set_string_custom_property(name, value)
-
-
-def log(
-    artifact: types.Artifact,
-    *,
-    figures: dict[str, float] | None = None,
-    tables: dict[str, dict] | None = None,
-    plots: dict[str, str] | None = None,
-) -> None:
-    """Keeps what a node wants to be seen with an artifact of its own; summary, report and `show` pass it on as it is.
-
-    Args:
-      artifact: one of the node's outputs.
-      figures: numbers by what they are.
-      tables: by title `columns`, names, and `rows`, lists of plain values.
-      plots: by title an `<svg>` element; the report shows it as a picture, in which no script runs.
-    """
-    logged = {"figures": figures or {}, "tables": tables or {}, "plots": plots or {}}
-    artifact.set_string_custom_property(LOGGED, json.dumps(logged))

@@ -20,6 +20,6 @@ class DataRefused(PipelineError):
 
 
 class ModelRefused(PipelineError):
-    """The canary found that a model cannot be served."""
+    """A model cannot be served."""
 
     exit_status = 4

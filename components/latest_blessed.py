@@ -50,12 +50,17 @@ class LatestOtherBlessed(resolver.ResolverStrategy):
             None,
         )
         # What was blessed last comes first, even if something older than the others was blessed again.
+        blessings = _newest_first(input_dict.get(BLESSING, []))
         blessed = [
             (subjects[number], blessing)
-            for blessing in _newest_first(input_dict.get(BLESSING, []))
+            for blessing in blessings
             if blessing.get_int_custom_property("blessed") == 1
             and (number := blessing.get_int_custom_property(self._id_property)) in subjects.keys() - excluded
         ]
+        if served in excluded:
+            # What is served again must not be judged by what a rollback took back: by what was blessed before it.
+            own = [b.id for b in blessings if b.get_int_custom_property(self._id_property) == served]
+            blessed = [pair for pair in blessed if pair[1].id < max(own, default=0)]
         blessed.sort(key=lambda pair: pair[0].id != served)
         rest = {name: [] for name in (PUSHED,) if name in input_dict} | {CANDIDATE: candidates}
         if not blessed:

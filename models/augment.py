@@ -10,6 +10,8 @@ Synopsis:
     @augmentation("invert")                                # --set training.augmentations=invert
     def invert(images, seed):                              # uint8 [batch, height, width, channels], int32 [2]
         return 255 - images
+
+    images = augment_further(images, [7, step], ["invert"])
 """
 
 from collections.abc import Callable, Sequence

@@ -21,6 +21,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from models.files import replacing
+
 
 class Checkpoint(keras.callbacks.Callback):
     """Keeps the state of a training in a file; see the module's docstring.
@@ -89,9 +91,8 @@ class Checkpoint(keras.callbacks.Callback):
             "history": json.dumps(self._history),
         }
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(".partial.npz")
-        np.savez(partial, **arrays)
-        partial.replace(self._path)
+        with replacing(self._path) as partial, partial.open("wb") as stream:
+            np.savez(stream, **arrays)
 
 
 def _variables(model: keras.Model) -> list:

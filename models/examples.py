@@ -11,23 +11,18 @@ Synopsis:
     examples.counts["train"]                                                   # e.g. 55000
     for records in examples.records("train").batch(2048):                      # string [batch]
         images, labels = examples.parse(records)          # uint8 [batch, height, width, channels], int64 [batch]
-    for position, image, label in examples.pictures("test", {0, 7}):           # NumPy, without TensorFlow
-        print(position, image.shape, label)
 """
 
 import dataclasses
-import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.errors import ArtifactError
 from models.features import IMAGE, LABEL, MAGIC
-from models.tfrecords import decode_image, parse_example, read_records
 
 if TYPE_CHECKING:
-    import numpy as np
     import tensorflow as tf
 
 _READ_BUFFER = 1 << 20
@@ -125,41 +120,6 @@ class Examples:
         features = {IMAGE: tf.io.FixedLenFeature([], tf.string), LABEL: tf.io.FixedLenFeature([], tf.int64)}
         parsed = tf.io.parse_example(records, features)
         return decode_images(parsed[IMAGE], self.image_shape, encoding=self.encoding), parsed[LABEL]
-
-    def pictures(self, split: str, wanted: set[int]) -> Iterator[tuple[int, "np.ndarray", int]]:
-        """Yields position, image (uint8 [height, width, channels]) and label of the records at `wanted` positions.
-
-        Raises:
-          ExamplesError: a record is damaged, or its image is not stored as the artifact says.
-        """
-        paths = self.shards(split)
-        records = itertools.chain.from_iterable(read_records(path, self.compression) for path in paths)
-        try:
-            for position, record in enumerate(itertools.islice(records, max(wanted, default=-1) + 1)):
-                if position in wanted:
-                    yield (position, *self._picture(record, f"{split}, record {position:,}"))
-        except ValueError as error:
-            raise ExamplesError(str(error)) from error
-
-    def _picture(self, record: bytes, where: str) -> tuple["np.ndarray", int]:
-        """Returns the image and the label of a serialized example."""
-        try:
-            encoded, label = parse_example(record)
-            self.check([encoded], where)
-            image = decode_image(encoded)
-        except ExamplesError:
-            raise
-        except Exception as error:  # whatever damaged bytes make of a parser and a decoder
-            raise ExamplesError(
-                f"{where} of {self.folder}: expected an image and a label, found a damaged record "
-                f"({type(error).__name__}: {error}). Delete the artifact and run again."
-            ) from error
-        if image.shape != (shape := (*self.image_shape, 1)[:3]):
-            raise ExamplesError(
-                f"{where} of {self.folder}: expected an image of shape {list(shape)}, found {list(image.shape)}. "
-                "Delete the artifact and run again."
-            )
-        return image, label
 
     def check(self, images: list[bytes], where: str) -> None:
         """Raises `ExamplesError` unless each image begins as the artifact's encoding does."""

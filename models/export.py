@@ -6,20 +6,19 @@ Synopsis:
     read_card(folder)      # {"image_shape": [28, 28], "class_names": ["T-shirt/top", ...]}
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from models.card import write_card
 from models.features import IMAGE
 from models.images import decode_images, with_channels
 from models.portable import write_litert
 from models.warmup import write_warmup
 
 # What the model answers about, for whoever finds it published.
-MODEL_CARD = Path("assets.extra", "model.json")
 
 
 class ServingModule(tf.Module):
@@ -88,18 +87,7 @@ def export_model(
     folder = Path(folder)
     module = ServingModule(model, image_shape, class_names)
     tf.saved_model.save(module, str(folder), signatures=module.signatures())
-    card = {"image_shape": list(image_shape), "class_names": list(class_names)}
-    (folder / MODEL_CARD).parent.mkdir(parents=True, exist_ok=True)
-    (folder / MODEL_CARD).write_text(json.dumps(card, indent=2) + "\n")
+    write_card(folder, image_shape, class_names)
     images = module.decode(tf.constant(list(records))).numpy()
     write_warmup(folder, examples=records, images=images.reshape(-1, *image_shape))
     write_litert(folder)
-
-
-def read_card(folder: Path) -> dict | None:
-    """Returns `image_shape` and `class_names` of an exported model, None if it has no card that says them."""
-    try:
-        card = json.loads((folder / MODEL_CARD).read_text())
-        return {name: card[name] for name in ("image_shape", "class_names")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -20,6 +20,7 @@ import numpy as np
 from models.calibration import calibrated
 from models.config import NetworkConfig, TrainingConfig
 from models.errors import ArtifactError
+from models.files import write_text
 from models.images import with_channels
 from models.networks import NetworkInputs, build_network
 
@@ -86,9 +87,7 @@ def save_trained(folder: Path, trained: Trained) -> None:
     arrays |= {f"weight_{number}": weight for number, weight in enumerate(values.pop("weights"))}
     np.savez(folder / WEIGHTS_FILE, **arrays)
     values["network"] = dataclasses.asdict(trained.network)
-    partial = folder / f".{LEARNED_FILE}.partial"
-    partial.write_text(json.dumps(values, indent=2) + "\n")
-    partial.replace(folder / LEARNED_FILE)
+    write_text(folder / LEARNED_FILE, json.dumps(values, indent=2) + "\n")
 
 
 def load_trained(folder: Path) -> keras.Model:

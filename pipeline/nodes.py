@@ -22,14 +22,6 @@ from components.pusher.serving_folder import versions
 Outputs = dict[str, dict]
 
 
-def _nothing(outputs: Outputs) -> str:
-    return ""
-
-
-def _no_facts(outputs: Outputs) -> dict:
-    return {}
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gate:
     """A node at which a run can be stopped.
@@ -41,8 +33,8 @@ class Gate:
     """
 
     question: str
-    passes: Callable[[Outputs], bool]
     reasons: Callable[[Outputs], list[str]]
+    passes: Callable[[Outputs], bool] = lambda outputs: True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,8 +53,8 @@ class Node:
     id: str
     modules: tuple[str, ...]
     gate: Gate | None = None
-    detail: Callable[[Outputs], str] = _nothing
-    facts: Callable[[Outputs], dict] = _no_facts
+    detail: Callable[[Outputs], str] = lambda outputs: ""
+    facts: Callable[[Outputs], dict] = lambda outputs: {}
     shown: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
@@ -144,10 +136,10 @@ def _push(outputs: Outputs) -> dict:
         return {"pushed_model": None}
     path = Path(pushed["pushed_destination"])
     shown = versions(path.parent)
-    served = max(shown, default=None)
+    served, number = max(shown, default=None), int(path.name)
     return {
         # Under the number that is served, where that shows the files which were pushed.
-        "pushed_model": str(path.with_name(str(served)) if shown.get(served) == int(path.name) else path),
+        "pushed_model": str(path.with_name(str(served)) if shown.get(served) == shown.get(number, number) else path),
         "served_model": str(path.with_name(str(served))) if served else None,
     }
 
@@ -165,14 +157,21 @@ def _pushed(outputs: Outputs) -> str:
 def _published(outputs: Outputs) -> list[str]:
     pushed = _push(outputs)["pushed_model"]
     place = [f"as {'/'.join(Path(pushed).parts[-3:])}"] if pushed else []
-    return [*place, *([_pushed(outputs)] if not pushed or _push(outputs)["served_model"] != pushed else [])]
+    told = _pushed(outputs)
+    return place if told.endswith(Path(pushed or "").name) and place else [*place, told]
 
 
 NODES: dict[str, Node] = {}
 
 
 def register(node: Node) -> None:
-    """Adds a node; its place in the order of the DAG is behind those that are there."""
+    """Adds a node; its place in the order of the DAG is behind those that are there.
+
+    Raises:
+      ValueError: there is one of that id.
+    """
+    if node.id in NODES:
+        raise ValueError(f"node {node.id}: expected an id that is not taken yet.")
     NODES[node.id] = node
 
 
@@ -191,7 +190,7 @@ for _node in (
     Node(
         id="DataGate",
         modules=("components.data_gate.component",),
-        gate=Gate(question="Are the data what training may rest on?", passes=lambda outputs: True, reasons=_anomalies),
+        gate=Gate(question="Are the data what training may rest on?", reasons=_anomalies),
         detail=lambda outputs: f"passed, {outputs['blessing']['warnings']} warnings",
         shown={"blessing": ("blessed",)},
     ),
@@ -207,7 +206,7 @@ for _node in (
     Node(
         id="InfraValidator",
         modules=("components.infra_validator.component",),
-        gate=Gate(question="Does a fresh process serve the model?", passes=lambda outputs: True, reasons=_served),
+        gate=Gate(question="Does a fresh process serve the model?", reasons=_served),
         detail=_asked,
         facts=lambda outputs: {"served": json.loads(outputs["blessing"]["measured"])},
     ),

@@ -31,7 +31,6 @@ from tfx.types import Channel, standard_artifacts
 from components import places
 from components.bulk_inferrer.component import BulkInferrer
 from components.data_gate.component import DataBlessing, DataGate
-from components.errors import InputError
 from components.evaluator.component import ReportingEvaluator
 from components.evaluator.eval_config import eval_config
 from components.example_gen.component import IdxExampleGen
@@ -47,11 +46,11 @@ from components.trainer.component import ReportingTrainer
 from components.transform.component import PREPROCESSING_FN, ImageTransform
 from models.features import TEST, TRAIN, VAL
 from models.precision import resolve_precision
-from models.recipe import check_names
 from pipeline.config import PipelineConfig
 from pipeline.nodes import NODES
 from pipeline.output_root import OutputRoot
 from pipeline.run.code_digest import ROOT, code_digest
+from pipeline.run.data import model_name
 from pipeline.run.database import connection_to
 
 FASHION_MNIST_SCHEMA = ROOT / "schema" / "fashion_mnist.pbtxt"
@@ -59,11 +58,6 @@ FASHION_MNIST_SCHEMA = ROOT / "schema" / "fashion_mnist.pbtxt"
 # FnApiRunner is the in-process direct runner. `--runner=DirectRunner` would try a Prism binary from the network first.
 # Naming a container image keeps TFX from building an sdist of itself for every Beam executor.
 BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
-
-
-def model_name(config: PipelineConfig, dataset: Dataset) -> str:
-    """Returns the name under which models are published: of the data set, and of the variant that a run is."""
-    return "-".join([dataset.name, *([config.variant] if config.variant else [])])
 
 
 def pipeline_name(config: PipelineConfig, dataset: Dataset) -> str:
@@ -84,12 +78,8 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
     """Returns the TFX pipeline for a configuration and the data set it reads, up to and including `last_node` if given.
 
     Raises:
-      InputError: a setting names a network or an augmentation that is not registered.
+      ValueError: the nodes are not those that `pipeline/nodes.py` has a record of.
     """
-    try:
-        check_names(config.training)
-    except ValueError as error:
-        raise InputError(f"training.{error}") from None
     root = OutputRoot(config.output_root)
     places.tell(checkpoints=root.checkpoints, serving=root.serving_root)
     nodes: list[BaseNode] = []
@@ -204,6 +194,11 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
             replace_other_classes=config.replace_other_classes,
         ).with_id("Pusher")
     )
+    if odd := {node.id for node in nodes} ^ set(NODES):
+        raise ValueError(
+            f"nodes {', '.join(sorted(odd))}: expected each with a record in pipeline/nodes.py and a line here, found "
+            "one without the other."
+        )
     if last_node is not None:
         nodes = nodes[: [node.id for node in nodes].index(last_node) + 1]
     for node in nodes:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from components.bulk_inferrer.sources import find_sources
 from components.errors import InputError
-from components.files import replacing
 from components.prediction_columns import PREDICTIONS_FILE
 from components.pusher.serving_folder import versions
+from models.files import replacing
 from pipeline.output_root import OutputRoot
 
 

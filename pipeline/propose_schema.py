@@ -9,6 +9,7 @@ from pathlib import Path
 
 from components.errors import InputError
 from models.features import SCHEMA_FILE
+from models.files import write_text
 from pipeline.output_root import DEFAULT, OutputRoot
 
 PROPOSAL = Path("schema", "proposal.pbtxt")
@@ -49,7 +50,7 @@ def main(argv: list[str]) -> int:
 
     from components.schema_gen.proposal import schema_differences
 
-    PROPOSAL.write_text(proposal)
+    write_text(PROPOSAL, proposal)
     curated = Path("schema", "fashion_mnist.pbtxt").read_text()
     schemas = [text_format.Parse(text, schema_pb2.Schema()) for text in (curated, proposal)]
     for line in schema_differences(*schemas) or ["the curated schema says of the data what they say themselves"]:

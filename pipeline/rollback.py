@@ -32,14 +32,14 @@ def main(argv: list[str]) -> int:
         return error.exit_status
     print(f"version {now} is served again, as {number}; before it was {served}")
     if problem := record(root):
-        print(f"rollback: {problem} The next run records it.", file=sys.stderr)
+        print(f"rollback: {problem}", file=sys.stderr)
     return 0
 
 
 def record(root: OutputRoot) -> str:
     """Has ML Metadata know of the rollback; returns why it does not, "" if it does."""
     if not root.metadata.is_file():
-        return f"{root.metadata}: expected a database of ML Metadata, found none."
+        return f"{root.metadata}: expected a database of ML Metadata to record it in, found none."
     # A third of a second, when the rollback is done.
     from ml_metadata import errors, metadata_store
     from ml_metadata.proto import metadata_store_pb2
@@ -50,9 +50,12 @@ def record(root: OutputRoot) -> str:
     connection.sqlite.filename_uri = str(root.metadata.resolve())
     connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE
     try:
-        record_rollbacks(metadata_store.MetadataStore(connection), root)
-    except (errors.StatusError, RuntimeError) as error:
-        return f"{root.metadata}: the rollback holds and is not recorded yet ({str(error).splitlines()[0]})."
+        # A run that goes on has the lock, and is ML Metadata's one writer.
+        with root.lock("The rollback holds."):
+            record_rollbacks(metadata_store.MetadataStore(connection), root)
+    except (errors.StatusError, RuntimeError, InputError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        return f"the rollback is not yet in ML Metadata ({reason}). The next run records it."
     return ""
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from components.errors import InputError
+from components.evaluator.floors import check_floors
 from pipeline.config import PipelineConfig, build, declared_type, flatten, nearest
 from pipeline.presets import PRESETS
 
@@ -90,6 +91,10 @@ class Settings:
     def with_only(self, name: str) -> "Settings":
         """Returns the same with `name` as the only given value: for `on_top_of`, to try each by itself."""
         return dataclasses.replace(self, given={name: self.given[name]})
+
+    def refusal(self, message: str) -> InputError:
+        """Returns an error about a value, `NAME: why`, which begins with where that comes from."""
+        return _with_source(InputError(message), self.origins)
 
     def as_dict(self) -> dict:
         """Returns the configuration as nested values for JSON."""
@@ -159,12 +164,16 @@ def _settle(layers: dict[str, tuple[object, str]], asked: Iterable[str]) -> Sett
     origins = {name: origin for name, (_, origin) in layers.items()}
     try:
         config = build(leaves)
+        check_floors(config.floors)
     except InputError as error:
-        refused = next((name for name in leaves if str(error).startswith(f"{name}: ")), None)
-        if refused is None:
-            raise
-        raise InputError(f"{_where(refused, origins[refused])}{str(error).removeprefix(refused)}") from None
+        raise _with_source(error, origins) from None
     return Settings(config, origins, {name: _plain(leaves[name]) for name in leaves if name in asked})
+
+
+def _with_source(error: InputError, origins: Mapping[str, str]) -> InputError:
+    """Returns what is refused, `NAME: why`, with where the value comes from in the place of the name."""
+    refused = next((name for name in origins if str(error).startswith(f"{name}: ")), None)
+    return InputError(f"{_where(refused, origins[refused])}{str(error).removeprefix(refused)}") if refused else error
 
 
 def _read_command_line(assignments: list[str], flags: dict[str, tuple[str, object]]) -> dict[str, tuple[object, str]]:

@@ -88,8 +88,15 @@ class Once:
 
     @functools.cached_property
     def examples(self):
-        splits = {split: (self.images[n::3, ..., 0], self.labels[n::3]) for n, split in enumerate(SPLITS)}
+        images, labels = self.images[..., 0], self.labels
+        splits = {"train": (images, labels), "val": (255 - images[:100], labels[:100])}
+        splits["test"] = 255 - images[100:200], labels[100:200]
         return write_examples(self.folder / "examples", splits, FASHION_MNIST_CLASSES, compression="GZIP")
+
+    @functools.cached_property
+    def with_duplicates(self):
+        splits = dict.fromkeys(SPLITS, (self.images[:10, ..., 0], self.labels[:10]))
+        return write_examples(self.folder / "with_duplicates", splits, FASHION_MNIST_CLASSES)
 
     @functools.cached_property
     def records(self) -> list[bytes]:
@@ -244,6 +251,7 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         "validated": lambda: {
             split: tfdv.validate_statistics(found, once.schema) for split, found in once.statistics.items()
         },
+        "components.data_gate.duplicates.examples": lambda: once.with_duplicates,
         "components.places.dataset": lambda: once.dataset,
         "components.evaluator.slicer.labels": lambda: once.labels[: len(once.records)],
         "components.example_gen.ingest.settings": lambda: SplitSettings(

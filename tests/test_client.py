@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.recorded_runs import RecordedRuns
 from components.errors import InputError
+from models.pictures import read_pictures
 from pipeline.client import Client
 from pipeline.run.code_digest import ROOT
 
@@ -20,7 +21,7 @@ def test_client_gives_examples_statistics_predictions_and_model_of_the_latest_ru
     assert run.examples.counts == run.summary["data"]["splits"]
     assert run.statistics["test"].num_examples == 1000
     assert float(run.predictions.right.mean()) == run.summary["metrics"]["test_accuracy"]
-    ((position, image, label),) = run.examples.pictures("test", {7})
+    ((position, image, label),) = read_pictures(run.examples, "test", {7})
     assert (position, image.shape, image.dtype) == (7, (28, 28, 1), np.uint8)
     assert label == run.predictions.label[7]
     assert (run.model / "saved_model.pb").is_file()

@@ -249,6 +249,7 @@ def test_digest_is_that_of_the_content_whatever_kind_of_file_holds_it(folder, tm
     arrays = {"train": (TRAIN_IMAGES, TRAIN_LABELS), "test": (TEST_IMAGES, TEST_LABELS)}
     kind = Kind(
         name="arrays",
+        expects="all.bin",
         find=lambda folder: {"all": folder / "all.bin"} if (folder / "all.bin").exists() else None,
         image_shape=lambda files, part: arrays[part][0].shape,
         images=lambda files, part: iter([arrays[part][0][:1].tobytes(), arrays[part][0][1:].tobytes()]),

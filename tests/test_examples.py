@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from components.artifacts import describe_examples, open_examples
 from models.examples import Examples, ExamplesError, compression_of, encoding_of, open_shards, shard_name
 from models.features import COMPRESSIONS, ENCODINGS
+from models.pictures import read_pictures
 from models.tfrecords import decode_image, parse_example, read_records
 from tests.conftest import ROOT
 
@@ -41,7 +42,7 @@ def parse_eagerly(artifact: Examples) -> tuple[np.ndarray, np.ndarray]:
 
 
 def look_at_pictures(artifact: Examples) -> tuple[np.ndarray, np.ndarray]:
-    found = list(artifact.pictures("train", set(range(artifact.counts["train"]))))
+    found = list(read_pictures(artifact, "train", set(range(artifact.counts["train"]))))
     assert [position for position, _, _ in found] == list(range(artifact.counts["train"]))
     return np.stack([image for _, image, _ in found]), np.array([label for _, _, label in found])
 
@@ -213,10 +214,10 @@ def test_pictures_are_those_asked_for_and_no_more_is_read(examples):
     (path,) = artifact.shards("train")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 6 // 7 + 3])  # the last record is cut short
-    found = list(artifact.pictures("train", {4, 0}))
+    found = list(read_pictures(artifact, "train", {4, 0}))
     assert [(position, label) for position, _, label in found] == [(0, 3), (4, 1)]
     np.testing.assert_array_equal(found[1][1], GREY[4, ..., None], strict=True)
-    assert list(artifact.pictures("train", set())) == []
+    assert list(read_pictures(artifact, "train", set())) == []
 
 
 @READERS
@@ -328,7 +329,7 @@ def test_damaged_record_is_an_error_of_the_examples_or_none(examples, encoding):
         for value in (0x00, 0x7F, 0x80, 0xFF, content[position] ^ 1):
             path.write_bytes(damaged(content, position, value))
             try:
-                list(artifact.pictures("train", {0}))
+                list(read_pictures(artifact, "train", {0}))
             except ExamplesError as error:
                 assert "\n" not in str(error)
     # And cut short anywhere, with a length that fits.
@@ -336,7 +337,7 @@ def test_damaged_record_is_an_error_of_the_examples_or_none(examples, encoding):
     for size in range(len(record)):
         path.write_bytes(size.to_bytes(8, "little") + bytes(4) + record[:size] + bytes(4))
         with pytest.raises(ExamplesError):
-            list(artifact.pictures("train", {0}))
+            list(read_pictures(artifact, "train", {0}))
 
 
 def test_error_of_a_damaged_record_says_where_it_is(examples):
@@ -347,7 +348,7 @@ def test_error_of_a_damaged_record_says_where_it_is(examples):
     content[start : start + 8] = bytes(8)
     path.write_bytes(content)
     with pytest.raises(ExamplesError, match=r"^train, record 2 of "):
-        list(artifact.pictures("train", {0, 2}))
+        list(read_pictures(artifact, "train", {0, 2}))
 
 
 # One place knows

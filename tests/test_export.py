@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.export import MODEL_CARD, export_model, read_card
+from models.export import CARD_FILE, export_model, read_card
 
 NAMES = ("ant", "bee", "cat")
 SHAPE = (9, 7)
@@ -153,12 +153,12 @@ def test_images_with_channels_are_served_as_they_are_recorded(tmp_path):
 
 def test_card_says_what_the_model_answers_about(folder):
     assert read_card(folder) == {"image_shape": [9, 7], "class_names": ["ant", "bee", "cat"]}
-    assert MODEL_CARD.parts[0] == "assets.extra", "what a model server copies along and does not read"
+    assert CARD_FILE.parts[0] == "assets.extra", "what a model server copies along and does not read"
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", '{"image_shape": [9, 7]}', "\xff"], ids=repr)
 def test_model_without_a_readable_card_has_none(tmp_path, content):
     if content is not None:
-        (tmp_path / MODEL_CARD).parent.mkdir()
-        (tmp_path / MODEL_CARD).write_bytes(content.encode("latin-1"))
+        (tmp_path / CARD_FILE).parent.mkdir()
+        (tmp_path / CARD_FILE).write_bytes(content.encode("latin-1"))
     assert read_card(tmp_path) is None

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from components.files import replacing, write_bytes, write_text
+from models.files import replacing, write_bytes, write_text
 from tests.conftest import ROOT
 
 # A writer that is killed between half of its content and the other.
 _WRITE_HALF = """
 import sys, time
 from pathlib import Path
-from components.files import replacing
+from models.files import replacing
 with replacing(Path(sys.argv[1])) as partial:
     partial.write_text("ne")
     print("half", flush=True)

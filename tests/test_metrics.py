@@ -123,7 +123,7 @@ def test_names_labels_and_floors_are_read_without_tensorflow():
     evaluator, inferrer = "components.evaluator", "components.bulk_inferrer"
     modules = [f"{evaluator}.{name}" for name in ("metrics", "slices", "floors", "calibration")]
     modules += [
-        f"components.prediction_columns",
+        "components.prediction_columns",
         f"{inferrer}.sources",
         "pipeline.report.predictions",
         "pipeline.predict",

@@ -11,9 +11,9 @@ from tfx.orchestration import metadata
 from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import context_lib
 
-from components.artifacts import LOGGED
 from components.errors import DataRefused, InputError, ModelRefused
 from components.example_gen.dataset import inspect_dataset
+from components.logged import LOGGED
 from pipeline.metadata import runs
 from pipeline.metadata.store import Store
 from pipeline.nodes import NODES

@@ -99,8 +99,6 @@ class Namespace(dict):
         self._own = vars(importlib.import_module(module))
 
     def __missing__(self, name: str) -> object:
-        if name in vars(builtins):
-            raise KeyError(name)
         if make := self._given.get(f"{self._module}.{name}"):
             self[name] = make()
         elif name in self._own and not name.startswith("_"):
@@ -109,6 +107,8 @@ class Namespace(dict):
             self[name] = imported(ELSEWHERE[name], name)
         elif make := self._given.get(name):
             self[name] = make()
+        elif name in vars(builtins):
+            raise KeyError(name)
         else:
             raise NameError(
                 f"{self._module}: its synopsis uses {name!r}, which it does not define and the module has not. Import "
@@ -146,8 +146,22 @@ def agrees(value: object, told: object) -> bool:
     return value == (pytest.approx(told) if isinstance(told, float) else told)
 
 
+def noted(statement: ast.stmt) -> set[tuple[int, int]]:
+    """Has each statement of its bodies first tell that it is reached, and returns their places: line and column."""
+    found = set()
+    for node in list(ast.walk(statement)):
+        if isinstance(body := getattr(node, "body", None), list):
+            at = [(inner.lineno, inner.col_offset) for inner in body]
+            found.update(at)
+            tell = [ast.parse(f"_reached({place})").body[0] for place in at]
+            node.body = [part for pair in zip(tell, body, strict=True) for part in pair]
+    return found
+
+
 def execute(module: str, synopsis: str, given: dict) -> None:
     """Runs the Python of a synopsis, and compares the values that it tells with what comes of it.
+
+    Each line has to be reached: a loop over nothing would hide what is wrong in it.
 
     Args:
       module: its module.
@@ -158,8 +172,11 @@ def execute(module: str, synopsis: str, given: dict) -> None:
     source, names = "\n".join(lines) + "\n", Namespace(module, given)
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    bodies, reached = set(), set()
+    names["_reached"] = reached.add
     for statement in ast.parse(source).body:
         if not isinstance(statement, ast.Expr):
+            bodies |= noted(statement)
             exec(compile(ast.Module([statement], []), f"synopsis of {module}", "exec"), names)
             continue
         value = eval(compile(ast.Expression(statement.value), f"synopsis of {module}", "eval"), names)
@@ -167,6 +184,8 @@ def execute(module: str, synopsis: str, given: dict) -> None:
             assert agrees(value, told), (
                 f"{module}: {ast.unparse(statement)} gives {value!r}, its synopsis tells {told!r}"
             )
+    missed = sorted(line for line, _ in bodies - reached)
+    assert not missed, f"{module}: lines {missed} of its synopsis are never reached"
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +259,11 @@ def test_name_that_nobody_has_is_told_with_its_module():
 def test_argument_that_does_not_exist_fails():
     with pytest.raises(TypeError, match="places"):
         execute("pipeline.report.formats", "percent(0.5, places=2)", {})
+
+
+def test_line_that_is_never_reached_fails():
+    with pytest.raises(AssertionError, match=r"lines \[2\] of its synopsis are never reached"):
+        execute("pipeline.report.formats", "for value in []:\n    percent(value, places=2)", {})
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ from components.bulk_inferrer.sources import Source, read_batches
 from components.errors import InputError
 from components.evaluator.slicer import Slicer
 from components.evaluator.slices import CLASS, SLICINGS
-from components.files import replacing
 from components.prediction_columns import COLUMNS
 from models.examples import Examples
 from models.features import IMAGE, LABEL
+from models.files import replacing
 
 _NO_LABEL = -1
 

@@ -19,8 +19,8 @@ from tfx.types import component_spec, standard_artifacts
 
 from components.artifacts import Artifacts, open_examples, single, split_folders
 from components.data_gate.anomalies import find_anomalies, refuse
-from components.files import write_text
 from models.features import ANOMALIES_FILE, SCHEMA_FILE, STATISTICS_FILE
+from models.files import write_text
 
 REPORT_FILE = "anomalies.json"
 

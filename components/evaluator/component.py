@@ -21,7 +21,7 @@ from components.artifacts import open_examples, single
 from components.evaluator.evaluation import comparable, evaluate
 from components.evaluator.results import read_metrics
 from components.evaluator.verdict import describe_verdict, refusal_reasons
-from components.files import write_text
+from models.files import write_text
 
 progress = logging.getLogger("progress")
 

@@ -12,6 +12,7 @@ Synopsis:
         return np.mean(np.diag(counts)[occurring] / counts.sum(axis=1)[occurring])
 
     register(Metric(name="balanced_accuracy", label="balanced accuracy", from_confusion=balanced_accuracy))
+    balanced_accuracy(np.array([[8.0, 2.0], [0.0, 4.0]]))   # 0.9
 """
 
 import dataclasses

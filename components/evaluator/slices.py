@@ -9,6 +9,8 @@ Synopsis:
     @slicing("contrast")
     def by_contrast(images, labels, class_names):      # uint8 [n, height, width, channels], int64 [n] -> str [n]
         return np.where(np.ptp(images, axis=(1, 2, 3)) < 128, "flat", "rich")
+
+    slice_names(images, labels, class_names, ["contrast"])["contrast"]      # array(["rich", "flat", ...])
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -2,8 +2,8 @@
 
 Synopsis:
 
-    reasons = refusal_reasons(evaluation, config, metrics)      # [] for a blessed one
-    describe_verdict(metrics, reasons, notes, baseline_id)      # e.g. "blessed: test accuracy 0.9263; weakest class ..."
+    reasons = refusal_reasons(evaluation, config, metrics)     # [] for a blessed one
+    describe_verdict(metrics, reasons, notes, baseline_id)     # e.g. "blessed: test accuracy 0.9263; weakest class ..."
 """
 
 import json

@@ -22,7 +22,6 @@ import numpy as np
 
 from components.errors import InputError
 from components.example_gen.kinds import KINDS, PARTS, Files, find_kind
-from components.example_gen.kinds.idx_folder import STEMS
 from models.features import FASHION_MNIST_CLASSES
 
 # What `read_images` and `digest_labels` give of it.
@@ -70,8 +69,8 @@ def inspect_dataset(folder: Path) -> Dataset:
     """
     found = find_kind(folder)
     if found is None:
-        names = ", ".join(f"{stem}[.gz]" for stem in STEMS.values())
-        raise InputError(f"{folder}: expected {names}, found not all of them. Run 'make data', or set --data-dir.")
+        kinds = ", or ".join(kind.expects for kind in KINDS.values())
+        raise InputError(f"{folder}: expected {kinds}, found not all of them. Run 'make data', or set --data-dir.")
     kind, files = found
     shapes = {part: kind.image_shape(files, part) for part in PARTS}
     labels = {part: kind.labels(files, part) for part in PARTS}
@@ -102,7 +101,6 @@ def inspect_dataset(folder: Path) -> Dataset:
                 f"{_where(files, f'{part}_labels')}: expected labels below {len(class_names)}, the number of classes, "
                 f"found {labels[part].max()} at position {int(labels[part].argmax())}."
             )
-    schema = folder / "schema.pbtxt"
     return Dataset(
         name="fashion_mnist" if is_fashion_mnist else re.sub(r"\W+", "_", folder.resolve().name) or "data",
         folder=folder.resolve(),
@@ -112,8 +110,35 @@ def inspect_dataset(folder: Path) -> Dataset:
         class_names=class_names,
         digest=combine_digests(digests),
         is_fashion_mnist=is_fashion_mnist,
-        schema=schema.read_text(encoding="utf-8") if schema.is_file() else "",
+        schema=read_schema(folder),
     )
+
+
+def read_schema(folder: Path) -> str:
+    """Returns the text of the curated schema in a data folder, "" where there is none.
+
+    Raises:
+      InputError: it is no schema.
+    """
+    path = folder / "schema.pbtxt"
+    if not path.is_file():
+        return ""
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    text = _read_text(path)
+    try:
+        text_format.Parse(text, schema_pb2.Schema())
+    except text_format.ParseError as error:
+        raise InputError(f"{path}: expected a schema, found an error at {error}. Mend it there.") from None
+    return text
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected text in UTF-8, found {error.reason} at byte {error.start}.") from None
 
 
 def read_images(kind: str, files: Files, part: str, use: Callable[[bytes], object]) -> str:
@@ -155,7 +180,7 @@ def _class_names(folder: Path, train_labels: np.ndarray, is_fashion_mnist: bool)
     """Names the classes: from `classes.txt`, else Fashion-MNIST's by its content, else the numbers."""
     listed = folder / "classes.txt"
     if listed.exists():
-        names = tuple(line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip())
+        names = tuple(line.strip() for line in _read_text(listed).splitlines() if line.strip())
         if len(set(names)) != len(names) or len(names) < 2:
             raise InputError(f"{listed}: expected two or more different class names, one a line, found {list(names)}.")
         return names

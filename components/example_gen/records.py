@@ -18,8 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from components.errors import InputError
-from components.files import replacing
 from models.features import IMAGE, LABEL
+from models.files import replacing
 from models.images import tensor_header, with_channels
 
 _READ_BYTES = 1 << 20

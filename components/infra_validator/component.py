@@ -14,8 +14,8 @@ from tfx.types import component_spec, standard_artifacts
 from tfx.utils import path_utils
 
 from components.artifacts import Artifacts, open_examples, single
-from components.files import write_text
 from components.infra_validator.serving import serve_once
+from models.files import write_text
 
 REPORT_FILE = "served.json"
 

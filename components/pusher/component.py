@@ -23,29 +23,9 @@ from tfx.utils import path_utils
 
 from components import places
 from components.artifacts import Artifacts, single
-from components.errors import InputError
 from components.latest_blessed import MODEL_ID
-from components.pusher.serving_folder import publish, served_version, superseded
-from models.export import read_card
-
-
-def check_replaces(model: Path, base: Path) -> None:
-    """Refuses to publish a model over one that answers about other classes or images of another shape.
-
-    Raises:
-      InputError: that is so; nothing was published.
-    """
-    served = served_version(base)
-    if served is None:
-        return
-    ours, theirs = read_card(model), read_card(base / str(served))
-    for name, told in (("image_shape", "images of shape"), ("class_names", "the classes")):
-        if ours and theirs and ours[name] != theirs[name]:
-            raise InputError(
-                f"{base}: version {served}, which is served there, answers about {told} "
-                f"{', '.join(map(str, theirs[name]))}; this model about {', '.join(map(str, ours[name]))}. Give the "
-                "data set a name of its own with --name, or publish over it with --set replace_other_classes=true."
-            )
+from components.pusher.serving_folder import check_replaces, publish, superseded
+from models.card import read_card
 
 
 def _served_path(input_dict: Artifacts) -> Path:
@@ -74,8 +54,9 @@ class _Executor(tfx_pusher.Executor):
             self._MarkNotPushed(pushed)
             return
         base, model = places.folder("serving") / exec_properties["name"], _served_path(input_dict)
-        if not exec_properties["replace_other_classes"]:
-            check_replaces(model, base)
+        card = read_card(model)
+        if card and not exec_properties["replace_other_classes"]:
+            check_replaces(card, base)
         version = publish(model, base, keep=exec_properties["keep"])
         link = Path(pushed.uri)
         link.rmdir()

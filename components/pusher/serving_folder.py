@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.errors import InputError
+from models.card import read_card
 
 SERVED = "served"
 _LOCK, _PARTIAL = ".lock", ".partial-"
@@ -83,17 +84,19 @@ def publish(model: Path, base: Path, *, keep: int) -> int:
             shown = versions(base)
             same = _versions_with(model, base)
             if same and shown[max(shown)] in same:
+                # A kill between the two leaves the link behind.
+                _show_served(base)
                 return max(shown)
             version = _next_version(base)
             if same:
                 _link(base, version, f"{_PUSHED_AGAIN}{max(same)}")
             else:
                 _copy(model, base, version)
-            _show_served(base)
             try:
+                _show_served(base)
                 _prune(base, keep)
             except OSError as error:
-                # The model is served by now; what could not be removed goes the next time.
+                # The model is served by now; what could not be done is done the next time.
                 logging.getLogger("progress").warning("%s: old versions stay (%s)", base, error.strerror)
         return version
     except (OSError, shutil.Error) as error:
@@ -102,6 +105,27 @@ def publish(model: Path, base: Path, *, keep: int) -> int:
             f"{base}: the model cannot be published there ({reason}). Free some space or mend its permissions, and run "
             "again; what is served is as it was."
         ) from error
+
+
+def check_replaces(card: dict, base: Path) -> None:
+    """Refuses to publish a model over one that answers about other classes or images of another shape.
+
+    Args:
+      card: what the model says of itself, as `models.card.read_card` gives it.
+      base: what the model server watches.
+
+    Raises:
+      InputError: that is so; nothing was published.
+    """
+    served = served_version(base)
+    theirs = None if served is None else read_card(base / str(served))
+    for name, told in (("image_shape", "images of shape"), ("class_names", "the classes")):
+        if theirs and list(card[name]) != theirs[name]:
+            raise InputError(
+                f"{base}: version {served}, which is served there, answers about {told} "
+                f"{', '.join(map(str, theirs[name]))}; this model about {', '.join(map(str, card[name]))}. Give the "
+                "data set a name of its own with --name, or publish over it with --set replace_other_classes=true."
+            )
 
 
 def rollback(base: Path, version: int | None = None) -> tuple[int, int, int]:

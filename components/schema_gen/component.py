@@ -17,9 +17,9 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
 from components.artifacts import Artifacts, single, split_folders
-from components.files import write_text
 from components.schema_gen.proposal import propose_schema, schema_differences
 from models.features import SCHEMA_FILE, STATISTICS_FILE, TRAIN
+from models.files import write_text
 
 progress = logging.getLogger("progress")
 

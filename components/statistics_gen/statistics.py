@@ -21,10 +21,10 @@ from tensorflow_data_validation.statistics import stats_impl
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from components.errors import DataRefused
-from components.files import write_bytes
 from components.statistics_gen.image_statistics import read_feature_tables
 from models.examples import Examples
 from models.features import IMAGE, LABEL
+from models.files import write_bytes
 
 
 def statistics_options(class_count: int) -> tfdv.StatsOptions:

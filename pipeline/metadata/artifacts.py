@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline.metadata.store import Run, Store, is_resolver
+from pipeline.nodes import NODES
 
 # What was only proposed or compared with is not the run's own.
 _OF_OTHERS = ("proposal", "baseline_model", "accepted_statistics", "trained")
@@ -14,13 +15,22 @@ class RunArtifacts:
     def __init__(self, store: Store, run: Run) -> None:
         self._store = store
         self._found: dict[str, int] = {}
-        executions = [execution for execution in store.executions_of(run) if not is_resolver(execution)]
+        order = list(NODES)
+        # Not as they were recorded: what a part of the pipeline takes over is recorded in any order.
+        executions = sorted(
+            (execution for execution in store.executions_of(run) if not is_resolver(execution)),
+            key=lambda execution: order.index(execution.node) if execution.node in order else -1,
+        )
         # What was made counts more than what was read; the latest node's more than those before it.
         for events in (store.outputs, store.inputs):
             for execution in reversed(executions):
                 for key, number in events.get(execution.id, ()):
                     if key not in _OF_OTHERS:
                         self._found.setdefault(store.artifacts[number].type, number)
+
+    def number(self, kind: str) -> int | None:
+        """Returns the id of the artifact of type `kind`, None where there is none."""
+        return self._found.get(kind)
 
     def folder(self, kind: str) -> Path | None:
         """Returns the folder of the artifact of type `kind`, None where there is none any more."""

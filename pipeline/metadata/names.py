@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from components.errors import InputError
+from pipeline.metadata.artifacts import RunArtifacts
 from pipeline.metadata.store import Artifact, Execution, Run, Store
 
 
@@ -40,15 +41,11 @@ def find_artifact(store: Store, text: str) -> Artifact:
         return found
     if isinstance(found, Execution):
         raise InputError(f"{text}: expected an artifact (a1), a path, a served version or a run, found an execution.")
-    made = [
-        store.artifacts[artifact]
-        for execution in store.executions_of(found)
-        for _, artifact in store.outputs.get(execution.id, ())
-    ]
-    for kind in ("PushedModel", "Model"):
-        for artifact in made:
-            if artifact.type == kind and (kind == "Model" or store.properties("Artifact", artifact.id).get("pushed")):
-                return artifact
+    artifacts = RunArtifacts(store, found)
+    kind = "PushedModel" if artifacts.properties("PushedModel").get("pushed") else "Model"
+    number = artifacts.number(kind)
+    if number is not None:
+        return store.artifacts[number]
     raise InputError(f"run {found.id}: expected a model, found none. Name another run, or an artifact of this one.")
 
 

@@ -2,24 +2,16 @@
 
 from pipeline.metadata.store import Run, Store
 from pipeline.metadata.text import duration, table, when
-from pipeline.output_root import OutputRoot
 
 
 def list_runs(store: Store) -> list[dict]:
     """Returns, for each run and the latest first, what the table shows."""
-    in_use = OutputRoot.of_database(store.path).is_in_use()
-    return [describe(run, in_use=in_use) for run in reversed(store.runs())]
+    return [describe(run) for run in reversed(store.runs())]
 
 
-def describe(run: Run, *, in_use: bool = True) -> dict:
-    """Returns a run's id, start, data set, preset, seed, state, seconds, accuracy, blessed and pushed version.
-
-    Args:
-      run: with its properties.
-      in_use: whether somebody has the lock of the output root; a run that is not over is else a killed one.
-    """
+def describe(run: Run) -> dict:
+    """Returns a run's id, start, data set, preset, seed, state, seconds, accuracy, blessed and pushed version."""
     kept = run.properties
-    state = kept.get("state")
     blessed = kept.get("blessed")
     return {
         "id": run.id,
@@ -27,7 +19,7 @@ def describe(run: Run, *, in_use: bool = True) -> dict:
         "name": kept.get("name"),
         "preset": kept.get("preset"),
         "seed": kept.get("seed"),
-        "state": "interrupted" if state == "running" and not in_use else state,
+        "state": kept.get("state"),
         "seconds": kept.get("wall_seconds"),
         "accuracy": kept.get("test_accuracy"),
         "blessed": None if blessed is None else bool(blessed),

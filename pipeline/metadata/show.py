@@ -19,7 +19,7 @@ def show_run(store: Store, run: Run) -> dict:
     """Returns a run's line of the table, what it was made of, and its executions with what they put out."""
     kept = {name: value for name, value in run.properties.items() if name not in ("code", "packages", "summary")}
     return {
-        "run": runs.describe(run, in_use=OutputRoot.of_database(store.path).is_in_use()),
+        "run": runs.describe(run),
         "properties": kept,
         "code": run.properties.get("code", {}).get("digest"),
         "packages": run.properties.get("packages", {}),

@@ -11,6 +11,7 @@ Synopsis:
 """
 
 import base64
+import contextlib
 import dataclasses
 import functools
 import json
@@ -19,6 +20,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from components.errors import InputError
+from pipeline.output_root import OutputRoot
 
 SCHEMA_VERSION = 10
 # Of metadata_store.proto: states of executions and artifacts, types of events.
@@ -118,8 +120,9 @@ class Store:
     def runs(self) -> list[Run]:
         """Returns all runs, the oldest first, without the most of their properties: what `_BULKY` names."""
         properties = self._properties("Context", "pipeline_run", _BULKY)
+        in_use = OutputRoot.of_database(self.path).is_in_use()
         return [
-            Run(number=number, id=name, started=created, properties=properties.get(number, {}))
+            Run(number=number, id=name, started=created, properties=_settled(properties.get(number, {}), in_use))
             for number, name, created in self.rows(
                 "SELECT c.id, c.name, c.create_time_since_epoch FROM Context c JOIN Type t ON t.id = c.type_id "
                 "WHERE t.name = 'pipeline_run' ORDER BY c.id"
@@ -127,8 +130,13 @@ class Store:
         ]
 
     def whole(self, run: Run) -> Run:
-        """Returns a run with all of its properties."""
-        return dataclasses.replace(run, properties=self.properties("Context", run.number))
+        """Returns a run with all of its properties; a run of before this record was kept has its summary.json."""
+        root = OutputRoot.of_database(self.path)
+        kept = _settled(self.properties("Context", run.number), root.is_in_use())
+        if kept and "summary" not in kept:
+            with contextlib.suppress(OSError, ValueError):
+                kept["summary"] = json.loads(root.run(run.id).summary.read_text(encoding="utf-8"))
+        return dataclasses.replace(run, properties=kept)
 
     def find_run(self, text: str) -> Run:
         """Returns the run that "latest", an id or the beginning of one names, with all of its properties.
@@ -258,6 +266,14 @@ class Store:
     def executions_of(self, run: Run) -> list[Execution]:
         """Returns the executions of a run, in the order in which they began."""
         return [execution for execution in self.executions.values() if execution.run == run.id]
+
+
+def _settled(properties: dict, in_use: bool) -> dict:
+    """Tells a run that is not over as interrupted where nobody has the lock: it was killed."""
+    if properties.get("state") != "running" or in_use:
+        return properties
+    summary = {"summary": {**properties["summary"], "state": "interrupted"}} if "summary" in properties else {}
+    return {**properties, "state": "interrupted", **summary}
 
 
 def is_resolver(execution: Execution) -> bool:

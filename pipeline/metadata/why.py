@@ -11,6 +11,7 @@ from components.errors import InputError
 from pipeline.metadata.store import Execution, Run, Store, is_resolver
 from pipeline.metadata.text import flatten, shorten
 from pipeline.nodes import NODES
+from pipeline.run.code_digest import ROOT, module_path
 
 _DIGEST = "code_digest"
 
@@ -149,7 +150,8 @@ def code_changes(node: str, before: Run, after: Run) -> list[str]:
     lines = []
     for module in sorted(modules):
         digests = [side["modules"].get(module) for side in sides if module in side["nodes"].get(node, [])]
-        path = module.replace(".", "/") + ".py"
+        found = module_path(module)
+        path = found.relative_to(ROOT).as_posix() if found else module.replace(".", "/") + ".py"
         if len(digests) < 2:
             lines.append(
                 f"code: {path} {'is' if module in sides[1]['nodes'].get(node, []) else 'is no longer'} imported"

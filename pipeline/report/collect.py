@@ -8,16 +8,18 @@ Synopsis:
     facts.summary["metrics"]["test_accuracy"]
 """
 
+import contextlib
 import dataclasses
 import json
 
 import numpy as np
 
-from models.examples import Examples
+from models.examples import Examples, ExamplesError
 from models.features import SPLITS, TEST
+from models.pictures import read_pictures
 from pipeline.client import RunView
 from pipeline.metadata.artifacts import RunArtifacts
-from pipeline.metadata.served import served_run
+from pipeline.metadata.served import is_served, served_run
 from pipeline.metadata.store import Run, Store
 from pipeline.output_root import OutputRoot
 from pipeline.report.images import thumbnail
@@ -101,14 +103,16 @@ def collect(root: OutputRoot, text: str) -> Facts:
     run = store.find_run(text)
     view, artifacts = RunView(store, run), RunArtifacts(store, run)
     runs = store.runs()
-    served = served_run(runs, root, run)
+    served = None if is_served(run, root) else served_run(runs, root, run)
     examples, predictions = view.examples, view.predictions
     class_names = list(examples.class_names) if examples else []
-    samples, pictures = _samples(examples) if examples else ({}, {})
-    limit = CELL_IMAGES
-    if predictions is not None and examples:
-        limit = cell_limit(predictions, next(iter(pictures.values()), None))
-        pictures |= _pictures_of(predictions, examples, limit)
+    samples, pictures, limit = {}, {}, CELL_IMAGES
+    # A shard that is damaged or gone costs its pictures, not the report.
+    with contextlib.suppress(ExamplesError):
+        samples, pictures = _samples(examples) if examples else ({}, {})
+        if predictions is not None and examples:
+            limit = cell_limit(predictions, next(iter(pictures.values()), None))
+            pictures |= _pictures_of(predictions, examples, limit)
     return Facts(
         run=run,
         summary=run.record,
@@ -121,7 +125,7 @@ def collect(root: OutputRoot, text: str) -> Facts:
         statistics=_statistics(view.statistics or {}),
         anomalies=json.loads(artifacts.properties("DataBlessing").get("anomalies", "[]")),
         others=_others(store, runs, run, served),
-        is_served=served is not None and served.id == run.id,
+        is_served=is_served(run, root),
     )
 
 
@@ -144,7 +148,7 @@ def _samples(examples: Examples) -> tuple[dict, dict]:
     pictures = {}
     for split in examples.counts:
         found: dict[int, list[int]] = {label: [] for label in range(len(examples.class_names))}
-        for position, image, label in examples.pictures(split, set(range(_SAMPLED_RECORDS))):
+        for position, image, label in read_pictures(examples, split, set(range(_SAMPLED_RECORDS))):
             places = found.setdefault(label, [])
             if len(places) < SAMPLE_IMAGES:
                 places.append(position)
@@ -167,7 +171,7 @@ def _pictures_of(predictions: Predictions, examples: Examples, limit: int) -> di
     """Reads the images that the confusion matrix and the list of errors show."""
     chosen = [most_confident_errors(predictions, ERROR_IMAGES), *cell_examples(predictions, limit).values()]
     wanted = set(predictions.example[np.concatenate(chosen)].tolist())
-    return {(TEST, number): image for number, image, _ in examples.pictures(TEST, wanted)}
+    return {(TEST, number): image for number, image, _ in read_pictures(examples, TEST, wanted)}
 
 
 def _statistics(statistics: dict) -> list[SplitStatistics]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import jinja2
 
-from components.files import write_text
 from models.features import TEST
+from models.files import write_text
 from pipeline.metadata.text import flatten
 from pipeline.output_root import OutputRoot
 from pipeline.report import plots

@@ -57,7 +57,7 @@ class Console:
         self._emit("line", text, text=text)
 
     def start(self, node: str) -> None:
-        """Tells that a node starts, on a terminal only: elsewhere its last line is enough."""
+        """Tells that a node starts, on a terminal or to a machine: elsewhere its last line is enough."""
         self._node, self._told = node, time.monotonic()
         self._transient(f"{node:<{_WIDTH}} ...")
         if self._as_json:

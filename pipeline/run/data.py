@@ -11,10 +11,11 @@ Synopsis:
 """
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 from components.errors import InputError
-from components.example_gen.dataset import Dataset, inspect_dataset
+from components.example_gen.dataset import Dataset, inspect_dataset, read_schema
 from components.example_gen.kinds import find_kind
 from pipeline.config import PipelineConfig
 from pipeline.metadata.store import Store
@@ -52,24 +53,31 @@ def find_dataset(config: PipelineConfig, project: Path, root: OutputRoot) -> Dat
     dataset = inspect_dataset(locate_data(config.data_dir, candidates(project, Path.home())))
     runs = Store(root.metadata).runs() if root.metadata.exists() else []
     seen = [run.properties["data"] for run in runs if "data" in run.properties]
-    return dataclasses.replace(dataset, name=config.name or choose_name(dataset, seen))
+    # Without their runs, what is served still has its name.
+    published = [folder.name for folder in root.serving_folders()] if not seen else []
+    return dataclasses.replace(dataset, name=config.name or choose_name(dataset, seen, published))
 
 
-def choose_name(dataset: Dataset, seen: list[dict]) -> str:
+def choose_name(dataset: Dataset, seen: list[dict], published: Iterable[str] = ()) -> str:
     """Returns the name of a data set, given `name`, `digest` and `folder` of those of earlier runs, oldest first."""
     if dataset.is_fashion_mnist:
         return dataset.name
     # Data that took the place of Fashion-MNIST are not Fashion-MNIST.
-    others = [other for other in seen if not other.get("is_fashion_mnist")]
+    others = [other for other in seen if not other.get("is_fashion_mnist", other["name"] == "fashion_mnist")]
     known = [other for other in others if other["digest"] == dataset.digest]
     known = known or [other for other in others if other["folder"] == str(dataset.folder)]
     if known:
         return known[-1]["name"]
-    taken, number, name = {"fashion_mnist", *(other["name"] for other in seen)}, 1, dataset.name
+    taken, number, name = {"fashion_mnist", *published, *(other["name"] for other in seen)}, 1, dataset.name
     while name in taken:
         number += 1
         name = f"{dataset.name}_{number}"
     return name
+
+
+def model_name(config: PipelineConfig, dataset: Dataset) -> str:
+    """Returns the name under which models are published: of the data set, and of the variant that a run is."""
+    return "-".join([dataset.name, *([config.variant] if config.variant else [])])
 
 
 def describe_data(dataset: Dataset) -> dict:
@@ -80,7 +88,6 @@ def describe_data(dataset: Dataset) -> dict:
 
 def recall_dataset(kept: dict) -> Dataset:
     """Returns the data set of an earlier run, whose files nobody reads again; a schema beside them is read anew."""
-    schema = Path(kept["folder"], "schema.pbtxt")
     return Dataset(
         **{
             **kept,
@@ -88,6 +95,6 @@ def recall_dataset(kept: dict) -> Dataset:
             "files": {},
             "image_shape": tuple(kept["image_shape"]),
             "class_names": tuple(kept["class_names"]),
-            "schema": schema.read_text(encoding="utf-8") if schema.is_file() else kept["schema"],
+            "schema": read_schema(Path(kept["folder"])) or kept["schema"],
         }
     )

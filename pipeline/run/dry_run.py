@@ -29,7 +29,7 @@ from pipeline.pipeline import create_pipeline
 from pipeline.run import partial_run
 from pipeline.run.database import check_database, connection_to
 from pipeline.run.record import RunRecord, opening
-from pipeline.run.runner import RESOLVER, launcher_of, resolved_as_before
+from pipeline.run.runner import launcher_of, resolved_as_before
 from pipeline.settings import Settings
 
 WOULD_RUN, CACHED, SKIPPED = "would run", "cached", "skipped"
@@ -92,7 +92,7 @@ def _forecast(pipeline: pipeline_pb2.Pipeline, node, connection, before: dict[st
         return Forecast(id=node_id, state=WOULD_RUN, reason=f"its {plural} from {', '.join(fresh)} would be new")
     deployment = runner_utils.extract_local_deployment_config(pipeline)
     prepared = launcher_of(pipeline, node, deployment, connection)
-    if node.node_info.type.name == RESOLVER:
+    if node.node_info.type.name == partial_run.RESOLVER:
         # A resolver does nothing but choose; on the copy it may.
         execution_id = prepared.launch().execution_id
         with metadata.Metadata(connection) as handle:

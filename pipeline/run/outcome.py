@@ -10,7 +10,7 @@ import re
 from components.errors import PipelineError
 from models.errors import ArtifactError
 
-RUNNING, INTERRUPTED, FAILED = "running", "interrupted", "failed"
+WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
 NODE_RAN, NODE_CACHED, NODE_FAILED, NODE_SKIPPED = "ran", "cached", "failed", "skipped"
 NOT_BLESSED = 4
 _STATES = {0: "done", 3: "data refused", NOT_BLESSED: "not blessed"}

@@ -29,6 +29,7 @@ from pipeline.pipeline import create_pipeline
 from pipeline.run.data import recall_dataset
 from pipeline.settings import Settings
 
+RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 _SKIP = pipeline_pb2.NodeExecutionOptions.Skip
 NEVER = _SKIP.NEVER
 # The shape of the DAG is the same for all data.
@@ -78,6 +79,8 @@ def find_base(settings: Settings, selection: Selection, root: OutputRoot) -> Bas
     needed = [node.node_info.id for node in nodes if _mode(node) == _SKIP.REQUIRED]
     if not needed:
         return Base(selection=selection)
+    given_data = settings.config.data_dir if "data_dir" in settings.given else None
+    data = inspect_dataset(given_data) if given_data else None
     contradiction = None
     for run in _runs_with(root, needed):
         base = Base(
@@ -86,7 +89,7 @@ def find_base(settings: Settings, selection: Selection, root: OutputRoot) -> Bas
             settings=settings.on_top_of(run.properties["settings"], run.id),
             dataset=recall_dataset(run.properties["data"]),
         )
-        found = next(_contradictions(settings, base, run, taken), None)
+        found = next(_contradictions(settings, data, base, run, taken), None)
         if found is None:
             return base
         contradiction = contradiction or found
@@ -117,10 +120,22 @@ def is_skipped(node: pipeline_pb2.PipelineNode) -> bool:
 
 
 def _mark(pipeline: pipeline_pb2.Pipeline, selection: Selection) -> None:
+    nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in pipeline.nodes}
+    first = [selection.from_node] if selection.from_node else None
+    if first:
+        running = set(first)
+        # In the order of the DAG, so that what comes before a node is known.
+        for name, node in nodes.items():
+            if running & set(node.upstream_nodes):
+                running.add(name)
+        # What a candidate is compared with is asked anew: since that run another model may have been published.
+        first += [
+            name
+            for name, node in nodes.items()
+            if name not in running and node.node_info.type.name == RESOLVER and running & set(node.downstream_nodes)
+        ]
     partial_run_utils.mark_pipeline(
-        pipeline,
-        from_nodes=[selection.from_node] if selection.from_node else None,
-        to_nodes=[selection.to_node] if selection.to_node else None,
+        pipeline, from_nodes=first, to_nodes=[selection.to_node] if selection.to_node else None
     )
 
 
@@ -143,20 +158,25 @@ def _runs_with(root: OutputRoot, needed: list[str]) -> Iterator[Run]:
                 for _, number in store.outputs.get(execution.id, ())
             )
         }
-        if made >= set(needed):
+        # Another runner, or an older version of this project, kept less of a run than is needed to stand on it.
+        if made >= set(needed) and {"image_shape", "class_names"} <= run.properties.get("data", {}).keys():
             yield store.whole(run)
 
 
-def _contradictions(settings: Settings, base: Base, run: Run, taken: list[str]) -> Iterator[str]:
+def _contradictions(settings: Settings, data: Dataset | None, base: Base, run: Run, taken: list[str]) -> Iterator[str]:
     """Yields a line for each thing that was given and that a node which is not run again did otherwise."""
     kept, config = run.properties["settings"], settings.config
+    if base.settings.config.variant != kept.get("variant", ""):
+        yield (
+            f"{settings.origins['variant']}: run {run.id}, which this stands on, is of the variant "
+            f"'{kept.get('variant', '')}'. Leave it out, or run the whole pipeline."
+        )
     if "name" in settings.given and config.name != base.dataset.name:
         yield (
             f"{settings.origins['name']}: run {run.id}, which this stands on, is of the data set {base.dataset.name}. "
             "Leave it out, or run the whole pipeline."
         )
-    data = config.data_dir if "data_dir" in settings.given else None
-    if data is not None and inspect_dataset(data).digest != base.dataset.digest:
+    if data is not None and data.digest != base.dataset.digest:
         yield (
             f"{settings.origins['data_dir']}: run {run.id}, which this stands on, read other data "
             f"({base.dataset.folder}), and ExampleGen is not run again. Leave it out, or run the whole pipeline."

@@ -15,31 +15,46 @@ Synopsis:
 """
 
 import json
+import logging
 import resource
 import time
+from collections.abc import Callable
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 from tfx.orchestration.portable.mlmd import context_lib
 from tfx.proto.orchestration import pipeline_pb2
 
-from components.artifacts import LOGGED
-from components.errors import ModelRefused
+from components.errors import DataRefused, ModelRefused
 from components.example_gen.dataset import Dataset
-from components.files import write_text
 from components.latest_blessed import CANDIDATE
+from components.logged import LOGGED
+from models.files import write_text
 from pipeline.nodes import NODES, Outputs
 from pipeline.output_root import OutputRoot, RunFolder
-from pipeline.run.outcome import INTERRUPTED, NODE_CACHED, NODE_FAILED, NODE_RAN, RUNNING, describe_failure, state_of
+from pipeline.run.data import model_name
+from pipeline.run.outcome import (
+    INTERRUPTED,
+    NODE_CACHED,
+    NODE_FAILED,
+    NODE_RAN,
+    NODE_SKIPPED,
+    RUNNING,
+    WAITING,
+    describe_failure,
+    state_of,
+)
 from pipeline.run.provenance import environment
 from pipeline.settings import Settings
 
 _RUN = "pipeline_run"
+PASSED, REFUSED = "passed", "refused"
 # Kept as properties of their own, so that a list of runs reads no more than it shows.
 _INDEX = (
     "preset",
     "seed",
     "name",
+    "published_as",
     "base_run",
     "state",
     "exit_status",
@@ -77,9 +92,13 @@ def opening(run_id: str, settings: Settings, dataset: Dataset, provenance: dict)
         "preset": config.preset,
         "seed": config.seed,
         "name": dataset.name,
+        "published_as": model_name(config, dataset),
         "environment": environment(),
         "provenance": provenance,
     }
+
+
+progress = logging.getLogger("progress")
 
 
 class RunRecord:
@@ -111,7 +130,7 @@ class RunRecord:
         self.content["nodes"] = [
             {
                 "id": node.pipeline_node.node_info.id,
-                "state": "waiting",
+                "state": WAITING,
                 "seconds": 0.0,
                 "detail": "",
                 "after": sorted(node.pipeline_node.upstream_nodes),
@@ -142,7 +161,7 @@ class RunRecord:
         error: BaseException | None = None,
         detail: str = "",
     ) -> dict:
-        """Notes how a node ended and returns its entry; it is written with the start of the next, or the end of all.
+        """Notes how a node ended, writes it, and returns its entry.
 
         Args:
           node_id: of the node.
@@ -162,18 +181,19 @@ class RunRecord:
                 self._note_outputs(entry, node, outputs)
         if error is not None:
             self._note_failure(node_id, node, error)
+        # What took no time is written with the start of the next.
+        if self._is_open and state in (NODE_RAN, NODE_FAILED):
+            with metadata.Metadata(self._connection) as handle:
+                self._write(handle)
         return entry
 
     def _note_outputs(self, entry: dict, node, outputs: Outputs) -> None:
-        try:
-            entry["detail"] = node.detail(outputs)
-            self.content |= node.facts(outputs)
-            if node.gate:
-                result = "passed" if node.gate.passes(outputs) else "refused"
-                self.content["gates"][node.id] = {"result": result, "reasons": node.gate.reasons(outputs)}
-        except (AttributeError, KeyError, TypeError, ValueError):
-            # An artifact from the cache may be older than what is asked of it, and no detail is worth a failed run.
-            entry["detail"] = ""
+        entry["detail"] = _asked(node.detail, outputs, "")
+        self.content |= _asked(node.facts, outputs, {})
+        if node.gate:
+            passes, reasons = _asked(node.gate.passes, outputs, None), _asked(node.gate.reasons, outputs, [])
+            if passes is not None:
+                self.content["gates"][node.id] = {"result": PASSED if passes else REFUSED, "reasons": reasons}
 
     def _note_failure(self, node_id: str, node, error: BaseException) -> None:
         message, status = describe_failure(error)
@@ -181,7 +201,8 @@ class RunRecord:
         if isinstance(error, ModelRefused):
             self.content |= {"blessed": False, "blessing_reasons": [message]}
         if node is not None and node.gate:
-            self.content["gates"][node_id] = {"result": "refused", "reasons": message.splitlines()}
+            result = REFUSED if isinstance(error, DataRefused | ModelRefused) else NODE_FAILED
+            self.content["gates"][node_id] = {"result": result, "reasons": message.splitlines()}
 
     def _note_logged(self, node_id: str, outputs: Outputs) -> None:
         logged = {key: json.loads(found[LOGGED]) for key, found in outputs.items() if LOGGED in found}
@@ -194,25 +215,40 @@ class RunRecord:
             with metadata.Metadata(self._connection) as handle:
                 self.close_with(handle, exit_status)
 
-    def close_with(self, handle: metadata.Metadata, exit_status: int | None) -> None:
-        """As `close`, within a connection."""
+    def close_with(self, handle: metadata.Metadata, exit_status: int | None, *, seconds: float | None = None) -> None:
+        """As `close`, within a connection; of another process's run `seconds` are its time, and its memory stays."""
         for entry in self.content["nodes"]:
             if entry["state"] == RUNNING:
                 entry["state"] = NODE_FAILED if self.content["failure"] else INTERRUPTED
-            elif entry["state"] == "waiting":
-                entry["state"] = "skipped"
+            elif entry["state"] == WAITING:
+                entry["state"] = NODE_SKIPPED
         self.content["exit_status"] = exit_status
         self.content["state"] = state_of(self.content)
-        self._write(handle)
+        self._write(handle, seconds)
 
-    def _write(self, handle: metadata.Metadata) -> None:
-        self.content["wall_seconds"] = round(time.monotonic() - self._started, 2)
-        self.content["peak_rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    def _write(self, handle: metadata.Metadata, seconds: float | None = None) -> None:
+        own = seconds is None
+        self.content["wall_seconds"] = round(time.monotonic() - self._started if own else seconds, 2)
+        if own:
+            self.content["peak_rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         run = handle.store.get_context_by_type_and_name(_RUN, self.content["run_id"])
         for name, value in properties_of(self.content).items():
             set_property(run.custom_properties[name], value)
         handle.store.put_contexts([run])
-        write_text(self._folder.summary, json.dumps(self.content, indent=2) + "\n")
+        try:
+            write_text(self._folder.summary, json.dumps(self.content, indent=2) + "\n")
+        except OSError as error:
+            # ML Metadata has it, and a full disk must not hide what the run has to say.
+            progress.warning("%s: cannot be written (%s)", self._folder.summary, error.strerror)
+
+
+def _asked(tell: Callable[[Outputs], object], outputs: Outputs, otherwise: object) -> object:
+    """Returns what a node tells of its outputs; an artifact from the cache may be older than what is asked of it."""
+    try:
+        return tell(outputs)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        logging.exception("what a node made cannot be told")
+        return otherwise
 
 
 def properties_of(content: dict) -> dict:
@@ -244,10 +280,12 @@ def close_abandoned(handle: metadata.Metadata, root: OutputRoot) -> None:
         folder.folder.mkdir(parents=True, exist_ok=True)
         record = RunRecord(folder, None, {})
         record.content = {**content, "provenance": provenance}
-        record._started = time.monotonic() - content["wall_seconds"]
-        for execution in handle.store.get_executions_by_context(run.id):
+        executions = handle.store.get_executions_by_context(run.id)
+        for execution in executions:
             _complete(record, handle, execution)
-        record.close_with(handle, None)
+        begun = (run.create_time_since_epoch or 0) / 1000
+        ended = max((execution.last_update_time_since_epoch / 1000 for execution in executions), default=begun)
+        record.close_with(handle, None, seconds=max(content["wall_seconds"], ended - begun))
 
 
 def _complete(record: RunRecord, handle: metadata.Metadata, execution) -> None:
@@ -258,7 +296,7 @@ def _complete(record: RunRecord, handle: metadata.Metadata, execution) -> None:
         metadata_store_pb2.Execution.CACHED: NODE_CACHED,
     }
     entry = next((entry for entry in record.content["nodes"] if entry["id"] == node_id), None)
-    if entry is None or entry["state"] not in (RUNNING, "waiting") or execution.last_known_state not in states:
+    if entry is None or entry["state"] not in (RUNNING, WAITING) or execution.last_known_state not in states:
         return
     seconds = (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000
     outputs = outputs_of(handle, execution.id)

@@ -8,17 +8,18 @@ Synopsis:
 import datetime
 import gc
 import logging
+import shutil
 import tempfile
 import time
 from pathlib import Path
 
 from components.errors import PipelineError
-from components.evaluator.floors import check_floors
 from components.evaluator.metrics import METRICS
+from components.pusher.serving_folder import check_replaces
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.console import Console
-from pipeline.run.data import find_dataset
+from pipeline.run.data import find_dataset, model_name
 from pipeline.run.outcome import exit_status_of
 from pipeline.settings import Settings
 
@@ -39,7 +40,6 @@ def run_pipeline(
     """
     started = time.monotonic()
     root = OutputRoot(settings.config.output_root)
-    check_floors(settings.config.floors)
     # What a part of the DAG reads, its base says.
     dataset = None if selection else find_dataset(settings.config, project, root)
     run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
@@ -47,21 +47,24 @@ def run_pipeline(
     try:
         with root.lock("Wait for it, or choose another --output-root."), Console(folder.log, log_format) as console:
             return _run(settings, dataset, project, selection, run_id, folder, console, started)
-    finally:
-        if not any(folder.folder.iterdir()):
-            folder.folder.rmdir()
+    except PipelineError:
+        # Refused before anything was recorded: nothing of it stays.
+        if not folder.summary.exists():
+            shutil.rmtree(folder.folder, ignore_errors=True)
+        raise
 
 
-def tell_plan(settings: Settings, project: Path, selection: Selection | None = None) -> int:
+def tell_plan(
+    settings: Settings, project: Path, selection: Selection | None = None, *, log_format: str = "text"
+) -> int:
     """Prints what a run would do, node by node, and why; changes nothing. Returns the exit status 0.
 
     Raises:
       InputError: data, settings or database cannot be used.
     """
     root = OutputRoot(settings.config.output_root)
-    check_floors(settings.config.floors)
     dataset = None if selection else find_dataset(settings.config, project, root)
-    with tempfile.TemporaryDirectory() as folder, Console(Path(folder, "log.txt")) as console:
+    with tempfile.TemporaryDirectory() as folder, Console(Path(folder, "log.txt"), log_format) as console:
         console.start("imports")
         from pipeline.run.dry_run import foresee
         from pipeline.run.provenance import collect
@@ -73,15 +76,29 @@ def tell_plan(settings: Settings, project: Path, selection: Selection | None = N
 
 
 def _choose(settings: Settings, dataset, project: Path, selection: Selection | None, root: OutputRoot) -> tuple:
-    """Returns settings, data set and base of a run; for a part of the DAG they are an earlier run's."""
-    if not selection:
-        return settings, dataset, None
+    """Returns settings, data set and base of a run; for a part of the DAG they are an earlier run's.
+
+    Raises:
+      InputError: that cannot be run, or its model could not be published.
+    """
+    from models.recipe import check_names
     from pipeline.run.partial_run import find_base
 
-    base = find_base(settings, selection, root)
-    if base.run_id is None:
-        return settings, find_dataset(settings.config, project, root), base
-    return base.settings, base.dataset, base
+    base = None
+    if selection:
+        base = find_base(settings, selection, root)
+        settings, dataset = base.settings or settings, base.dataset
+    dataset = dataset or find_dataset(settings.config, project, root)
+    config = settings.config
+    try:
+        check_names(config.training)
+    except ValueError as error:
+        raise settings.refusal(f"training.{error}") from None
+    if not config.replace_other_classes and not selection:
+        # Before the training, not behind it.
+        card = {"image_shape": dataset.image_shape, "class_names": dataset.class_names}
+        check_replaces(card, root.serving(model_name(config, dataset)))
+    return settings, dataset, base
 
 
 def _run(
@@ -110,10 +127,10 @@ def _run(
 
     gc.freeze()
     gc.enable()
+    settings, dataset, base = _choose(settings, dataset, project, selection, root)
     connection = connection_to(root)
     check_database(connection)
     settle(connection, root)
-    settings, dataset, base = _choose(settings, dataset, project, selection, root)
     if selection:
         console.line(_first_line(run_id, settings, dataset) + _stands_on(base))
     console.end("imports", "", time.monotonic() - started)

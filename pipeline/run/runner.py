@@ -1,8 +1,7 @@
 """Runs the DAG node by node, notes each in the record of the run, and stops at the first that fails.
 
 TFX's LocalDagRunner goes on after a node whose inputs cannot be resolved and ends with status 0. This one is the same
-runner with four differences: it looks each node up in ML Metadata after launching it, it tells, it keeps a record, and
-it settles what an earlier, killed run left open.
+runner with three differences: it looks each node up in ML Metadata after launching it, it tells, and it keeps a record.
 """
 
 import time
@@ -16,12 +15,12 @@ from tfx.orchestration.local import local_dag_runner, runner_utils
 from tfx.orchestration.portable import launcher, partial_run_utils, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
+from components.latest_blessed import CANDIDATE
 from pipeline.run import partial_run
 from pipeline.run.outcome import NODE_CACHED, NODE_FAILED, NODE_RAN, NODE_SKIPPED
 from pipeline.run.record import RunRecord, outputs_of
 
 _Execution = metadata_store_pb2.Execution
-RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 _STATES = {_Execution.COMPLETE: NODE_RAN, _Execution.CACHED: NODE_CACHED}
 
 
@@ -124,7 +123,7 @@ def node_state(handle: metadata.Metadata, node_id: str, execution_id: int | None
         (execution,) = handle.store.get_executions_by_id([execution_id])
         (kind,) = handle.store.get_execution_types_by_id([execution.type_id])
         if execution.last_known_state in _STATES:
-            as_before = kind.name == RESOLVER and resolved_as_before(handle, execution)
+            as_before = kind.name == partial_run.RESOLVER and resolved_as_before(handle, execution)
             return NODE_CACHED if as_before else _STATES[execution.last_known_state], None
     found = "no execution" if execution is None else _Execution.State.Name(execution.last_known_state)
     return NODE_FAILED, NodeFailedError(
@@ -144,5 +143,6 @@ def resolved_as_before(handle: metadata.Metadata, execution) -> bool:
         return False
     chosen = {number: set() for number in (execution.id, max(earlier))}
     for event in handle.store.get_events_by_execution_ids(list(chosen)):
-        chosen[event.execution_id].add((event.path.steps[0].key, event.artifact_id))
+        if event.path.steps[0].key != CANDIDATE:
+            chosen[event.execution_id].add((event.path.steps[0].key, event.artifact_id))
     return chosen[execution.id] == chosen[max(earlier)]

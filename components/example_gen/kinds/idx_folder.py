@@ -52,4 +52,13 @@ def _labels(files: Files, part: str) -> np.ndarray:
     return read_idx(files[f"{part}_labels"])
 
 
-register(Kind(name="IDX", find=find_files, image_shape=_image_shape, images=_images, labels=_labels))
+register(
+    Kind(
+        name="IDX",
+        expects=", ".join(f"{stem}[.gz]" for stem in STEMS.values()),
+        find=find_files,
+        image_shape=_image_shape,
+        images=_images,
+        labels=_labels,
+    )
+)

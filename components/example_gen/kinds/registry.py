@@ -24,6 +24,7 @@ class Kind:
 
     Attributes:
       name: for people.
+      expects: the files of a data set of this kind, for an error.
       find: the files of a folder that are a data set of this kind, None where there is none.
       image_shape: the shape of all images of a part, [n, height, width] or [n, height, width, channels].
       images: their pixels, uint8, in blocks of bytes; exactly as many as `image_shape` says.
@@ -31,6 +32,7 @@ class Kind:
     """
 
     name: str
+    expects: str
     find: Callable[[Path], Files | None]
     image_shape: Callable[[Files, str], tuple[int, ...]]
     images: Callable[[Files, str], Iterator[bytes]]
