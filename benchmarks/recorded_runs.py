@@ -237,6 +237,7 @@ class RecordedRuns:
             "command": ["local_runner.py"],
         }
         opening = {"run_id": run_id, "preset": "fast", "seed": settings.get("seed", 1), "name": "fashion_mnist"}
+        opening["published_as"] = "fashion_mnist"
         kept = RunRecord(self._root.run(run_id), None, {**opening, "environment": {}, "provenance": provenance})
         kept.content["nodes"] = [
             {"id": node.id, "state": "skipped", "seconds": 0.0, "detail": "", "after": list(node.after), "made": {}}

@@ -3,7 +3,7 @@
 Synopsis:
 
     write_card(folder, (28, 28), class_names)
-    read_card(folder)["class_names"]
+    read_card(folder)      # {"image_shape": [28, 28], "class_names": ["T-shirt/top", ...]}
 """
 
 import json

@@ -3,7 +3,8 @@
 Synopsis:
 
     export_model(model, folder, (28, 28), class_names, records)
-    read_card(folder)      # {"image_shape": [28, 28], "class_names": ["T-shirt/top", ...]}
+    answers = tf.saved_model.load(folder).signatures["predict_images"](images=tf.constant(images))
+    answers["class_name"], answers["probabilities"]         # string [batch], float32 [batch, classes]
 """
 
 from collections.abc import Sequence

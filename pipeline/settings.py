@@ -24,7 +24,6 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from components.errors import InputError
-from components.evaluator.floors import check_floors
 from pipeline.config import PipelineConfig, build, declared_type, flatten, nearest
 from pipeline.presets import PRESETS
 
@@ -92,9 +91,9 @@ class Settings:
         """Returns the same with `name` as the only given value: for `on_top_of`, to try each by itself."""
         return dataclasses.replace(self, given={name: self.given[name]})
 
-    def refusal(self, message: str) -> InputError:
-        """Returns an error about a value, `NAME: why`, which begins with where that comes from."""
-        return _with_source(InputError(message), self.origins)
+    def refusal(self, error: Exception) -> InputError:
+        """Returns an error about a value, told as `NAME: why`, with where that comes from in the place of its name."""
+        return _with_source(InputError(str(error)), self.origins)
 
     def as_dict(self) -> dict:
         """Returns the configuration as nested values for JSON."""
@@ -164,7 +163,6 @@ def _settle(layers: dict[str, tuple[object, str]], asked: Iterable[str]) -> Sett
     origins = {name: origin for name, (_, origin) in layers.items()}
     try:
         config = build(leaves)
-        check_floors(config.floors)
     except InputError as error:
         raise _with_source(error, origins) from None
     return Settings(config, origins, {name: _plain(leaves[name]) for name in leaves if name in asked})

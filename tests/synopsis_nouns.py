@@ -272,6 +272,7 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         "step": lambda: 3,
         "trained": lambda: once.trained,
         "variance": lambda: once.variance,
+        "models.export.images": lambda: once.images[..., 0],
         "models.portable.images": lambda: once.images[..., 0],
         "models.profile_report.log_dir": lambda: once.profiled,
         "models.recipe.config": lambda: TrainingConfig(**tiny),

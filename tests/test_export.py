@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.export import CARD_FILE, export_model, read_card
+from models.card import CARD_FILE, read_card
+from models.export import export_model
 
 NAMES = ("ant", "bee", "cat")
 SHAPE = (9, 7)

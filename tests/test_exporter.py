@@ -10,9 +10,9 @@ from tfx.types.artifact_utils import encode_split_names
 
 from components.artifacts import describe_examples
 from components.exporter.component import Exporter, export
+from models.card import read_card
 from models.config import NetworkConfig
 from models.examples import Examples
-from models.export import read_card
 from models.features import SPLITS, VAL
 from models.networks import NetworkInputs, build_network
 from models.portable import LITERT_FILE

@@ -124,8 +124,12 @@ def test_model_that_a_rollback_took_back_is_no_baseline_where_another_is_served(
     assert resolve([*THREE, model(9)], ALL_BLESSED, [model(9)], pushed=[push(10, 5), push(11, 3)]) == ([3], [4])
 
 
-def test_candidate_that_is_served_itself_is_compared_with_the_latest_other_blessed():
-    assert resolve(THREE, ALL_BLESSED, [model(3)], pushed=[push(10, 1), push(11, 3)]) == ([5], [6])
+def test_candidate_that_is_served_itself_is_compared_with_what_was_blessed_before_it():
+    """A rollback to 3 took 5 back, which must not judge it: run again, it has the baseline that it had at first."""
+    assert resolve(THREE, ALL_BLESSED, [model(3)], pushed=[push(10, 1), push(11, 3)]) == ([1], [2])
+    assert resolve(THREE, ALL_BLESSED, [model(1)], pushed=[push(10, 5), push(11, 1)]) == ([], [])
+    again = [*ALL_BLESSED, blessing(7, 3)]
+    assert resolve(THREE, again, [model(3)], pushed=[push(11, 3)]) == ([5], [6])
     assert resolve([model(3)], [blessing(4, 3)], [model(3)], pushed=[push(11, 3)]) == ([], [])
 
 

@@ -133,7 +133,7 @@ def test_settings_that_cannot_be_used_end_2_in_one_line_and_touch_nothing(
     [
         ((), ("run_pipeline", {"log_format": "text"})),
         (("--log-format", "json"), ("run_pipeline", {"log_format": "json"})),
-        (("--dry-run",), ("tell_plan", {})),
+        (("--dry-run",), ("tell_plan", {"log_format": "text"})),
     ],
     ids=("run", "run with its log as JSON", "dry run"),
 )

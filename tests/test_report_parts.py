@@ -291,7 +291,7 @@ def test_served_run_is_asked_of_the_serving_folder(tmp_path):
     assert served_run(runs, root, runs[0]).id == "run 2"
     (base / "11").symlink_to("9")
     assert served_run(runs, root, runs[1]).id == "run 1"
-    other = Run(number=3, id="run 3", started=0, properties={"name": "elsewhere"})
+    other = Run(number=3, id="run 3", started=0, properties={"published_as": "elsewhere"})
     assert served_run([*runs, other], root, other) is None
 
 

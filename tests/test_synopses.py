@@ -80,14 +80,17 @@ def synopsis_in(docstring: str) -> str | None:
 
 
 @functools.cache
+def sources() -> dict[str, str]:
+    """Returns the source of each module."""
+    paths = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text(encoding="utf-8") for path in paths}
+
+
+@functools.cache
 def synopses() -> dict[str, str]:
     """Returns the synopsis of each module that has one."""
-    found = {}
-    for path in sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")):
-        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        if (synopsis := synopsis_in(docstring)) is not None:
-            found[".".join(path.relative_to(ROOT).with_suffix("").parts)] = synopsis
-    return found
+    found = {module: synopsis_in(ast.get_docstring(ast.parse(source)) or "") for module, source in sources().items()}
+    return {module: synopsis for module, synopsis in found.items() if synopsis is not None}
 
 
 class Namespace(dict):
@@ -245,6 +248,11 @@ def test_shell_line_of_a_synopsis_is_a_command_that_exists(line):
     help_of = [sys.executable, "-m", arguments[1], "--help"]
     told = subprocess.run(help_of, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert [flag for flag in arguments[2:] if flag.startswith("--") and flag not in told] == []
+
+
+def test_no_synopsis_is_empty_or_stands_where_it_is_not_looked_for():
+    headed = {module for module, source in sources().items() if re.search(r"^ *Synopsis\b", source, re.MULTILINE)}
+    assert headed == {module for module, synopsis in synopses().items() if synopsis}
 
 
 def test_every_exception_names_a_module_with_a_synopsis():

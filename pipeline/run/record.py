@@ -254,7 +254,7 @@ def _asked(tell: Callable[[Outputs], object], outputs: Outputs, otherwise: objec
 def properties_of(content: dict) -> dict:
     """Returns the custom properties under which a record is kept; `Store.record` puts it together again."""
     metrics = content["metrics"] or {}
-    index = {name: content[name] for name in _INDEX} | {
+    index = {name: content.get(name) for name in _INDEX} | {
         name: metrics.get(name) for name in ("test_accuracy", "test_loss")
     }
     summary = {name: value for name, value in content.items() if name != "provenance"}

@@ -13,7 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from components.errors import PipelineError
+from components.errors import InputError, PipelineError
+from components.evaluator.floors import check_floors
 from components.evaluator.metrics import METRICS
 from components.pusher.serving_folder import check_replaces
 from pipeline.nodes import Selection
@@ -40,6 +41,7 @@ def run_pipeline(
     """
     started = time.monotonic()
     root = OutputRoot(settings.config.output_root)
+    _check_floors(settings)
     # What a part of the DAG reads, its base says.
     dataset = None if selection else find_dataset(settings.config, project, root)
     run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
@@ -63,6 +65,7 @@ def tell_plan(
       InputError: data, settings or database cannot be used.
     """
     root = OutputRoot(settings.config.output_root)
+    _check_floors(settings)
     dataset = None if selection else find_dataset(settings.config, project, root)
     with tempfile.TemporaryDirectory() as folder, Console(Path(folder, "log.txt"), log_format) as console:
         console.start("imports")
@@ -73,6 +76,13 @@ def tell_plan(
         for forecast in foresee(settings, dataset, collect(settings, dataset, project), base):
             console.line(f"{forecast.id:<20} {forecast.state:<9}  {forecast.reason}")
     return 0
+
+
+def _check_floors(settings: Settings) -> None:
+    try:
+        check_floors(settings.config.floors)
+    except InputError as error:
+        raise settings.refusal(error) from None
 
 
 def _choose(settings: Settings, dataset, project: Path, selection: Selection | None, root: OutputRoot) -> tuple:
@@ -93,7 +103,7 @@ def _choose(settings: Settings, dataset, project: Path, selection: Selection | N
     try:
         check_names(config.training)
     except ValueError as error:
-        raise settings.refusal(f"training.{error}") from None
+        raise settings.refusal(ValueError(f"training.{error}")) from None
     if not config.replace_other_classes and not selection:
         # Before the training, not behind it.
         card = {"image_shape": dataset.image_shape, "class_names": dataset.class_names}
