@@ -33,7 +33,7 @@ test: setup data browser ## all tests, on real images, two files at a time
 	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: setup data ## the tests that don't run a whole pipeline
-	@$(VENV_PYTHON) -m pytest -m "not slow" $(ARGS)
+	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 lint: setup ## ruff's rules and its formatting
 	@$(VENV_PYTHON) -m ruff check --output-format concise .

@@ -284,7 +284,10 @@ def test_served_run_is_asked_of_the_serving_folder(tmp_path):
         (base / version).mkdir(parents=True)
     runs = [
         Run(
-            number=number, id=f"run {number}", started=0, properties={"name": "data", "pushed_model": str(base / place)}
+            number=number,
+            id=f"run {number}",
+            started=0,
+            properties={"published_as": "data", "pushed_model": str(base / place)},
         )
         for number, place in ((1, base / "9"), (2, base / "10"))
     ]
