@@ -19,7 +19,7 @@ from pipeline.report.formats import count, figure, percent, seconds
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gate:
-    """A place where a run can be stopped: its node, "passed", "refused", "failed", "not reached" or "left out", and why."""
+    """A place where a run can be stopped; `result` is of a gate, or "not reached" or "left out"."""
 
     node: str
     asks: str
