@@ -92,6 +92,10 @@ def main(argv: list[str]) -> int:
         return run_pipeline(settings, root, selection, log_format=arguments.log_format)
     except PipelineError as error:
         print(f"local_runner.py: {error}", file=sys.stderr)
+        if arguments.log_format == "json":
+            from pipeline.run.console import event_line
+
+            print(event_line("result", state="failed", exit_status=error.exit_status, text=str(error)))
         return error.exit_status
     except KeyboardInterrupt:
         print("local_runner.py: interrupted. Run it again: what was finished comes from the cache.", file=sys.stderr)

@@ -1,5 +1,6 @@
 """The command line, mostly in processes of its own. Whole runs are in test_pipeline_runs.py."""
 
+import json
 import re
 import subprocess
 import sys
@@ -126,6 +127,13 @@ def test_settings_that_cannot_be_used_end_2_in_one_line_and_touch_nothing(
     assert main([*arguments, "--output-root", str(tmp_path / "output")]) == 2
     assert capsys.readouterr() == ("", f"local_runner.py: {line}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_machine_reads_of_a_refusal_as_well(capsys):
+    assert main(["--set", "training.epochs=0", "--log-format", "json"]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert (told["event"], told["state"], told["exit_status"]) == ("result", "failed", 2)
+    assert told["text"] == "--set training.epochs=0: expected 1 or more, found 0."
 
 
 @pytest.mark.parametrize(

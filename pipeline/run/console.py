@@ -27,6 +27,12 @@ _WIDTH = 20
 _QUIET_SECONDS = 15.0
 
 
+def event_line(event: str, **fields: object) -> str:
+    """Returns an event as the line that a machine reads."""
+    now = datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
+    return json.dumps({"time": now, "event": event, **fields})
+
+
 class Console:
     """Prints one line a node; within `with`, all other output goes to a file."""
 
@@ -75,10 +81,7 @@ class Console:
 
     def _emit(self, event: str, line: str, **fields: object) -> None:
         self._clear()
-        if self._as_json:
-            now = datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
-            line = json.dumps({"time": now, "event": event, **fields})
-        self._terminal.write(line + "\n")
+        self._terminal.write((event_line(event, **fields) if self._as_json else line) + "\n")
 
     def _transient(self, text: str) -> None:
         if self._live:
