@@ -138,4 +138,4 @@ def test_unknown_augmentation_and_network_are_one_line(project, tmp_path):
         done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=120)
         assert done.returncode == 2, done.stdout + done.stderr
         (line,) = done.stderr.splitlines()
-        assert line.startswith(f"local_runner.py: training.{told}")
+        assert line.startswith(f"local_runner.py: --set training.{setting}: {told.split(': ', 1)[1]}")

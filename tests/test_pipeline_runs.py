@@ -244,7 +244,8 @@ def test_part_of_the_pipeline_is_judged_as_the_run_that_it_stands_on(second_run,
     refused = run_smoke(first_run.output, None, project, "--from", "Evaluator", "--preset", "fast")
     assert refused.status == 2
     (line,) = refused.error.splitlines()
-    assert line.startswith("local_runner.py: preset fast: ExampleGen is not run again, and run ")
+    assert line.startswith("local_runner.py: preset fast: run ")
+    assert "is of the variant 'smoke'" in line
 
 
 def test_rollback_stays_is_told_and_a_deleted_folder_is_pushed_to_again(project, second_run, data):

@@ -168,7 +168,7 @@ def _contradictions(settings: Settings, data: Dataset | None, base: Base, run: R
     kept, config = run.properties["settings"], settings.config
     if base.settings.config.variant != kept.get("variant", ""):
         yield (
-            f"{settings.origins['variant']}: run {run.id}, which this stands on, is of the variant "
+            f"{_asked_by(settings, 'variant')}: run {run.id}, which this stands on, is of the variant "
             f"'{kept.get('variant', '')}'. Leave it out, or run the whole pipeline."
         )
     if "name" in settings.given and config.name != base.dataset.name:
@@ -191,12 +191,16 @@ def _contradictions(settings: Settings, data: Dataset | None, base: Base, run: R
         alone = _parameters(create_pipeline(settings.with_only(name).on_top_of(kept, run.id).config, base.dataset))
         for node in taken:
             if alone[node] != before[node]:
-                # A preset that was named asks for its values, defaults among them.
-                origin = settings.origins[name] if settings.origins[name] != "default" else f"preset {config.preset}"
                 yield (
-                    f"{origin}: {node} is not run again, and run {run.id}, which this stands on, has "
-                    f"{name} {_recorded(kept, name)}. Leave it out, or begin with --from {node}."
+                    f"{_asked_by(settings, name)}: {node} is not run again, and run {run.id}, which this stands on, "
+                    f"has {name} {_recorded(kept, name)}. Leave it out, or begin with --from {node}."
                 )
+
+
+def _asked_by(settings: Settings, name: str) -> str:
+    """Returns the origin of a setting; a preset that was named asks for its values, defaults among them."""
+    origin = settings.origins[name]
+    return f"preset {settings.config.preset}" if origin == "default" else origin
 
 
 def _parameters(pipeline: Pipeline) -> dict[str, dict]:
