@@ -82,6 +82,9 @@ def main(argv: list[str]) -> int:
         only = arguments.only_node
         selection = Selection(from_node=only or arguments.from_node, to_node=only or arguments.to_node)
         if arguments.show_config:
+            from pipeline.run.run import check
+
+            check(settings)
             print(settings.render())
             return 0
         from pipeline.run.run import run_pipeline, tell_plan
@@ -91,15 +94,15 @@ def main(argv: list[str]) -> int:
             return tell_plan(settings, root, selection, log_format=arguments.log_format)
         return run_pipeline(settings, root, selection, log_format=arguments.log_format)
     except PipelineError as error:
-        print(f"local_runner.py: {error}", file=sys.stderr)
-        if arguments.log_format == "json":
-            from pipeline.run.console import event_line
-
-            print(event_line("result", state="failed", exit_status=error.exit_status, text=str(error)))
-        return error.exit_status
+        state, status, told = "failed", error.exit_status, str(error)
     except KeyboardInterrupt:
-        print("local_runner.py: interrupted. Run it again: what was finished comes from the cache.", file=sys.stderr)
-        return 1
+        state, status, told = "interrupted", 1, "interrupted. Run it again: what was finished comes from the cache."
+    print(f"local_runner.py: {told}", file=sys.stderr)
+    if arguments.log_format == "json":
+        from pipeline.run.console import event_line
+
+        print(event_line("result", state=state, exit_status=status, text=told))
+    return status
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 from components.bulk_inferrer.sources import find_sources
 from components.errors import InputError
 from components.prediction_columns import PREDICTIONS_FILE
-from components.pusher.serving_folder import versions
+from components.pusher.serving_folder import nothing_served, versions
 from models.files import replacing
 from pipeline.output_root import OutputRoot
 
@@ -56,9 +56,7 @@ def served_version(folder: Path) -> Path:
         return folder
     numbers = versions(folder)
     if not numbers:
-        raise InputError(
-            f"{folder}: expected a SavedModel or served versions of one, found none. Run the pipeline first."
-        )
+        raise nothing_served(folder)
     return folder / str(max(numbers))
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from components.errors import InputError
-from components.pusher.serving_folder import rollback, served_version, versions
+from components.pusher.serving_folder import nothing_served, rollback, served_version, versions
 from pipeline.output_root import DEFAULT, OutputRoot
 
 
@@ -19,13 +19,10 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     root = OutputRoot(arguments.output_root)
     base = root.serving(arguments.model)
-    if arguments.list:
-        shown = versions(base)
-        for number, files in shown.items():
-            notes = [f"shows {files}"] * (files != number) + ["served"] * (number == served_version(base))
-            print(number, *notes, sep="  ")
-        return 0
     try:
+        if arguments.list:
+            list_versions(base)
+            return 0
         served, now, number = rollback(base, arguments.version)
     except InputError as error:
         print(f"rollback: {error}", file=sys.stderr)
@@ -34,6 +31,16 @@ def main(argv: list[str]) -> int:
     if problem := record(root):
         print(f"rollback: {problem}", file=sys.stderr)
     return 0
+
+
+def list_versions(base: Path) -> None:
+    """Prints a line for each version in the folder."""
+    shown = versions(base)
+    if not shown:
+        raise nothing_served(base)
+    for number, files in shown.items():
+        notes = [f"shows {files}"] * (files != number) + ["served"] * (number == served_version(base))
+        print(number, *notes, sep="  ")
 
 
 def record(root: OutputRoot) -> str:

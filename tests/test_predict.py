@@ -88,7 +88,7 @@ def test_result_that_cannot_be_written_is_one_line_and_status_2(ask, capsys, nam
 
 
 def test_folder_without_a_model_says_to_run_the_pipeline(shards, tmp_path, capsys):
-    assert main([str(shards[0]), str(tmp_path / "a.csv"), "--model", str(tmp_path)]) == 2
+    assert main([str(shards[0]), str(tmp_path / "a.csv"), "--model", str(tmp_path / "serving" / "none")]) == 2
     assert "Run the pipeline first" in capsys.readouterr().err
 
 

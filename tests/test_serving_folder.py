@@ -330,3 +330,15 @@ def test_rollback_goes_by_what_is_there_when_it_is_its_turn(base, model):
     waiting.join(10)
     assert [pair[:2] for pair in found] == [(two + 1, two)]
     assert served_text(base) == "two"
+
+
+def test_folder_without_versions_is_one_line_that_names_those_beside_it(tmp_path, capsys):
+    options = ["--output-root", str(tmp_path), "--list"]
+    assert main(options) == 2
+    assert capsys.readouterr().err.endswith("expected served versions, found none. Run the pipeline first.\n")
+    (tmp_path / "serving" / "fashion_mnist-smoke" / "1").mkdir(parents=True)
+    assert main(options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("found none; there are fashion_mnist-smoke. Name one with --model.")
+    assert main([*options, "--model", "fashion_mnist-smoke"]) == 0
+    assert capsys.readouterr().out == "1  served\n"

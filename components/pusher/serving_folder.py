@@ -128,6 +128,13 @@ def check_replaces(card: dict, base: Path) -> None:
             )
 
 
+def nothing_served(base: Path) -> InputError:
+    """Returns what to say where no version is; a smoke run, for one, publishes beside it."""
+    others = sorted(folder.name for folder in base.parent.glob("*") if folder.is_dir() and versions(folder))
+    told = f"; there are {', '.join(others)}. Name one with --model." if others else ". Run the pipeline first."
+    return InputError(f"{base}: expected served versions, found none{told}")
+
+
 def rollback(base: Path, version: int | None = None) -> tuple[int, int, int]:
     """Serves an earlier version again.
 
@@ -142,7 +149,7 @@ def rollback(base: Path, version: int | None = None) -> tuple[int, int, int]:
       InputError: there is no such version; nothing changed.
     """
     if not versions(base):
-        raise InputError(f"{base}: expected served versions, found none. Run the pipeline first.")
+        raise nothing_served(base)
     with _locked(base):
         shown = versions(base)
         found = ", ".join(map(str, sorted(set(shown.values()))))

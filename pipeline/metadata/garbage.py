@@ -16,7 +16,8 @@ from pipeline.output_root import OutputRoot
 
 # The gate compares with the latest other statistics, so a run on each of two data sets needs both.
 _STATISTICS_KEPT = 2
-_OPEN = ("new", "running")
+# A killed run's among them, which the next run settles.
+_OPEN = ("new", "running", "interrupted")
 
 
 def find(store: Store, output_root: OutputRoot, *, keep: int) -> dict:

@@ -195,7 +195,9 @@ class Store:
 
     @functools.cached_property
     def executions(self) -> dict[int, Execution]:
-        """All executions by id."""
+        """All executions by id; what a killed run left open is "interrupted"."""
+        in_use = OutputRoot.of_database(self.path).is_in_use()
+        states = EXECUTION_STATES if in_use else {**EXECUTION_STATES, 1: "interrupted", 2: "interrupted"}
         contexts: dict[int, dict[str, str]] = defaultdict(dict)
         for execution, kind, name in self.rows(
             "SELECT s.execution_id, t.name, c.name FROM Association s JOIN Context c ON c.id = s.context_id "
@@ -206,7 +208,7 @@ class Store:
             number: Execution(
                 id=number,
                 type=kind,
-                state=EXECUTION_STATES.get(state, "unknown"),
+                state=states.get(state, "unknown"),
                 node=contexts[number].get("node", "?").rsplit(".", 1)[-1],
                 pipeline=contexts[number].get("node", "?").rsplit(".", 1)[0],
                 run=contexts[number].get("pipeline_run", "?"),

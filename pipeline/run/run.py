@@ -41,7 +41,7 @@ def run_pipeline(
     """
     started = time.monotonic()
     root = OutputRoot(settings.config.output_root)
-    _check_floors(settings)
+    check(settings)
     # What a part of the DAG reads, its base says.
     dataset = None if selection else find_dataset(settings.config, project, root)
     run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
@@ -65,7 +65,7 @@ def tell_plan(
       InputError: data, settings or database cannot be used.
     """
     root = OutputRoot(settings.config.output_root)
-    _check_floors(settings)
+    check(settings)
     dataset = None if selection else find_dataset(settings.config, project, root)
     with tempfile.TemporaryDirectory() as folder, Console(Path(folder, "log.txt"), log_format) as console:
         console.start("imports")
@@ -78,7 +78,8 @@ def tell_plan(
     return 0
 
 
-def _check_floors(settings: Settings) -> None:
+def check(settings: Settings) -> None:
+    """Raises InputError where a setting names what there is not, as far as can be told without TensorFlow."""
     try:
         check_floors(settings.config.floors)
     except InputError as error:
