@@ -129,8 +129,13 @@ def test_run_of_another_runner_that_kept_no_record_is_listed_with_what_is_known(
 def test_run_that_was_killed_is_told_as_interrupted_while_nobody_has_the_lock(own_runs, ask_json):
     with contextlib.closing(sqlite3.connect(own_runs.output_root / "metadata.db")) as connection:
         connection.execute("UPDATE ContextProperty SET string_value = 'running' WHERE string_value = 'failed'")
+        # 2 is RUNNING, 4 FAILED.
+        connection.execute("UPDATE Execution SET last_known_state = 2 WHERE last_known_state = 4")
         connection.commit()
     assert ask_json("runs", output=own_runs.output_root)[0]["state"] == "interrupted"
+    nodes = [node["state"] for node in ask_json("show", "latest", output=own_runs.output_root)["executions"]]
+    assert "interrupted" in nodes
+    assert "running" not in nodes
     with (own_runs.output_root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert ask_json("runs", output=own_runs.output_root)[0]["state"] == "running"
