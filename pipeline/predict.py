@@ -15,7 +15,7 @@ from pathlib import Path
 from components.bulk_inferrer.sources import find_sources
 from components.errors import InputError
 from components.prediction_columns import PREDICTIONS_FILE
-from components.pusher.serving_folder import nothing_served, versions
+from components.pusher.serving_folder import nothing_served, served_version
 from models.files import replacing
 from pipeline.output_root import OutputRoot
 
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     )
     arguments = parser.parse_args(argv)
     try:
-        count = predict_folder(arguments.input, arguments.result, served_version(arguments.model))
+        count = predict_folder(arguments.input, arguments.result, model_to_ask(arguments.model))
     except InputError as error:
         print(f"predict: {error}", file=sys.stderr)
         return error.exit_status
@@ -46,18 +46,18 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def served_version(folder: Path) -> Path:
-    """Returns the SavedModel to ask: `folder` itself, or the newest version in it.
+def model_to_ask(folder: Path) -> Path:
+    """Returns the SavedModel to ask: `folder` itself, or the version of it that is served.
 
     Raises:
       InputError: there is none.
     """
     if (folder / "saved_model.pb").is_file():
         return folder
-    numbers = versions(folder)
-    if not numbers:
+    version = served_version(folder)
+    if version is None:
         raise nothing_served(folder)
-    return folder / str(max(numbers))
+    return folder / str(version)
 
 
 def predict_folder(source: Path, result: Path, saved_model: Path) -> int:

@@ -9,7 +9,7 @@ from tfx.dsl.components.base import base_beam_component, base_beam_executor, exe
 from tfx.types import component_spec, standard_artifacts
 from tfx.utils import path_utils
 
-from components.artifacts import open_examples, single
+from components.artifacts import Artifacts, open_examples, single
 from components.bulk_inferrer.inference import predict
 from components.bulk_inferrer.sources import Source
 from components.prediction_columns import PREDICTIONS_FILE
@@ -25,12 +25,7 @@ class Predictions(types.Artifact):
 class _Executor(base_beam_executor.BaseBeamExecutor):
     """Unpacks the artifacts and calls `predict`."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         examples = open_examples(single(input_dict, "examples"))
         predictions = single(output_dict, "predictions")
         rows = predict(

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from tensorflow_model_analysis.proto import config_pb2
-from tfx import types
 from tfx.components.evaluator import component, constants
 from tfx.dsl.components.base import base_beam_executor, executor_spec
 from tfx.types import standard_component_specs
 from tfx.utils import path_utils, proto_utils
 
-from components.artifacts import open_examples, single
+from components.artifacts import Artifacts, open_examples, single
 from components.evaluator.evaluation import comparable, evaluate
 from components.evaluator.results import read_metrics
 from components.evaluator.verdict import describe_verdict, refusal_reasons
@@ -29,12 +28,7 @@ progress = logging.getLogger("progress")
 class _Executor(base_beam_executor.BaseBeamExecutor):
     """Unpacks the artifacts, calls `evaluate`, and records metrics and verdict."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         examples = open_examples(single(input_dict, standard_component_specs.EXAMPLES_KEY))
         candidate = single(input_dict, standard_component_specs.MODEL_KEY)
         baselines = input_dict.get(standard_component_specs.BASELINE_MODEL_KEY) or []
