@@ -29,6 +29,11 @@ hypothesis.settings.load_profile("tests")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Names bytes by their argument: two workers must collect the same names, and content may hold the time of day."""
+    return argname if isinstance(val, bytes | bytearray | memoryview) else None
+
+
 def idx_bytes(values: np.ndarray) -> bytes:
     """Returns `values` as the IDX specification says, made with `struct` alone."""
     return struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape) + values.tobytes()
