@@ -35,6 +35,7 @@ RUNTIME = [
     "jinja2",
     "pydantic>=2",
     "pyarrow",
+    "google-crc32c",
     "psutil",
 ]
 

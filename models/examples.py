@@ -43,6 +43,7 @@ class Examples:
       encoding: of the images: "tensor", "jpeg" or "png".
       compression: of the shards: "" or "GZIP".
       image_shape: (height, width) or (height, width, channels).
+      image_fit: how images of another size were fitted into it: "pad", "crop" or "stretch".
       class_names: by label.
       counts: number of examples by split.
       digest: SHA-256 over all shards, hexadecimal.
@@ -52,6 +53,7 @@ class Examples:
     encoding: str
     compression: str
     image_shape: tuple[int, ...]
+    image_fit: str = "pad"
     class_names: tuple[str, ...]
     counts: dict[str, int]
     digest: str

@@ -10,6 +10,8 @@ TRAIN, VAL, TEST = "train", "val", "test"
 SPLITS = (TRAIN, VAL, TEST)
 
 ENCODINGS = ("tensor", "jpeg", "png")
+# How an image of another size is fitted into that of the data set.
+FITS = ("pad", "crop", "stretch")
 COMPRESSIONS = ("", "GZIP")
 # How the bytes of a picture begin, by encoding; a serialized tensor has a header of its own for each shape.
 MAGIC = {"png": b"\x89PNG", "jpeg": b"\xff\xd8\xff"}

@@ -9,6 +9,7 @@ Synopsis:
     for record in read_records(shard, "GZIP"):
         encoded, label = parse_example(record)
         image = decode_image(encoded)                    # uint8 [height, width, channels]
+        parse_features(record)["label"]                  # [3]: all features, whatever their names
 """
 
 import gzip
@@ -24,42 +25,83 @@ from PIL import Image
 from models.features import IMAGE, LABEL, MAGIC
 
 _LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4
-# What a damaged length may promise is not asked of the memory.
 _MAX_BYTES = 1 << 31
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
-# Numbers of the fields in tensor.proto and tensor_shape.proto.
+# Numbers of the fields in feature.proto, tensor.proto and tensor_shape.proto.
+_BYTES_LIST, _INT64_LIST = 1, 3
 _SHAPE, _CONTENT, _DIM, _SIZE = 2, 4, 2, 1
 
 
-def read_records(path: Path, compression: str) -> Iterator[bytes]:
-    """Yields the data of each record of a shard, without its checksums: checking is the gate's job.
+def read_records(path: Path, compression: str, *, check: bool = False) -> Iterator[bytes]:
+    """Yields the data of each record of a shard.
+
+    Args:
+      path: of the shard.
+      compression: "" or "GZIP".
+      check: whether the data's checksum is compared; what this project wrote is checked by its gate.
 
     Raises:
-      ValueError: the shard ends within a record, or is not compressed as `compression` ("" or "GZIP") says.
+      ValueError: the shard ends within a record, is not compressed as `compression` says, or fails its checksum.
     """
     with gzip.open(path) if compression == "GZIP" else path.open("rb") as stream:
         try:
+            number = 0
             while head := stream.read(_LENGTH_BYTES + _CHECKSUM_BYTES):
                 (length,) = struct.unpack_from("<Q", head.ljust(_LENGTH_BYTES, b"\xff"))
+                # A damaged length may promise anything, and is not asked of the memory.
+                if check and (len(head) < _LENGTH_BYTES + _CHECKSUM_BYTES or not _fits(head)):
+                    raise ValueError(f"{path}: expected TFRecords, found a damaged one after record {number:,}.")
                 record = stream.read(min(length, _MAX_BYTES) + _CHECKSUM_BYTES)
                 if len(record) != length + _CHECKSUM_BYTES:
                     raise ValueError(f"{path}: expected TFRecords, found one that is cut short or none at all.")
+                if check and not _fits(record):
+                    raise ValueError(f"{path}: expected TFRecords, found a damaged one after record {number:,}.")
                 yield record[:length]
+                number += 1
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"{path}: expected TFRecords compressed with GZIP, found {error}.") from error
 
 
+def _fits(data: bytes) -> bool:
+    """Whether the last four bytes are the masked CRC-32C of those before them, as TensorFlow writes it."""
+    import google_crc32c
+
+    crc = google_crc32c.value(data[:-_CHECKSUM_BYTES])
+    masked = (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+    return data[-_CHECKSUM_BYTES:] == struct.pack("<I", masked)
+
+
 def parse_example(record: bytes) -> tuple[bytes, int]:
-    """Returns the encoded image and the label of a serialized `tf.train.Example`."""
-    found: dict[str, object] = {}
-    (features,) = [value for number, value in fields(record) if number == 1]
-    for _, entry in fields(features):
-        pair = dict(fields(entry))
-        for kind, values in fields(pair[2]):
-            content = next((value for _, value in fields(values)), b"")
-            # 1: bytes_list; 3: int64_list, whose values are packed.
-            found[pair[1].decode()] = content if kind == 1 else _varint(content, 0)[0]
-    return found[IMAGE], found[LABEL]
+    """Returns the encoded image and the label of a serialized `tf.train.Example` of this project."""
+    found = parse_features(record)
+    return found[IMAGE][0], found[LABEL][0]
+
+
+def parse_features(record: bytes) -> dict[str, list]:
+    """Returns the bytes and whole numbers (int) of a serialized `tf.train.Example` by name; floats are left out.
+
+    Raises:
+      ValueError, LookupError: it is none.
+    """
+    found: dict[str, list] = {}
+    for features in [value for number, value in fields(record) if number == 1]:
+        for _, entry in fields(features):
+            pair = dict(fields(entry))
+            for kind, values in fields(pair.get(2, b"")):
+                if kind == _BYTES_LIST:
+                    found[pair[1].decode()] = [value for _, value in fields(values)]
+                elif kind == _INT64_LIST:
+                    found[pair[1].decode()] = [number for _, value in fields(values) for number in _integers(value)]
+    return found
+
+
+def _integers(value: bytes | int) -> Iterator[int]:
+    """Yields int64 values, packed or alone."""
+    numbers, position = ([value] if isinstance(value, int) else []), 0
+    while not isinstance(value, int) and position < len(value):
+        number, position = _varint(value, position)
+        numbers.append(number)
+    yield from (number - (1 << 64) if number >> 63 else number for number in numbers)
 
 
 def decode_image(encoded: bytes) -> np.ndarray:
@@ -68,10 +110,19 @@ def decode_image(encoded: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(encoded)) as picture:
             image = np.asarray(picture)
     else:
-        tensor = dict(fields(encoded))
-        sizes = [dict(fields(dim))[_SIZE] for number, dim in fields(tensor[_SHAPE]) if number == _DIM]
-        image = np.frombuffer(tensor[_CONTENT], np.uint8).reshape(sizes)
+        image = decode_tensor(encoded)
     return image if image.ndim == 3 else image[..., None]
+
+
+def decode_tensor(encoded: bytes) -> np.ndarray:
+    """Decodes what `tf.io.serialize_tensor` wrote of a uint8 tensor.
+
+    Raises:
+      ValueError, LookupError: it is none.
+    """
+    tensor = dict(fields(encoded))
+    sizes = [dict(fields(dim))[_SIZE] for number, dim in fields(tensor[_SHAPE]) if number == _DIM]
+    return np.frombuffer(tensor[_CONTENT], np.uint8).reshape(sizes)
 
 
 def fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from components.errors import InputError
 from models.config import TrainingConfig
-from models.features import COMPRESSIONS, ENCODINGS, SEVERITIES, SPLITS
+from models.features import COMPRESSIONS, ENCODINGS, FITS, SEVERITIES, SPLITS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,17 +31,26 @@ class PipelineConfig:
       variant: what keeps runs of a kind apart: their models are compared and served among themselves, as NAME-VARIANT.
         The same characters.
       seed: of the splits, and of the training unless `training.seed` is given.
-      data_dir: folder with the IDX files; None looks in the usual places.
+      data_dir: folder, or file, with the data, of any kind in components/example_gen/kinds; None looks in the usual
+        places.
       output_root: everything that a run makes lies below it.
-      split_sizes: of train, val and test: a number of examples, a fraction, or None for the rest: of the training
-        files in train or val, of the test files in test.
+      image_size: (height, width) that all images are fitted into; None: the one that they all have.
+      image_channels: 1 for gray or 3 for colour; None: as they are.
+      image_fit: how an image of another size is fitted: "pad", "crop" or "stretch".
+      broken_images: how many broken images may be left out; one more refuses the run.
+      split_sizes: of train, val and test: a number of examples, a fraction of the part of the data that they are drawn
+        from, or None: all that the data give as such a split, else 1/12 of the training images for val, 1/6 for test
+        and the rest for train.
+      split_limits: of each the most examples where its size is None; None for no limit.
       shards: of train, val and test.
       stratified: whether the splits keep the proportions of the classes.
       image_encoding: how a record stores its image: "tensor", "jpeg" or "png".
       compression: of the TFRecord files: "" or "GZIP".
+      duplicate_tolerance: the share of a split's images that may be in another split too, or under two labels.
       gate_severity: the least severity, "error" or "warning", of an anomaly that refuses the data.
       floors: METRIC, METRIC@SLICING (each value of it) or METRIC@SLICING=VALUE to the least that a model is blessed
-        with; the metrics and slicings are those of components/evaluator.
+        with; the metrics and slicings are those of components/evaluator. They go before what the data set has of its
+        own; without any for the overall accuracy, a model must beat the largest class (components/evaluator/chance.py).
       accuracy_tolerance: how much worse than the latest other blessed model a candidate may be. Two standard errors
         of the difference between two models of 93 % on the same 10,000 images that disagree on 6 % of them.
       replace_other_classes: whether a model may be published over one that answers about other classes or images of
@@ -60,13 +69,19 @@ class PipelineConfig:
     seed: int = 42
     data_dir: Path | None = None
     output_root: Path = Path("output")
-    split_sizes: tuple[int | float | None, int | float | None, int | float | None] = (None, 5_000, None)
-    shards: tuple[int, int, int] = (4, 1, 2)
+    image_size: tuple[int, int] | None = None
+    image_channels: int | None = None
+    image_fit: str = "pad"
+    broken_images: int = 0
+    split_sizes: tuple[int | float | None, int | float | None, int | float | None] = (None, None, None)
+    split_limits: tuple[int | None, int | None, int | None] = (None, None, None)
+    shards: tuple[int, int, int] = (4, 2, 2)
     stratified: bool = True
     image_encoding: str = "tensor"
     compression: str = ""
+    duplicate_tolerance: float = 0.0
     gate_severity: str = "error"
-    floors: dict[str, float] = dataclasses.field(default_factory=lambda: {"accuracy": 0.9092, "accuracy@class": 0.5})
+    floors: dict[str, float] = dataclasses.field(default_factory=dict)
     accuracy_tolerance: float = 0.005
     replace_other_classes: bool = False
     kept_versions: int = 5
@@ -85,17 +100,24 @@ class PipelineConfig:
         for metric, floor in self.floors.items():
             _require(metric, "floors.", "the name of a metric after the dot", "none")
             _require(math.isfinite(floor), f"floors.{metric}", "a finite number", floor)
+        size_fits = self.image_size is None or min(self.image_size) >= 1
+        _require(size_fits, "image_size", "none, or height and width of 1 or more", self.image_size)
+        _require(self.image_channels in (None, 1, 3), "image_channels", "none, 1 or 3", self.image_channels)
+        _require(self.image_fit in FITS, "image_fit", " or ".join(FITS), repr(self.image_fit))
+        _require(self.broken_images >= 0, "broken_images", "0 or more", self.broken_images)
+        tolerance = self.duplicate_tolerance
+        _require(0 <= tolerance <= 1, "duplicate_tolerance", "a share from 0 to 1", tolerance)
         _require(0 <= self.accuracy_tolerance <= 1, "accuracy_tolerance", "0 to 1", self.accuracy_tolerance)
         _require(self.kept_versions >= 1, "kept_versions", "1 or more", self.kept_versions)
-        for name in ("split_sizes", "shards"):
+        for name in ("split_sizes", "split_limits", "shards"):
             value = getattr(self, name)
             _require(len(value) == len(SPLITS), name, f"one entry for each of {', '.join(SPLITS)}", value)
         _require(min(self.shards) >= 1, "shards", "1 or more for each split", self.shards)
         sizes = [size for size in self.split_sizes if size is not None]
         sensible = all(0 < size < 1 or (size >= 1 and size % 1 == 0) for size in sizes)
         _require(sensible, "split_sizes", "whole numbers from 1, or fractions", self.split_sizes)
-        # Train and val are cut from the same files, test has its own.
-        _require(self.split_sizes[:2] != (None, None), "split_sizes", "None in train or val only", self.split_sizes)
+        limited = all(limit is None or limit >= 1 for limit in self.split_limits)
+        _require(limited, "split_limits", "none, or whole numbers from 1", self.split_limits)
 
 
 def flatten(config: object) -> dict[str, object]:

@@ -71,6 +71,13 @@ def _examples(outputs: Outputs) -> dict:
     return {"data": {"digest": examples["digest"], "splits": json.loads(examples["counts"])}}
 
 
+def _schema(outputs: Outputs) -> str:
+    schema = outputs["schema"]
+    if schema.get("curated", 1):
+        return "curated"
+    return f"inferred; to make it the curated one, copy {schema['uri']}/schema.pbtxt beside the data"
+
+
 def _validated(outputs: Outputs) -> str:
     fits = dict(outputs["anomalies"]["blessed"])
     return f"{sum(fits.values()):.0f} of {len(fits)} splits without anomalies"
@@ -184,7 +191,7 @@ for _node in (
         shown={"examples": ("digest", "counts")},
     ),
     Node(id="StatisticsGen", modules=("components.statistics_gen.component",)),
-    Node(id="SchemaGen", modules=("components.schema_gen.component",)),
+    Node(id="SchemaGen", modules=("components.schema_gen.component",), detail=_schema),
     Node(id="ExampleValidator", modules=("tfx", "tensorflow_data_validation"), detail=_validated),
     Node(id="AcceptedData", modules=("components.latest_blessed",), detail=_resolved),
     Node(

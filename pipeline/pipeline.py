@@ -33,7 +33,8 @@ from components.bulk_inferrer.component import BulkInferrer
 from components.data_gate.component import DataBlessing, DataGate
 from components.evaluator.component import ReportingEvaluator
 from components.evaluator.eval_config import eval_config
-from components.example_gen.component import IdxExampleGen
+from components.evaluator.floors import read_floors
+from components.example_gen.component import ImageExampleGen
 from components.example_gen.dataset import Dataset
 from components.example_gen.ingest import SplitSettings
 from components.exporter.component import Exporter
@@ -54,6 +55,7 @@ from pipeline.run.data import model_name
 from pipeline.run.database import connection_to
 
 FASHION_MNIST_SCHEMA = ROOT / "schema" / "fashion_mnist.pbtxt"
+FASHION_MNIST_FLOORS = ROOT / "schema" / "fashion_mnist.floors.toml"
 
 # FnApiRunner is the in-process direct runner. `--runner=DirectRunner` would try a Prism binary from the network first.
 # Naming a container image keeps TFX from building an sdist of itself for every Beam executor.
@@ -74,6 +76,16 @@ def curated_schema(dataset: Dataset) -> str:
     return dataset.schema or (FASHION_MNIST_SCHEMA.read_text() if dataset.is_fashion_mnist else "")
 
 
+def floors_in_force(config: PipelineConfig, dataset: Dataset) -> dict[str, float]:
+    """Returns the floors of a model: the data set's own for the preset, and before them what a person gave.
+
+    Raises:
+      InputError: the data set's own are none.
+    """
+    own = dataset.floors or (read_floors(FASHION_MNIST_FLOORS) if dataset.is_fashion_mnist else {})
+    return {**own.get("default", {}), **own.get(config.preset, {}), **config.floors}
+
+
 def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | None = None) -> Pipeline:
     """Returns the TFX pipeline for a configuration and the data set it reads, up to and including `last_node` if given.
 
@@ -89,10 +101,11 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
         return node
 
     example_gen = add(
-        IdxExampleGen(
+        ImageExampleGen(
             dataset=dataset,
             split=SplitSettings(
                 sizes=config.split_sizes,
+                limits=config.split_limits,
                 shards=config.shards,
                 seed=config.seed,
                 stratified=config.stratified,
@@ -130,6 +143,7 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
             anomalies=example_validator.outputs["anomalies"],
             accepted_statistics=accepted_data.outputs["subject"],
             severity=config.gate_severity,
+            duplicate_tolerance=config.duplicate_tolerance,
         )
     )
     transform = add(
@@ -180,7 +194,7 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
             example_splits=[TEST],
             model=model,
             baseline_model=blessed_model.outputs["subject"],
-            eval_config=eval_config(config.floors, config.accuracy_tolerance),
+            eval_config=eval_config(floors_in_force(config, dataset), config.accuracy_tolerance),
         ).with_id("Evaluator")
     )
     evaluator.add_upstream_node(infra_validator)

@@ -16,16 +16,13 @@ from pipeline.config import PipelineConfig, build, flatten
 PRESETS: dict[str, dict[str, object]] = {
     "smoke": {
         "variant": "smoke",
-        "split_sizes": (4_000, 500, 1_000),
-        "floors.accuracy": 0.6,
-        "floors.accuracy@class": 0.0,
+        "split_limits": (4_000, 500, 1_000),
         "training.network.widths": (16, 32, 64),
         "training.epochs": 4,
         "training.batch_size": 100,
     },
     "fast": {},
     "best": {
-        "floors.accuracy": 0.94,
         # Neither more width, depth nor epochs paid; a stage at full resolution and an ensemble did (docs/LOG.md).
         "training.network.widths": (32, 64, 128, 256),
         "training.network.blocks": (1, 1, 1, 1),

@@ -21,7 +21,7 @@ def statistics_of(images, labels):
 
 @pytest.fixture(scope="module")
 def schema(fashion_images, fashion_labels) -> schema_pb2.Schema:
-    return propose_schema(statistics_of(fashion_images[:300], fashion_labels[:300]), class_count=10)
+    return propose_schema({"train": statistics_of(fashion_images[:300], fashion_labels[:300])}, class_count=10)
 
 
 def anomalies(schema, images, labels) -> dict[str, str]:

@@ -83,6 +83,9 @@ def find_anomalies(
     schema: schema_pb2.Schema,
     examples: Examples,
     accepted: dict[str, statistics_pb2.DatasetFeatureStatisticsList],
+    *,
+    duplicate_tolerance: float = 0.0,
+    skew_severity: str = "error",
 ) -> list[Anomaly]:
     """Gathers the anomalies of a data set.
 
@@ -93,6 +96,9 @@ def find_anomalies(
         each split and the data accepted before.
       examples: the records themselves.
       accepted: statistics of the data accepted before, by split; empty on a first run.
+      duplicate_tolerance: the share of a split's images that may be in another split too, or have two labels; up to
+        there it is a warning.
+      skew_severity: of a split that is not as train is.
 
     Returns:
       Errors first. Drift is a warning: data may change on purpose.
@@ -104,15 +110,15 @@ def find_anomalies(
         comparisons = []
         if split != TRAIN:
             skew = tfdv.validate_statistics(statistics[TRAIN], schema, serving_statistics=current)
-            comparisons.append((skew, "error"))
+            comparisons.append((skew, skew_severity))
         if split in accepted:
             drift = tfdv.validate_statistics(current, schema, previous_statistics=accepted[split])
             comparisons.append((drift, "warning"))
         for anomalies, severity in comparisons:
             found.extend(schema_anomalies(split, anomalies, schema, severity))
-    found.extend(
-        Anomaly(severity="error", split=split, feature="image", text=text) for split, text in find_duplicates(examples)
-    )
+    for duplicates in find_duplicates(examples):
+        severity = "error" if duplicates.share > duplicate_tolerance else "warning"
+        found.append(Anomaly(severity=severity, split=duplicates.split, feature="image", text=duplicates.text))
     return sorted(found, key=lambda anomaly: SEVERITIES.index(anomaly.severity), reverse=True)
 
 

@@ -17,8 +17,9 @@ from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from components.artifacts import Artifacts, open_examples, single, split_folders
+from components.artifacts import Artifacts, custom_properties, open_examples, single, split_folders
 from components.data_gate.anomalies import find_anomalies, refuse
+from components.schema_gen.component import CURATED
 from models.features import ANOMALIES_FILE, SCHEMA_FILE, STATISTICS_FILE
 from models.files import write_text
 
@@ -33,7 +34,8 @@ class _Executor(base_executor.BaseExecutor):
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         statistics, blessing = single(input_dict, "statistics"), single(output_dict, "blessing")
         accepted = input_dict.get("accepted_statistics") or []
-        schema = Path(single(input_dict, "schema").uri, SCHEMA_FILE).read_text(encoding="utf-8")
+        schema_artifact = single(input_dict, "schema")
+        schema = Path(schema_artifact.uri, SCHEMA_FILE).read_text(encoding="utf-8")
         anomalies = find_anomalies(
             {
                 split: anomalies_pb2.Anomalies.FromString((folder / ANOMALIES_FILE).read_bytes())
@@ -43,6 +45,9 @@ class _Executor(base_executor.BaseExecutor):
             text_format.Parse(schema, schema_pb2.Schema()),
             open_examples(single(input_dict, "examples")),
             _load_statistics(accepted[0]) if accepted else {},
+            duplicate_tolerance=exec_properties["duplicate_tolerance"],
+            # Nobody has said of an inferred schema how far the splits that a person gives may be apart.
+            skew_severity="error" if custom_properties(schema_artifact).get(CURATED, 1) else "warning",
         )
         refuse(anomalies, exec_properties["severity"])
         for anomaly in anomalies:
@@ -71,7 +76,10 @@ class DataBlessing(types.Artifact):
 class DataGateSpec(component_spec.ComponentSpec):
     """Interface of `DataGate`."""
 
-    PARAMETERS = {"severity": component_spec.ExecutionParameter(type=str)}
+    PARAMETERS = {
+        "severity": component_spec.ExecutionParameter(type=str),
+        "duplicate_tolerance": component_spec.ExecutionParameter(type=float),
+    }
     INPUTS = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
@@ -99,8 +107,9 @@ class DataGate(base_component.BaseComponent):
         anomalies: types.BaseChannel,
         accepted_statistics: types.BaseChannel,
         severity: str,
+        duplicate_tolerance: float = 0.0,
     ) -> None:
-        """`severity` is the least that refuses the data: "error" or "warning"."""
+        """`severity` is the least that refuses the data, "error" or "warning"; see `find_anomalies` for the other."""
         super().__init__(
             DataGateSpec(
                 examples=examples,
@@ -109,6 +118,7 @@ class DataGate(base_component.BaseComponent):
                 anomalies=anomalies,
                 accepted_statistics=accepted_statistics,
                 severity=severity,
+                duplicate_tolerance=float(duplicate_tolerance),
                 blessing=types.Channel(type=DataBlessing),
             )
         )

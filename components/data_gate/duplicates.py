@@ -1,28 +1,39 @@
 """Finds images that occur where they must not: in two splits, or under two labels.
 
 An image of the test split that was trained on makes the test accuracy a lie, and no statistic shows it. Images are
-compared by a 64-bit hash of their stored bytes, 16 bytes of memory for each with its label.
+compared by a 64-bit hash of their stored bytes, 16 bytes of memory for each with its label. ExampleGen puts equal
+images of one part of the data into one split; what is found here, the data brought.
 
 Synopsis:
 
-    for split, text in find_duplicates(examples): print(split, text)
+    for found in find_duplicates(examples): print(found.split, found.text, found.share)
 """
 
 import hashlib
 import itertools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from components.statistics_gen.image_statistics import read_records
 from models.examples import Examples
+from models.origins import read_origins
 
 _DIGEST_BYTES = 8
 _NAMED = 3
 
 
-def find_duplicates(examples: Examples) -> Iterator[tuple[str, str]]:
-    """Yields (split, text) for each pair of splits that share images, and each split that labels an image twice.
+class Duplicates(NamedTuple):
+    """Images of a split that occur elsewhere or have two labels: in words, and as a share of the split's."""
+
+    split: str
+    text: str
+    share: float
+
+
+def find_duplicates(examples: Examples) -> Iterator[Duplicates]:
+    """Yields what is found for each pair of splits that share images, and each split that labels an image twice.
 
     Raises:
       DataRefused: a record is damaged.
@@ -31,7 +42,15 @@ def find_duplicates(examples: Examples) -> Iterator[tuple[str, str]]:
     for (first, (digests, _)), (second, (others, _)) in itertools.combinations(tables.items(), 2):
         shared = np.isin(others, digests)
         if shared.any():
-            yield second, f"expected no image that is in {first} too, found {shared.sum():,}: {_positions(shared)}"
+            here = np.flatnonzero(shared)[:_NAMED]
+            there = [int(np.flatnonzero(digests == others[record])[0]) for record in here]
+            pairs = zip(_names(examples, second, here), _names(examples, first, there), strict=True)
+            told = ", ".join(f"{name} is {other}" for name, other in pairs)
+            yield Duplicates(
+                second,
+                f"expected no image that is in {first} too, found {shared.sum():,}: {told}{_more(shared)}",
+                shared.mean(),
+            )
     digests = np.concatenate([digests for digests, _ in tables.values()])
     labels = np.concatenate([labels for _, labels in tables.values()])
     splits = np.repeat(list(tables), [len(labels) for _, labels in tables.values()])
@@ -42,7 +61,9 @@ def find_duplicates(examples: Examples) -> Iterator[tuple[str, str]]:
     for split in tables:
         here = conflicting[splits == split]
         if here.any():
-            yield split, f"expected one label for each image, found {here.sum():,} with two: {_positions(here)}"
+            told = ", ".join(_names(examples, split, np.flatnonzero(here)[:_NAMED]))
+            text = f"expected one label for each image, found {here.sum():,} with two: {told}{_more(here)}"
+            yield Duplicates(split, text, here.mean())
 
 
 def _digests(examples: Examples, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -55,6 +76,11 @@ def _digests(examples: Examples, split: str) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(b"".join(digests), np.uint64), np.concatenate(labels)
 
 
-def _positions(found: np.ndarray) -> str:
-    first = ", ".join(map(str, np.flatnonzero(found)[:_NAMED]))
-    return f"records {first}" + (", ..." if found.sum() > _NAMED else "")
+def _names(examples: Examples, split: str, records: np.ndarray | list[int]) -> list[str]:
+    """Returns where in the user's files the images of some records are, else the numbers of the records."""
+    origins = read_origins(examples.folder, split)
+    return [f"record {record}" for record in records] if origins is None else origins.names(records)
+
+
+def _more(found: np.ndarray) -> str:
+    return ", ..." if found.sum() > _NAMED else ""

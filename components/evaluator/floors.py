@@ -12,7 +12,9 @@ Synopsis:
 import dataclasses
 import difflib
 import math
+import tomllib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from components.errors import InputError
 from components.evaluator.metrics import METRICS, Metric
@@ -43,6 +45,31 @@ def check_floors(floors: Mapping[str, float]) -> tuple[Floor, ...]:
       InputError: a key names no metric or no slicing, or a value is no number that the metric can reach.
     """
     return tuple(_floor(key, bound) for key, bound in floors.items())
+
+
+def read_floors(path: Path) -> dict[str, dict[str, float]]:
+    """Reads the floors that a data set has of its own, {} where there is no such file.
+
+    Returns:
+      The floors by preset; "default" are those of every preset.
+
+    Raises:
+      InputError: it is no TOML of such tables, or a floor is none.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise InputError(f"{path}: expected TOML, found: {error}.") from None
+    for name, floors in tables.items():
+        if not isinstance(floors, dict):
+            raise InputError(f"{path}: expected tables such as [default], found {name} outside of one.")
+        try:
+            check_floors(floors)
+        except InputError as error:
+            raise InputError(f"{path}, [{name}]: {error}") from None
+    return tables
 
 
 def _floor(key: str, bound: float) -> Floor:

@@ -13,11 +13,20 @@ from pathlib import Path
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
+from components.evaluator.chance import floor_over_chance, interval
+from components.evaluator.eval_config import OVERALL
+from components.evaluator.metrics import ACCURACY
+from components.evaluator.slices import CLASS
+
 _VALUES_TOLD = 20
+# Of more, the interval is narrower than what two seeds differ by.
+_FEW_EXAMPLES = 1_000
 
 
 def refusal_reasons(evaluation: Path, config: config_pb2.EvalConfig, metrics: dict) -> list[str]:
     """Returns a line for each threshold that the model failed: metric, slice, bound and value.
+
+    Without a floor of the overall accuracy, the model has to beat the largest class.
 
     Args:
       evaluation: folder of TFMA's results.
@@ -28,9 +37,34 @@ def refusal_reasons(evaluation: Path, config: config_pb2.EvalConfig, metrics: di
     failed = sorted(validation.metric_validations_per_slice, key=_place)
     reasons = [_reason(failure, _place(part)) for part in failed for failure in part.failures]
     reasons += _missing_slices(config, metrics["slices"])
-    if not validation.validation_ok and not reasons:
+    if not _has_floor(config):
+        reasons += _no_better_than_chance(metrics)
+    # A first model of data that have no floors is compared with nothing by TFMA, which it calls missing thresholds.
+    if not validation.validation_ok and not validation.missing_thresholds and not reasons:
         reasons.append("the thresholds could not be checked, see the log")
     return reasons
+
+
+def _has_floor(config: config_pb2.EvalConfig) -> bool:
+    """Whether the overall accuracy has a floor."""
+    return any(
+        part.threshold.HasField("value_threshold") and OVERALL in part.slicing_specs
+        for metric in config.metrics_specs[0].metrics
+        if json.loads(metric.config)["name"] == ACCURACY.name
+        for part in metric.per_slice_thresholds
+    )
+
+
+def _no_better_than_chance(metrics: dict) -> Iterator[str]:
+    counts = {name: part["examples"] for name, part in metrics["slices"][CLASS].items()}
+    largest = max(counts, key=counts.get)
+    floor = floor_over_chance(list(counts.values()))
+    if metrics[ACCURACY.key] < floor:
+        yield (
+            f"{ACCURACY.name} (overall): expected at least {floor:.4f}, which naming {largest} for all "
+            f"{sum(counts.values()):,} images and luck can reach, found {metrics[ACCURACY.key]:.4f}; set a floor of "
+            "your own with --set floors.accuracy=FLOOR"
+        )
 
 
 def _place(part) -> list[tuple[str, str]]:
@@ -89,4 +123,7 @@ def describe_verdict(metrics: dict, reasons: list[str], notes: list[str], baseli
         f"weakest class {weakest} {accuracies[weakest]:.4f}",
         *compared,
     ]
+    if (examples := metrics["examples"]) < _FEW_EXAMPLES:
+        low, high = interval(metrics["test_accuracy"] * examples, examples)
+        facts.insert(1, f"{examples:,} test images, which tell it to {low:.3f} to {high:.3f}")
     return f"{'refused' if reasons else 'blessed'}: " + "; ".join([*reasons, *facts])

@@ -1,10 +1,10 @@
-"""ExampleGen for IDX files: reads a data set, writes it as Examples that describe themselves.
+"""ExampleGen for images of any kind: reads a data set, writes it as Examples that describe themselves.
 
 Synopsis:
 
-    sizes, shards = (None, 5000, None), (4, 1, 2)         # of train, val and test; None for what is left
+    sizes, shards = (None, 5000, None), (4, 1, 2)         # of train, val and test; None as the data say
     split = SplitSettings(sizes=sizes, shards=shards, seed=42, stratified=True, encoding="tensor", compression="")
-    example_gen = IdxExampleGen(dataset=inspect_dataset(data), split=split)
+    example_gen = ImageExampleGen(dataset=inspect_dataset(data), split=split)
     example_gen.outputs["examples"]      # its custom properties are those of models.examples.Examples
 """
 
@@ -41,12 +41,12 @@ class _Executor(base_beam_executor.BaseBeamExecutor):
         describe_examples(artifact, examples)
 
 
-class IdxExampleGenSpec(component_spec.ComponentSpec):
-    """Interface of `IdxExampleGen`; every property is part of the cache key, and none is a path."""
+class ImageExampleGenSpec(component_spec.ComponentSpec):
+    """Interface of `ImageExampleGen`; every property is part of the cache key, and none is a path."""
 
     PARAMETERS = {
         "input_digest": component_spec.ExecutionParameter(type=str),
-        "image_shape": component_spec.ExecutionParameter(type=str),
+        "image_form": component_spec.ExecutionParameter(type=str),
         "class_names": component_spec.ExecutionParameter(type=str),
         "split": component_spec.ExecutionParameter(type=str),
     }
@@ -54,19 +54,19 @@ class IdxExampleGenSpec(component_spec.ComponentSpec):
     OUTPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
 
 
-class IdxExampleGen(base_beam_component.BaseBeamComponent):
-    """Ingests a data set of IDX files; see the module's docstring."""
+class ImageExampleGen(base_beam_component.BaseBeamComponent):
+    """Ingests a data set; see the module's docstring."""
 
-    SPEC_CLASS = IdxExampleGenSpec
+    SPEC_CLASS = ImageExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(_Executor)
 
     def __init__(self, *, dataset: Dataset, split: SplitSettings) -> None:
         places.tell(dataset)
         super().__init__(
-            IdxExampleGenSpec(
+            ImageExampleGenSpec(
                 input_digest=dataset.digest,
-                image_shape=json.dumps(dataset.image_shape),
-                class_names=json.dumps(dataset.class_names),
+                image_form=json.dumps([*dataset.form, dataset.broken]),
+                class_names=json.dumps([dataset.class_names, dataset.class_values]),
                 split=json.dumps(dataclasses.asdict(split)),
                 examples=types.Channel(type=standard_artifacts.Examples),
             )

@@ -1,8 +1,9 @@
-"""Finds out what a data folder holds, from shapes, labels and digests alone, before anything is run.
+"""Finds out what a data folder holds, before anything is run: its kind, images, classes and digest.
 
 Beside the files of its kind (`kinds/`) a data set may have `classes.txt` with one class name a line and
-`schema.pbtxt`, the curated schema. Fashion-MNIST is recognized by the content of any one of its four parts, so that an
-altered copy still meets the schema of the original.
+`schema.pbtxt`, the curated schema. Fashion-MNIST is recognized by images and labels of training or of test, in
+whatever form they lie, so that an altered copy still meets the schema of the original; a resized or regrouped one is
+another data set.
 
 Synopsis:
 
@@ -10,27 +11,50 @@ Synopsis:
     dataset.image_shape, dataset.class_names, dataset.digest
 """
 
+import collections
 import dataclasses
 import hashlib
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
 from components.errors import InputError
-from components.example_gen.kinds import KINDS, PARTS, Files, find_kind
-from models.features import FASHION_MNIST_CLASSES
+from components.example_gen.classes import Classes, name_classes, read_class_names, read_text
+from components.example_gen.kinds import KINDS, PARTS, Contents, PixelPart, find_kind
+from components.example_gen.reading import Broken, Digest, ImageForm, Survey, describe, read_part, survey_part
+from models.features import FASHION_MNIST_CLASSES, TEST, TRAIN
 
-# What `read_images` and `digest_labels` give of it.
+# Of images and labels, by part: what `Digest` gives.
 _FASHION_MNIST = {
-    "train_images": "d8ad9132a5971887b9275bd3d8e20fc26c599fbad1814014e960b8e10b53d165",
-    "train_labels": "3a5a898e8a129e0538eafde7302d0b5bd11e09099e7f981c578c725047895b03",
-    "test_images": "3194b88e5a57832ccf9bc8ffc11e1c3d7ccf2c411d27352dcfbfc4afa29c2ce5",
-    "test_labels": "b943cf13d75a9c055f388d561d683bed74ca5ce259ad23b9655e45af2ff9e771",
+    TRAIN: (
+        "a3719f72379ca40f00ff8e20ba3886de905da312abe8e5b77b84ff99135a5df6",
+        "724b9b615bbcb88cf77921062a0e321197c2ce7ffb05960049ec9cb9802d57fb",
+    ),
+    TEST: (
+        "bacdf9fddbb8ccd68d6987f7c3b5245dc8dfc6429a309ca7a30613b54c6c215c",
+        "53940bba076b8669d839fe7c2680ae8107d9db19cb8b209dc41c73d9c9496f62",
+    ),
 }
+_FASHION_MNIST_SHAPE, _FASHION_MNIST_COUNTS = (28, 28), {TRAIN: 60_000, TEST: 10_000}
+_SIZES_TOLD = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageSettings:
+    """What the images of a data set become; what is None, the data decide.
+
+    Attributes:
+      size: (height, width).
+      channels: 1 or 3.
+      fit: how an image of another size is fitted, one of `models.features.FITS`.
+      broken: how many broken pictures may be left out.
+    """
+
+    size: tuple[int, int] | None = None
+    channels: int | None = None
+    fit: str = "pad"
+    broken: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,78 +64,132 @@ class Dataset:
     Attributes:
       name: "fashion_mnist", or the folder's; letters, digits and underscores. What is compared with what came before,
         and served in its place, has the same name, shape and number of classes.
-      folder: where the files lie.
+      folder: where the files lie, or the one file.
       kind: of input, a name in `KINDS`.
-      files: the path of each file, by role; {} where a run reads none of them.
+      contents: the parts to read; None where a run reads none of them.
+      counts: number of images by part that the data give, "train" and, if they have them, "val" and "test".
       image_shape: (height, width) or (height, width, channels).
-      class_names: the name of each class, by label.
-      digest: SHA-256 over images and labels, in whatever kind of files they lie, hexadecimal.
-      is_fashion_mnist: whether any of its parts has the content of the original.
+      image_fit: how images of another size are fitted into it.
+      broken: how many broken pictures may be left out.
+      class_names: the name of each class, by its number.
+      class_values: the label that each class has in the files.
+      class_counts: number of training images by class.
+      digest: SHA-256 over what is read, hexadecimal; of pixels in whatever files they lie.
+      is_fashion_mnist: whether training or test images and labels are those of the original.
       schema: the text of the curated schema beside the files, "" where there is none.
+      floors: of the owner, by preset; `pipeline/run/data.py` reads them, for the code of metrics is none of what the
+        examples are made by.
+      notes: what a person should know of how the files were read.
     """
 
     name: str
     folder: Path
     kind: str
-    files: Files
+    contents: Contents | None
+    counts: dict[str, int]
     image_shape: tuple[int, ...]
+    image_fit: str
+    broken: int
     class_names: tuple[str, ...]
+    class_values: tuple[int | str, ...]
+    class_counts: tuple[int, ...]
     digest: str
     is_fashion_mnist: bool
     schema: str
+    floors: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...]
+
+    @property
+    def form(self) -> ImageForm:
+        """What the images become."""
+        return ImageForm(self.image_shape, self.image_fit)
+
+    @property
+    def classes(self) -> Classes:
+        """The classes, to number labels by."""
+        return Classes(names=self.class_names, values=self.class_values)
+
+    def describe(self) -> str:
+        """Returns what was found, in a line."""
+        counts = [f"{self.counts[part]:,} {part}" for part in PARTS if part in self.counts]
+        found = f"{' and '.join(counts)} images of {describe(self.image_shape)}, {len(self.class_names):,} classes"
+        return "; ".join([f"{self.kind}: {found}", *self.notes])
 
 
-def inspect_dataset(folder: Path) -> Dataset:
+def inspect_dataset(folder: Path, images: ImageSettings | None = None) -> Dataset:
     """Reads shapes, labels and digests of the data set in `folder`.
 
+    Args:
+      folder: of the data, or the one file that they are in.
+      images: what the images are to become.
+
     Raises:
-      InputError: there is none, a file is damaged, or images and labels or train and test do not fit together.
+      InputError: there is none, a file is damaged, or its parts do not fit together.
     """
+    images = images or ImageSettings()
     found = find_kind(folder)
     if found is None:
-        kinds = ", or ".join(kind.expects for kind in KINDS.values())
-        raise InputError(f"{folder}: expected {kinds}, found not all of them. Run 'make data', or set --data-dir.")
+        kinds = "; ".join(kind.expects for kind in KINDS.values())
+        state = "found none of these" if folder.exists() else "found no such file or folder"
+        raise InputError(f"{folder}: expected a data set, {state}: {kinds}. Point --data-dir at one.")
     kind, files = found
-    shapes = {part: kind.image_shape(files, part) for part in PARTS}
-    labels = {part: kind.labels(files, part) for part in PARTS}
-    for part in PARTS:
-        images, given = _where(files, f"{part}_images"), _where(files, f"{part}_labels")
-        if len(shapes[part]) not in (3, 4):
-            raise InputError(f"{images}: expected images [N, H, W] or [N, H, W, C], found {list(shapes[part])}.")
-        if labels[part].shape != shapes[part][:1]:
-            raise InputError(
-                f"{given}: expected one label for each of the {shapes[part][0]:,} images of {images.name}, "
-                f"found labels of shape {list(labels[part].shape)}. The two are not of one data set."
-            )
-    if shapes["train"][1:] != shapes["test"][1:]:
-        raise InputError(
-            f"{_where(files, 'test_images')}: expected images of shape {list(shapes['train'][1:])} as in training, "
-            f"found {list(shapes['test'][1:])}."
-        )
+    contents = kind.open(files)
+    parts = [part for part in PARTS if part in contents.parts]
+    broken = Broken(images.broken)
     with ThreadPoolExecutor() as threads:
         # Decompressing and hashing leave the interpreter to others.
-        read = threads.map(lambda part: read_images(kind.name, files, part, lambda block: None), PARTS)
-        digests = {f"{part}_images": digest for part, digest in zip(PARTS, read, strict=True)}
-    digests |= {f"{part}_labels": digest_labels(labels[part]) for part in PARTS}
-    is_fashion_mnist = any(digests[role] == _FASHION_MNIST[role] for role in digests)
-    class_names = _class_names(folder, labels["train"], is_fashion_mnist)
-    for part in PARTS:
-        if labels[part].max() >= len(class_names):
+        surveyed = threads.map(lambda part: survey_part(contents.parts[part], broken), parts)
+        surveys = dict(zip(parts, surveyed, strict=True))
+    for part, survey in surveys.items():
+        if not len(survey.labels):
+            raise InputError(f"{folder}: expected images for {part}, found none. Add some, or take the part away.")
+    image_shape = _image_shape(folder, surveys, images)
+    beside = folder_beside(folder)
+    listed, notes = None, list(contents.notes)
+    if (beside / "classes.txt").is_file():
+        listed, note = read_class_names(beside / "classes.txt")
+        notes += [note] if note else []
+    is_fashion_mnist = any(_is_fashion_mnist(part, contents, surveys[part], image_shape) for part in parts)
+    given = contents.class_names or (FASHION_MNIST_CLASSES if is_fashion_mnist else None)
+    try:
+        classes = name_classes(surveys[TRAIN].labels, given=given, listed=listed)
+    except InputError as error:
+        raise InputError(f"{surveys[TRAIN].where_label or folder}: {error}") from None
+    for part, survey in surveys.items():
+        numbers = classes.number(survey.labels)
+        if numbers.min() < 0:
+            position = int(numbers.argmin())
             raise InputError(
-                f"{_where(files, f'{part}_labels')}: expected labels below {len(class_names)}, the number of classes, "
-                f"found {labels[part].max()} at position {int(labels[part].argmax())}."
+                f"{survey.where_label}: expected the {len(classes.names)} classes that training has, found "
+                f"{survey.labels[position]} in {part} at position {position}. Add such images to training, or take "
+                "them away."
             )
+    counts = collections.Counter(classes.number(surveys[TRAIN].labels).tolist())
+    notes += [*classes.notes, *([f"{len(broken):,} broken pictures left out"] if len(broken) else [])]
+    resolved = folder.resolve()
+    stem = resolved.name if resolved.is_dir() else resolved.name.partition(".")[0]
     return Dataset(
-        name="fashion_mnist" if is_fashion_mnist else re.sub(r"\W+", "_", folder.resolve().name) or "data",
-        folder=folder.resolve(),
+        name="fashion_mnist" if is_fashion_mnist else re.sub(r"\W+", "_", stem) or "data",
+        folder=resolved,
         kind=kind.name,
-        files=files,
-        image_shape=shapes["train"][1:],
-        class_names=class_names,
-        digest=combine_digests(digests),
+        contents=contents,
+        counts={part: len(survey.labels) for part, survey in surveys.items()},
+        image_shape=image_shape,
+        image_fit=images.fit,
+        broken=images.broken,
+        class_names=classes.names,
+        class_values=classes.values,
+        class_counts=tuple(counts[number] for number in range(len(classes.names))),
+        digest=combine_digests({part: survey.digest for part, survey in surveys.items()}),
         is_fashion_mnist=is_fashion_mnist,
-        schema=read_schema(folder),
+        schema=read_schema(beside),
+        notes=tuple(notes),
     )
+
+
+def folder_beside(data: Path) -> Path:
+    """Returns the folder in which what belongs to the data lies: theirs, or that of the one file that they are in."""
+    return data if data.is_dir() else data.parent
 
 
 def read_schema(folder: Path) -> str:
@@ -126,7 +204,7 @@ def read_schema(folder: Path) -> str:
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
 
-    text = _read_text(path)
+    text, _ = read_text(path)
     try:
         text_format.Parse(text, schema_pb2.Schema())
     except text_format.ParseError as error:
@@ -134,56 +212,42 @@ def read_schema(folder: Path) -> str:
     return text
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected text in UTF-8, found {error.reason} at byte {error.start}.") from None
+def combine_digests(digests: Mapping[str, Digest]) -> str:
+    """Returns one digest for a data set, given that of each part."""
+    told = [f"{part} {digests[part].of_images} {digests[part].of_labels}" for part in PARTS if part in digests]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 
-def read_images(kind: str, files: Files, part: str, use: Callable[[bytes], object]) -> str:
-    """Hands the pixels of a part to `use`, block by block; returns the SHA-256 (hexadecimal) of shape and pixels.
-
-    Raises:
-      InputError: a file is damaged, or holds another number of pixels than it says.
-    """
-    shape, held = KINDS[kind].image_shape(files, part), 0
-    digest = hashlib.sha256(repr(shape).encode())
-    for block in KINDS[kind].images(files, part):
-        digest.update(block)
-        use(block)
-        held += len(block)
-    if held != math.prod(shape):
+def _image_shape(folder: Path, surveys: Mapping[str, Survey], images: ImageSettings) -> tuple[int, ...]:
+    """Returns the shape that all images have or are to have: (height, width) for gray, or with 3 channels."""
+    sizes: collections.Counter = sum((survey.sizes for survey in surveys.values()), collections.Counter())
+    size = images.size or sizes.most_common(1)[0][0]
+    if images.size is None and len(sizes) > 1:
+        told = ", ".join(f"{describe(size)} ({count:,})" for size, count in sizes.most_common(_SIZES_TOLD))
+        others = ", ..." if len(sizes) > _SIZES_TOLD else ""
         raise InputError(
-            f"{_where(files, f'{part}_images')}: expected {'x'.join(map(str, shape))} = {math.prod(shape):,} bytes of "
-            f"pixels, found {held:,}. Use a good copy."
+            f"{folder}: expected images of one size, found {told}{others}. Choose one that all are fitted into, such "
+            f"as the commonest: --set image_size={size[0]},{size[1]} (and --set image_fit=pad, crop or stretch)."
         )
-    return digest.hexdigest()
+    channels = images.channels or max(survey.channels for survey in surveys.values())
+    pixels = {survey.pixels for survey in surveys.values()}
+    if images.channels is None and len(pixels) == 1 and None not in pixels:
+        # As the file has them, also with two channels or many.
+        (stored,) = pixels
+        return tuple(map(int, (*size, *stored[2:])))
+    return tuple(map(int, (*size, channels) if channels > 1 else size))
 
 
-def digest_labels(labels: np.ndarray) -> str:
-    """Returns the SHA-256 (hexadecimal) of the labels of a part, uint8 [n]."""
-    return hashlib.sha256(repr(labels.shape).encode() + labels.astype(np.uint8).tobytes()).hexdigest()
-
-
-def combine_digests(digests: Mapping[str, str]) -> str:
-    """Returns one digest for a data set, given that of images and labels of each part, by role."""
-    return hashlib.sha256("".join(digests[role] for role in _FASHION_MNIST).encode()).hexdigest()
-
-
-def _where(files: Files, role: str) -> Path:
-    """Returns the file to name in an error: a kind may have one for all."""
-    return files.get(role) or next(iter(files.values()))
-
-
-def _class_names(folder: Path, train_labels: np.ndarray, is_fashion_mnist: bool) -> tuple[str, ...]:
-    """Names the classes: from `classes.txt`, else Fashion-MNIST's by its content, else the numbers."""
-    listed = folder / "classes.txt"
-    if listed.exists():
-        names = tuple(line.strip() for line in _read_text(listed).splitlines() if line.strip())
-        if len(set(names)) != len(names) or len(names) < 2:
-            raise InputError(f"{listed}: expected two or more different class names, one a line, found {list(names)}.")
-        return names
-    if is_fashion_mnist:
-        return FASHION_MNIST_CLASSES
-    return tuple(str(label) for label in range(int(train_labels.max()) + 1))
+def _is_fashion_mnist(part: str, contents: Contents, survey: Survey, image_shape: tuple[int, ...]) -> bool:
+    if image_shape != _FASHION_MNIST_SHAPE or len(survey.labels) != _FASHION_MNIST_COUNTS.get(part):
+        return False
+    images, labels = _FASHION_MNIST[part]
+    if survey.digest.of_labels != labels:
+        return False
+    if isinstance(contents.parts[part], PixelPart):
+        return survey.digest.of_images == images
+    # Of pictures the pixels count here.
+    pixels = Digest()
+    for block in read_part(contents.parts[part], ImageForm(image_shape, "pad"), Broken(0), Digest()):
+        pixels.pixels(block.images)
+    return pixels.of_images == images

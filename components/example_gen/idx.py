@@ -8,6 +8,7 @@ read than the header promises, which also bounds a gzip bomb.
 Synopsis:
 
     labels = read_idx(data / "train-labels-idx1-ubyte.gz")             # uint8 [60000]
+    dtype, shape = read_header(data / "train-images-idx3-ubyte.gz")    # uint8, (60000, 28, 28)
     with plain.open("wb") as file:
         file.writelines(read_blocks(data / "train-images-idx3-ubyte.gz"))     # the pixels alone
     with RowReader(plain, (60000, 28, 28)) as rows:
@@ -27,16 +28,16 @@ import numpy as np
 
 from components.errors import InputError
 
-_UINT8 = 0x08
+_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_VALUES = 2**40
 _READ_BYTES = 1 << 20
 
-_MEND = "Delete it and run 'make data', or point --data-dir at a good copy."
+_MEND = "Use a good copy."
 
 
-def read_shape(path: Path) -> tuple[int, ...]:
-    """Reads only the header of an IDX file and returns its dimensions.
+def read_header(path: Path) -> tuple[np.dtype, tuple[int, ...]]:
+    """Reads only the header of an IDX file and returns the type of its values, big-endian, and its dimensions.
 
     Raises:
       InputError: as `read_blocks`, as far as the header shows it.
@@ -45,26 +46,29 @@ def read_shape(path: Path) -> tuple[int, ...]:
         return _read_header(path, stream)
 
 
-def read_blocks(path: Path) -> Iterator[bytes]:
-    """Yields the values of an IDX file of uint8, without its header, in blocks of up to 1 MiB.
+def read_blocks(path: Path, block_bytes: int = _READ_BYTES) -> Iterator[bytes]:
+    """Yields the values of an IDX file, without its header, in blocks of `block_bytes`; the last may be smaller.
 
     Raises:
-      InputError: the file is missing, no regular file, no IDX file of uint8, or its header and payload disagree.
+      InputError: the file is missing, no regular file, no IDX file, or its header and payload disagree.
     """
     with _open(path) as stream:
-        yield from _payload_blocks(path, stream, _read_header(path, stream))
+        dtype, shape = _read_header(path, stream)
+        yield from _payload_blocks(path, stream, dtype, shape, block_bytes)
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Reads a whole IDX file of uint8 values, gzipped or plain.
+    """Reads a whole IDX file, gzipped or plain.
 
     Returns:
-      uint8 [d0, d1, ...] with the dimensions that the header gives.
+      An array with the type of the header, in this machine's byte order, and its dimensions.
 
     Raises:
       InputError: as `read_blocks`.
     """
-    return np.frombuffer(b"".join(read_blocks(path)), np.uint8).reshape(read_shape(path))
+    dtype, shape = read_header(path)
+    values = np.frombuffer(b"".join(read_blocks(path)), dtype).reshape(shape)
+    return values.astype(dtype.newbyteorder("="), copy=False)
 
 
 class RowReader:
@@ -96,7 +100,7 @@ class RowReader:
 def _open(path: Path) -> BinaryIO:
     if not path.is_file():
         found = "is no regular file" if path.exists() else "does not exist"
-        raise InputError(f"{path}: {found}; expected an IDX file. Run 'make data', or point --data-dir elsewhere.")
+        raise InputError(f"{path}: {found}; expected an IDX file. Point --data-dir elsewhere.")
     try:
         with path.open("rb") as stream:
             is_gzip = stream.read(2) == _GZIP_MAGIC
@@ -123,15 +127,16 @@ def _read(path: Path, stream: BinaryIO, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _read_header(path: Path, stream: BinaryIO) -> tuple[int, ...]:
+def _read_header(path: Path, stream: BinaryIO) -> tuple[np.dtype, tuple[int, ...]]:
     magic = _read(path, stream, 4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         found = magic.hex(" ") or "an empty file"
         raise InputError(
             f"{path}: expected the IDX magic 00 00 08 and the number of dimensions, found {found}. {_MEND}"
         )
-    if magic[2] != _UINT8:
-        raise InputError(f"{path}: expected IDX values of type 0x08 (uint8), found type 0x{magic[2]:02x}. {_MEND}")
+    if magic[2] not in _DTYPES:
+        known = ", ".join(f"0x{code:02x}" for code in _DTYPES)
+        raise InputError(f"{path}: expected IDX values of a type among {known}, found 0x{magic[2]:02x}. {_MEND}")
     rank = magic[3]
     packed = _read(path, stream, 4 * rank)
     if rank == 0 or len(packed) < 4 * rank:
@@ -141,15 +146,17 @@ def _read_header(path: Path, stream: BinaryIO) -> tuple[int, ...]:
         raise InputError(
             f"{path}: the header promises {'x'.join(map(str, shape))} values; expected 1 to {_MAX_VALUES:,}. {_MEND}"
         )
-    return shape
+    return np.dtype(_DTYPES[magic[2]]), shape
 
 
-def _payload_blocks(path: Path, stream: BinaryIO, shape: tuple[int, ...]) -> Iterator[bytes]:
-    """Yields the payload in blocks; raises `InputError` where it is shorter or longer than `shape` promises."""
-    size = math.prod(shape)
+def _payload_blocks(
+    path: Path, stream: BinaryIO, dtype: np.dtype, shape: tuple[int, ...], block_bytes: int
+) -> Iterator[bytes]:
+    """Yields the payload in blocks; raises `InputError` where it is shorter or longer than the header promises."""
+    size = math.prod(shape) * dtype.itemsize
     promise = f"the header promises {'x'.join(map(str, shape))} = {size:,} bytes"
     held = 0
-    while held < size and (block := _read(path, stream, min(_READ_BYTES, size - held))):
+    while held < size and (block := _read(path, stream, min(block_bytes, size - held))):
         held += len(block)
         yield block
     if held < size:

@@ -12,6 +12,7 @@ Synopsis:
 import dataclasses
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,15 +21,18 @@ import apache_beam as beam
 import numpy as np
 
 from components.errors import InputError
-from components.example_gen.dataset import Dataset, combine_digests, digest_labels, read_images
+from components.example_gen.dataset import Dataset, combine_digests
 from components.example_gen.idx import RowReader
-from components.example_gen.kinds import KINDS, PARTS
+from components.example_gen.kinds import PARTS
+from components.example_gen.reading import Broken, Digest, plain_labels, read_part
 from components.example_gen.records import ShardFormat, write_shard
-from components.example_gen.splits import shard_ranges, split_indices, split_sizes
+from components.example_gen.splits import plan_splits, shard_ranges, split_indices
 from models.examples import Examples, shard_name
-from models.features import SPLITS, TEST, TRAIN, VAL
+from models.features import SPLITS
+from models.origins import Origins, write_origins
 
-_BLOCK = 1024
+_BLOCK_BYTES = 1 << 20
+_HASH_BYTES = 8
 # What takes no longer needs no progress.
 _QUIET_SECONDS = 2.0
 
@@ -40,9 +44,8 @@ class SplitSettings:
     """What the splits look like.
 
     Attributes:
-      sizes: for train, val and test a number of examples, a fraction of the file's, or None for the rest.
-        Train and val are drawn from the training files, test from the test files.
-      shards: number of shards of each split, in the same order.
+      sizes, limits: for train, val and test; see `plan_splits`.
+      shards: number of shards of each split, in the same order; fewer where there are fewer examples.
       seed: of the permutation.
       stratified: whether train, val and test keep the proportions of the classes.
       encoding: "tensor", "jpeg" or "png".
@@ -50,6 +53,7 @@ class SplitSettings:
     """
 
     sizes: tuple[float | None, float | None, float | None]
+    limits: tuple[int | None, int | None, int | None] = (None, None, None)
     shards: tuple[int, int, int]
     seed: int
     stratified: bool
@@ -70,13 +74,24 @@ class _Shard:
     shard_format: ShardFormat
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Unpacked:
+    """A part whose pixels lie in a plain file: the number of each image's class, its origin and its group of equals."""
+
+    plain: Path
+    labels: np.ndarray
+    files: list[Path]
+    positions: list[int | None]
+    groups: np.ndarray
+
+
 def write_examples(
     dataset: Dataset, settings: SplitSettings, folder: Path, scratch: Path, pipeline: beam.Pipeline
 ) -> Examples:
-    """Writes the three splits of a data set as TFRecord shards.
+    """Writes the three splits of a data set as TFRecord shards, and where each record comes from.
 
     Args:
-      dataset: its files, shape, classes and digest.
+      dataset: its parts, shape, classes and digest.
       settings: sizes, shards, seed and format.
       folder: of the Examples artifact; the folder of each split is made in it.
       scratch: an empty folder for the uncompressed pixels, 1 byte a value.
@@ -90,28 +105,29 @@ def write_examples(
         encoding=settings.encoding,
         compression=settings.compression,
         image_shape=dataset.image_shape,
+        image_fit=dataset.image_fit,
         class_names=dataset.class_names,
         counts={},
         digest="",
     )
-    labels_of, digests = {}, {}
-    for part in PARTS:
-        digests[f"{part}_images"] = _unpack(dataset, part, scratch / part)
-        labels_of[part] = KINDS[dataset.kind].labels(dataset.files, part)
-        digests[f"{part}_labels"] = digest_labels(labels_of[part])
-    # Here and not before: what was read, not what was there a moment ago.
-    if (found := combine_digests(digests)) != dataset.digest:
-        raise InputError(
-            f"{dataset.folder}: expected files of the digest {dataset.digest[:12]} that this run began with, found "
-            f"{found[:12]}: they were changed while they were read. Run again."
+    unpacked = _unpack(dataset, scratch)
+    available = {part: len(found.labels) for part, found in unpacked.items()}
+    shards, origins = [], {}
+    for part, plan in plan_splits(available, settings.sizes, settings.limits).items():
+        found = unpacked[part]
+        drawn = split_indices(
+            found.labels,
+            sizes=tuple(plan.values()),
+            seed=settings.seed,
+            stratified=settings.stratified,
+            groups=found.groups,
         )
-    shards = []
-    for part, splits in (("train", (TRAIN, VAL)), ("test", (TEST,))):
-        labels = labels_of[part]
-        sizes = split_sizes(len(labels), tuple(settings.sizes[SPLITS.index(split)] for split in splits))
-        drawn = split_indices(labels, sizes=sizes, seed=settings.seed, stratified=settings.stratified)
-        for split, indices in zip(splits, drawn, strict=True):
-            shards.extend(_split_shards(split, indices, labels, scratch / part, examples, settings))
+        for split, indices in zip(plan, drawn, strict=True):
+            shards.extend(_split_shards(split, indices, found, examples, settings))
+            origins[split] = Origins.of(dataset.folder, found.files, found.positions, indices)
+    # In the order of the splits, whichever of them the data give.
+    shards.sort(key=lambda shard: SPLITS.index(shard.split))
+    write_origins(folder, origins)
     scratch_digests = scratch / "digests"
     scratch_digests.mkdir()
     sizes = [len(shard.indices) for shard in shards]
@@ -128,33 +144,67 @@ def write_examples(
     return dataclasses.replace(examples, counts=counts, digest=digest.hexdigest())
 
 
-def _unpack(dataset: Dataset, part: str, plain: Path) -> str:
-    """Writes the pixels of a part to `plain` and returns their digest."""
-    try:
-        with plain.open("wb") as target:
-            return read_images(dataset.kind, dataset.files, part, target.write)
-    except OSError as error:
+def _unpack(dataset: Dataset, scratch: Path) -> dict[str, _Unpacked]:
+    """Writes the pixels of each part to a plain file of its own in `scratch`.
+
+    Raises:
+      InputError: what was read is not what was inspected, or there is no room for it.
+    """
+    broken, digests, unpacked = Broken(dataset.broken), {}, {}
+    started, total = time.monotonic(), sum(dataset.counts.values())
+    read = 0
+    for part in (part for part in PARTS if part in dataset.contents.parts):
+        digests[part] = Digest()
+        labels, files, positions, hashes = [], [], [], []
+        plain = scratch / part
+        try:
+            with plain.open("wb") as target:
+                for block in read_part(dataset.contents.parts[part], dataset.form, broken, digests[part]):
+                    images = np.ascontiguousarray(block.images)
+                    target.write(images)
+                    hashes += [hashlib.blake2b(image, digest_size=_HASH_BYTES).digest() for image in images]
+                    labels.append(block.labels)
+                    files += block.files
+                    positions += block.positions
+                    read += len(images)
+                    if time.monotonic() - started > _QUIET_SECONDS:
+                        progress.info("%s of %s images read", f"{read:,}", f"{total:,}")
+        except OSError as error:
+            raise InputError(
+                f"{plain}: the pixels cannot be written there ({error.strerror}). Free some space or choose another "
+                "--output-root."
+            ) from error
+        unpacked[part] = _Unpacked(
+            plain=plain,
+            labels=dataset.classes.number(plain_labels(labels)),
+            files=files,
+            positions=positions,
+            groups=np.frombuffer(b"".join(hashes), np.uint64),
+        )
+    # Here and not before: what was read, not what was there a moment ago.
+    if (found := combine_digests(digests)) != dataset.digest:
         raise InputError(
-            f"{plain}: the pixels cannot be written there ({error.strerror}). Free some space or choose another "
-            "--output-root."
-        ) from error
+            f"{dataset.folder}: expected files of the digest {dataset.digest[:12]} that this run began with, found "
+            f"{found[:12]}: they were changed while they were read. Run again."
+        )
+    return unpacked
 
 
 def _split_shards(
-    split: str, indices: np.ndarray, labels: np.ndarray, plain: Path, examples: Examples, settings: SplitSettings
+    split: str, indices: np.ndarray, part: _Unpacked, examples: Examples, settings: SplitSettings
 ) -> Iterator[_Shard]:
-    """Yields the shards of one split."""
+    """Yields the shards of one split, none of them empty."""
     folder = examples.split_folder(split)
     folder.mkdir(parents=True, exist_ok=True)
-    count = settings.shards[SPLITS.index(split)]
+    count = min(settings.shards[SPLITS.index(split)], len(indices))
     for number, (start, stop) in enumerate(shard_ranges(len(indices), count)):
         yield _Shard(
             split=split,
             path=folder / shard_name(number, count, settings.compression),
-            images=plain,
+            images=part.plain,
             image_shape=examples.image_shape,
             indices=indices[start:stop],
-            labels=labels[indices[start:stop]],
+            labels=part.labels[indices[start:stop]],
             shard_format=ShardFormat(encoding=settings.encoding, compression=settings.compression),
         )
 
@@ -171,8 +221,9 @@ def _write(numbered: tuple[int, _Shard], digests: Path, sizes: list[int], starte
 
 def _blocks(shard: _Shard) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     with RowReader(shard.images, (0, *shard.image_shape)) as rows:
-        for start in range(0, len(shard.indices), _BLOCK):
+        block = max(1, _BLOCK_BYTES // math.prod(shard.image_shape))
+        for start in range(0, len(shard.indices), block):
             yield (
-                rows.gather(shard.indices[start : start + _BLOCK]),
-                shard.labels[start : start + _BLOCK],
+                rows.gather(shard.indices[start : start + block]),
+                shard.labels[start : start + block],
             )

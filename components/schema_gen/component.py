@@ -18,8 +18,10 @@ from tfx.types import component_spec, standard_artifacts
 
 from components.artifacts import Artifacts, single, split_folders
 from components.schema_gen.proposal import propose_schema, schema_differences
-from models.features import SCHEMA_FILE, STATISTICS_FILE, TRAIN
+from models.features import SCHEMA_FILE, STATISTICS_FILE
 from models.files import write_text
+
+CURATED = "curated"
 
 progress = logging.getLogger("progress")
 
@@ -28,14 +30,16 @@ class _Executor(base_executor.BaseExecutor):
     """Unpacks the statistics, calls `propose_schema` and writes both schemas."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
-        train = split_folders(single(input_dict, "statistics"))[TRAIN] / STATISTICS_FILE
-        proposal = propose_schema(tfdv.load_stats_binary(str(train)), exec_properties["class_count"])
+        folders = split_folders(single(input_dict, "statistics"))
+        statistics = {split: tfdv.load_stats_binary(str(folder / STATISTICS_FILE)) for split, folder in folders.items()}
+        proposal = propose_schema(statistics, exec_properties["class_count"])
         curated = exec_properties["curated"]
         schema = text_format.Parse(curated, schema_pb2.Schema()) if curated else proposal
         for line in schema_differences(schema, proposal):
             progress.warning("SchemaGen: %s; `make schema` writes out the proposal", line)
         for key, content in (("schema", schema), ("proposal", proposal)):
             write_text(Path(single(output_dict, key).uri, SCHEMA_FILE), text_format.MessageToString(content))
+        single(output_dict, "schema").set_int_custom_property(CURATED, int(bool(curated)))
 
 
 class ImageSchemaGenSpec(component_spec.ComponentSpec):

@@ -15,13 +15,20 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from components.errors import InputError
-from components.example_gen.dataset import Dataset, inspect_dataset, read_schema
+from components.evaluator.chance import interval
+from components.evaluator.floors import read_floors
+from components.example_gen.dataset import Dataset, ImageSettings, folder_beside, inspect_dataset, read_schema
 from components.example_gen.kinds import find_kind
+from components.example_gen.splits import plan_splits
+from models.features import TEST, TRAIN, VAL
 from pipeline.config import PipelineConfig
 from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
 
 NAME = "fashion-mnist"
+FLOORS_FILE = "floors.toml"
+# Fewer test images tell an accuracy to more than 3 points either way.
+_FEW_TEST_IMAGES = 1_000
 
 
 def candidates(project: Path, home: Path, system: Path = Path("/usr/share/datasets")) -> tuple[Path, ...]:
@@ -30,17 +37,19 @@ def candidates(project: Path, home: Path, system: Path = Path("/usr/share/datase
 
 
 def locate_data(named: Path | None, folders: tuple[Path, ...]) -> Path:
-    """Returns `named` if given, else the first of `folders` that holds all four files.
+    """Returns `named` if given, else the first of `folders` that holds data.
 
     Raises:
       InputError: no folder has them.
     """
-    for folder in (named,) if named else folders:
+    if named:
+        return named
+    for folder in folders:
         if find_kind(folder):
             return folder
-    looked = ", ".join(map(str, (named,) if named else folders))
+    looked = ", ".join(map(str, folders))
     raise InputError(
-        f"no data: expected the four IDX files of {NAME} in {looked}, found none. Run 'make data', or set --data-dir."
+        f"no data: expected {NAME} in {looked}, found none. Run 'make data', or set --data-dir to data of your own."
     )
 
 
@@ -50,12 +59,48 @@ def find_dataset(config: PipelineConfig, project: Path, root: OutputRoot) -> Dat
     Raises:
       InputError: there is none, its files cannot be used, or the database is none.
     """
-    dataset = inspect_dataset(locate_data(config.data_dir, candidates(project, Path.home())))
+    try:
+        dataset = inspect_dataset(
+            locate_data(config.data_dir, candidates(project, Path.home())), image_settings(config)
+        )
+    except InputError as error:
+        if config.data_dir is None and "make data" not in str(error):
+            raise InputError(f"{error} If they are the project's own, delete them and run 'make data'.") from None
+        raise
     runs = Store(root.metadata).runs() if root.metadata.exists() else []
     seen = [run.properties["data"] for run in runs if "data" in run.properties]
     # Without their runs, what is served still has its name.
     published = [folder.name for folder in root.serving_folders()] if not seen else []
-    return dataclasses.replace(dataset, name=config.name or choose_name(dataset, seen, published))
+    return dataclasses.replace(
+        dataset,
+        name=config.name or choose_name(dataset, seen, published),
+        floors=read_floors(folder_beside(dataset.folder) / FLOORS_FILE),
+    )
+
+
+def describe_plan(config: PipelineConfig, dataset: Dataset) -> list[str]:
+    """Returns what a person should know before a run on the data: what they are, and what small numbers mean.
+
+    Raises:
+      InputError: there are fewer images than the splits ask for.
+    """
+    lines = [dataset.describe()]
+    plan = plan_splits(dataset.counts, config.split_sizes, config.split_limits)
+    sizes = {split: size for splits in plan.values() for split, size in splits.items()}
+    if sizes[TEST] < _FEW_TEST_IMAGES:
+        low, high = interval(0.9 * sizes[TEST], sizes[TEST])
+        lines.append(
+            f"few images: train {sizes[TRAIN]:,}, val {sizes[VAL]:,}, test {sizes[TEST]:,}; of a model that is right "
+            f"in 90 % of the test images all that is known is {100 * low:.0f} to {100 * high:.0f} %"
+        )
+    return lines
+
+
+def image_settings(config: PipelineConfig) -> ImageSettings:
+    """Returns what the settings say of the images."""
+    return ImageSettings(
+        size=config.image_size, channels=config.image_channels, fit=config.image_fit, broken=config.broken_images
+    )
 
 
 def choose_name(dataset: Dataset, seen: list[dict], published: Iterable[str] = ()) -> str:
@@ -82,19 +127,26 @@ def model_name(config: PipelineConfig, dataset: Dataset) -> str:
 
 def describe_data(dataset: Dataset) -> dict:
     """Returns what a record keeps of a data set, as values for JSON; `recall_dataset` makes it one again."""
-    values = {name: value for name, value in dataclasses.asdict(dataset).items() if name != "files"}
+    values = dataclasses.asdict(dataclasses.replace(dataset, contents=None))
+    del values["contents"]
     return {**values, "folder": str(dataset.folder)}
 
 
 def recall_dataset(kept: dict) -> Dataset:
-    """Returns the data set of an earlier run, whose files nobody reads again; a schema beside them is read anew."""
+    """Returns the data set of an earlier run, whose files nobody reads again.
+
+    Schema and floors beside them are read anew.
+    """
+    folder = Path(kept["folder"])
+    beside = folder_beside(folder)
+    lists = ("image_shape", "class_names", "class_values", "class_counts", "notes")
     return Dataset(
         **{
             **kept,
-            "folder": Path(kept["folder"]),
-            "files": {},
-            "image_shape": tuple(kept["image_shape"]),
-            "class_names": tuple(kept["class_names"]),
-            "schema": read_schema(Path(kept["folder"])) or kept["schema"],
+            **{name: tuple(kept[name]) for name in lists},
+            "folder": folder,
+            "contents": None,
+            "schema": read_schema(beside) or kept["schema"],
+            "floors": read_floors(beside / FLOORS_FILE) or kept["floors"],
         }
     )

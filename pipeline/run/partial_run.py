@@ -26,23 +26,31 @@ from pipeline.metadata.store import Run, Store
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot
 from pipeline.pipeline import create_pipeline
-from pipeline.run.data import recall_dataset
+from pipeline.run.data import image_settings, recall_dataset
 from pipeline.settings import Settings
 
 RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 _SKIP = pipeline_pb2.NodeExecutionOptions.Skip
 NEVER = _SKIP.NEVER
+_KEPT = {field.name for field in dataclasses.fields(Dataset)} - {"contents"}
 # The shape of the DAG is the same for all data.
 ANY_DATA = Dataset(
     name="any",
     folder=Path(),
     kind="",
-    files={},
+    contents=None,
+    counts={},
     image_shape=(1, 1),
+    image_fit="pad",
+    broken=0,
     class_names=("0", "1"),
+    class_values=(0, 1),
+    class_counts=(1, 1),
     digest="",
     is_fashion_mnist=False,
     schema="",
+    floors={},
+    notes=(),
 )
 
 
@@ -80,7 +88,7 @@ def find_base(settings: Settings, selection: Selection, root: OutputRoot) -> Bas
     if not needed:
         return Base(selection=selection)
     given_data = settings.config.data_dir if "data_dir" in settings.given else None
-    data = inspect_dataset(given_data) if given_data else None
+    data = inspect_dataset(given_data, image_settings(settings.config)) if given_data else None
     contradiction = None
     for run in _runs_with(root, needed):
         base = Base(
@@ -159,7 +167,7 @@ def _runs_with(root: OutputRoot, needed: list[str]) -> Iterator[Run]:
             )
         }
         # Another runner, or an older version of this project, kept less of a run than is needed to stand on it.
-        if made >= set(needed) and {"image_shape", "class_names"} <= run.properties.get("data", {}).keys():
+        if made >= set(needed) and run.properties.get("data", {}).keys() >= _KEPT:
             yield store.whole(run)
 
 

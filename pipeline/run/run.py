@@ -20,7 +20,7 @@ from components.pusher.serving_folder import check_replaces
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.console import Console
-from pipeline.run.data import find_dataset, model_name
+from pipeline.run.data import describe_plan, find_dataset, model_name
 from pipeline.run.outcome import exit_status_of
 from pipeline.settings import Settings
 
@@ -44,11 +44,12 @@ def run_pipeline(
     check(settings)
     # What a part of the DAG reads, its base says.
     dataset = None if selection else find_dataset(settings.config, project, root)
+    plan = describe_plan(settings.config, dataset) if dataset else []
     run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
     folder = root.make_run(run_id)
     try:
         with root.lock("Wait for it, or choose another --output-root."), Console(folder.log, log_format) as console:
-            return _run(settings, dataset, project, selection, run_id, folder, console, started)
+            return _run(settings, dataset, plan, project, selection, run_id, folder, console, started)
     except PipelineError:
         # Refused before anything was recorded: nothing of it stays.
         if not folder.summary.exists():
@@ -67,7 +68,10 @@ def tell_plan(
     root = OutputRoot(settings.config.output_root)
     check(settings)
     dataset = None if selection else find_dataset(settings.config, project, root)
+    plan = describe_plan(settings.config, dataset) if dataset else []
     with tempfile.TemporaryDirectory() as folder, Console(Path(folder, "log.txt"), log_format) as console:
+        for line in plan:
+            console.line(line)
         console.start("imports")
         from pipeline.run.dry_run import foresee
         from pipeline.run.provenance import collect
@@ -115,6 +119,7 @@ def _choose(settings: Settings, dataset, project: Path, selection: Selection | N
 def _run(
     settings: Settings,
     dataset,
+    plan: list[str],
     project: Path,
     selection: Selection | None,
     run_id: str,
@@ -125,6 +130,8 @@ def _run(
     root = OutputRoot(settings.config.output_root)
     if not selection:
         console.line(_first_line(run_id, settings, dataset))
+        for line in plan:
+            console.line(line)
     console.start("imports")
     # TensorFlow and TFX take seconds to import, and --help or a wrong path must not wait for them. What they make stays
     # for good: without collecting garbage among it, importing takes a sixth less.

@@ -1,5 +1,10 @@
-"""The kind of input of MNIST and its relatives: four IDX files, gzipped or plain, under MNIST's or EMNIST's names."""
+"""IDX files as they are found: MNIST's, Fashion-MNIST's, EMNIST's, KMNIST's and QMNIST's, gzipped or plain.
 
+Names need the words train, t10k or test and images or labels, whatever stands before, between and behind them; each
+may lie in a folder of its own name. Labels are integers of any IDX type; of several columns the first is the class.
+"""
+
+import gzip
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +12,21 @@ from pathlib import Path
 import numpy as np
 
 from components.errors import InputError
-from components.example_gen.idx import read_blocks, read_idx, read_shape
-from components.example_gen.kinds.registry import Files, Kind, register
+from components.example_gen.idx import read_blocks, read_header, read_idx
+from components.example_gen.kinds.registry import (
+    PARTS,
+    UNLABELLED,
+    Contents,
+    Kind,
+    Listing,
+    PixelPart,
+    one_each,
+    part_of,
+    register,
+    rows_a_block,
+    words_of,
+)
+from models.features import TRAIN
 
 STEMS = {
     "train_images": "train-images-idx3-ubyte",
@@ -16,49 +34,89 @@ STEMS = {
     "test_images": "t10k-images-idx3-ubyte",
     "test_labels": "t10k-labels-idx1-ubyte",
 }
-_FILE_NAME = re.compile(r"(?:.*-)?(train|t10k|test)-(images|labels)-idx\d-ubyte(?:\.gz)?")
+_AXES = {**dict.fromkeys(("images", "image", "imgs", "img"), "images"), **dict.fromkeys(("labels", "label"), "labels")}
+_NAMED = re.compile(r"idx\d|ubyte")
 
 
-def find_files(folder: Path) -> Files | None:
-    """Returns the four files in `folder` by role (the keys of `STEMS`), or None where one is missing.
+def find_files(folder: Path, listing: Listing, for_training: bool = True) -> dict[tuple[str, str], Path] | None:
+    """Returns the IDX files of a folder by part and "images" or "labels"; None where those of training are not there.
 
-    Names are MNIST's or end like EMNIST's: `emnist-letters-test-images-idx3-ubyte.gz`.
+    For prediction, labels are not needed, nor a word for the part.
 
     Raises:
       InputError: there is more than one data set in the folder.
     """
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("*ubyte*"), reverse=True):
-        if match := _FILE_NAME.fullmatch(path.name):
-            part = "train" if match[1] == "train" else "test"
-            found.setdefault(f"{part}_{match[2]}", []).append(path)
-    for paths in found.values():
-        if len({path.name.removesuffix(".gz") for path in paths}) > 1:
-            names = ", ".join(path.name for path in paths)
-            raise InputError(f"{folder}: expected one data set in the folder, found {names}. Give each its own.")
-    # Gzipped before plain, as sorted.
-    return {role: found[role][0] for role in STEMS} if found.keys() == STEMS.keys() else None
+    found: dict[tuple[str, str], dict[str, Path]] = {}
+    for path in listing.files:
+        stem = path.name.removesuffix(".gz")
+        inside = path.parent == folder or path == folder or path.parent.name.startswith(stem)
+        part, axis = part_of(stem), next((_AXES[word] for word in words_of(stem) if word in _AXES), None)
+        if not for_training:
+            part, axis = part or TRAIN, axis or "images"
+        if inside and part and axis and (_NAMED.search(stem) or _is_idx(path)):
+            # Of a file and its gzipped copy the latter: it can be checked.
+            name = str(path.relative_to(folder)).removesuffix(".gz")
+            paths = found.setdefault((part, axis), {})
+            paths[name] = path if path.suffix == ".gz" else paths.get(name, path)
+    whole = {part for part, _ in found if {(part, "images"), (part, "labels")} <= found.keys()}
+    if for_training and (TRAIN not in whole or len(found) > 2 * len(whole)):
+        return None
+    if not any(axis == "images" for _, axis in found):
+        return None
+    return one_each(folder, {role: list(paths.values()) for role, paths in found.items()})
 
 
-def _image_shape(files: Files, part: str) -> tuple[int, ...]:
-    return read_shape(files[f"{part}_images"])
+def _is_idx(path: Path) -> bool:
+    """Whether a file without the word in its name begins as IDX does."""
+    if path.suffix not in ("", ".gz", ".idx", ".bin"):
+        return False
+    try:
+        with path.open("rb") as stream:
+            first = stream.read(4)
+        if first[:2] == b"\x1f\x8b":
+            with gzip.open(path) as stream:
+                first = stream.read(4)
+        return first[:2] == b"\0\0" and first[2:3] in b"\x08\x09\x0b\x0c\x0d\x0e" and first[3:] in b"\1\2\3\4"
+    except (OSError, EOFError):
+        return False
 
 
-def _images(files: Files, part: str) -> Iterator[bytes]:
-    return read_blocks(files[f"{part}_images"])
+def _open(files: dict[tuple[str, str], Path]) -> Contents:
+    def part(name: str) -> PixelPart:
+        images, labels = files[name, "images"], files.get((name, "labels"))
+        return PixelPart(file=images, label_file=labels or images, blocks=lambda: _blocks(images, labels))
+
+    return Contents(parts={name: part(name) for name in PARTS if (name, "images") in files})
 
 
-def _labels(files: Files, part: str) -> np.ndarray:
-    return read_idx(files[f"{part}_labels"])
+def _blocks(images: Path, label_file: Path | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    dtype, shape = read_header(images)
+    labels = read_idx(label_file) if label_file else np.full(shape[0], UNLABELLED)
+    if dtype != np.uint8 or len(shape) not in (3, 4):
+        raise InputError(
+            f"{images}: expected images [N, H, W] or [N, H, W, C] of uint8, found {list(shape)} of {dtype.name}. "
+            "Use a file of images."
+        )
+    if labels.dtype.kind != "i" and labels.dtype != np.uint8:
+        raise InputError(f"{label_file}: expected whole numbers as labels, found {labels.dtype.name}. Use such a file.")
+    if len(labels) != shape[0] or labels.ndim > 2:
+        raise InputError(
+            f"{label_file}: expected one label for each of the {shape[0]:,} images of {images.name}, "
+            f"found labels of shape {list(labels.shape)}. The two are not of one data set."
+        )
+    labels = labels.reshape(len(labels), -1)[:, 0]
+    rows, start = rows_a_block(shape[1:]), 0
+    for block in read_blocks(images, rows * int(np.prod(shape[1:]))):
+        pixels = np.frombuffer(block, np.uint8).reshape(-1, *shape[1:])
+        yield pixels, labels[start : start + len(pixels)]
+        start += len(pixels)
 
 
 register(
     Kind(
         name="IDX",
-        expects=", ".join(f"{stem}[.gz]" for stem in STEMS.values()),
+        expects=f"IDX files ({', '.join(f'{stem}[.gz]' for stem in STEMS.values())})",
         find=find_files,
-        image_shape=_image_shape,
-        images=_images,
-        labels=_labels,
+        open=_open,
     )
 )

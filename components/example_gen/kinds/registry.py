@@ -1,42 +1,116 @@
 """Kinds of input by name: which of a folder's files a data set is, and how its images and labels are read.
 
-Checks, names, digests and splits are the same for all kinds.
+A kind says what lies where; checks, names of classes, digests, sizes, splits and all that follows are the same for
+each. Images come as pixels of one shape, or as encoded pictures.
 
 Synopsis:
 
-    kind, files = find_kind(data)               # KINDS["IDX"], {"train_images": Path(...), ...}
-    kind.image_shape(files, "train")            # (60000, 28, 28)
+    kind, files = find_kind(data)                # KINDS["IDX"], and whatever this kind needs to read them
+    contents = kind.open(files)
+    contents.parts["train"]                      # a PixelPart: pixels and labels, block by block
 """
 
 import dataclasses
+import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-Files = dict[str, Path]
-PARTS = ("train", "test")
+from components.errors import InputError
+from models.features import TEST, TRAIN, VAL
+
+PARTS = (TRAIN, VAL, TEST)
+_PART_WORDS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), VAL),
+    **dict.fromkeys(("test", "testing", "t10k"), TEST),
+}
+# What unpacking a download leaves beside the data.
+_LEFTOVERS = ("thumbs.db", "desktop.ini", "__macosx")
+_BLOCK_BYTES = 1 << 20
+
+
+class Listing(NamedTuple):
+    """The files below a folder, in the order of their names, or one file; and the hidden ones, to be passed over."""
+
+    files: list[Path]
+    hidden: list[Path]
+
+
+# The label of an image that has none.
+UNLABELLED = -1
+
+
+class Picture(NamedTuple):
+    """An encoded picture: the file it lies in, its position where that holds several, its bytes and its label."""
+
+    file: Path
+    position: int | None
+    encoded: bytes
+    label: int | str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PixelPart:
+    """A part of the data whose pixels lie ready.
+
+    Attributes:
+      file: that the images are in.
+      label_file: that the labels are in.
+      blocks: gives images, uint8 [n, height, width] or [n, height, width, channels], and their labels, integers or text
+        [n], some at a time (`rows_a_block`), each time it is called.
+    """
+
+    file: Path
+    label_file: Path
+    blocks: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PicturePart:
+    """A part of the data whose images are encoded, in whatever sizes.
+
+    Attributes:
+      pictures: gives each picture, in the same order each time it is called.
+    """
+
+    pictures: Callable[[], Iterator[Picture]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What the files of a data set hold.
+
+    Attributes:
+      parts: by name, of `PARTS`; "train" at least.
+      class_names: by label, where the files tell them.
+      notes: what a person should know of how they were read, a few words each.
+    """
+
+    parts: dict[str, PixelPart | PicturePart]
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of input. The functions take the files that `find` gave, by role, and a part, "train" or "test".
+    """A kind of input.
 
     Attributes:
       name: for people.
       expects: the files of a data set of this kind, for an error.
-      find: the files of a folder that are a data set of this kind, None where there is none.
-      image_shape: the shape of all images of a part, [n, height, width] or [n, height, width, channels].
-      images: their pixels, uint8, in blocks of bytes; exactly as many as `image_shape` says.
-      labels: the class of each, uint8 [n].
+      find: given a folder and the files below it, what `open` needs; None where there is no such data. For training,
+        images need labels and a part "train"; for prediction (False) neither, and what has no label has `UNLABELLED`.
+      open: tells what those files hold. Labels are as in the files.
     """
 
     name: str
     expects: str
-    find: Callable[[Path], Files | None]
-    image_shape: Callable[[Files, str], tuple[int, ...]]
-    images: Callable[[Files, str], Iterator[bytes]]
-    labels: Callable[[Files, str], np.ndarray]
+    find: Callable[[Path, Listing, bool], Any]
+    open: Callable[[Any], Contents]
 
 
 KINDS: dict[str, Kind] = {}
@@ -47,13 +121,70 @@ def register(kind: Kind) -> None:
     KINDS[kind.name] = kind
 
 
-def find_kind(folder: Path) -> tuple[Kind, Files] | None:
-    """Returns the kind of input that a folder holds and its files by role, None where it holds none.
+def find_kind(folder: Path, *, for_training: bool = True) -> tuple[Kind, Any] | None:
+    """Returns the kind of input that a folder, or a file, holds and what its `open` takes, None where it holds none.
+
+    Args:
+      folder: or file.
+      for_training: whether the images need labels.
 
     Raises:
       InputError: it holds more than one data set of a kind.
     """
-    for kind in KINDS.values():
-        if (files := kind.find(folder)) is not None:
-            return kind, files
+    listing = list_files(folder)
+    for kind in KINDS.values() if listing.files else ():
+        if (found := kind.find(folder, listing, for_training)) is not None:
+            return kind, found
     return None
+
+
+def list_files(folder: Path) -> Listing:
+    """Returns the files below a folder, or the file itself."""
+    if folder.is_file():
+        return Listing([folder], [])
+    found, hidden = [], []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        hidden += [Path(place, name) for name in folders if is_hidden(name)]
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        for name in sorted(names):
+            (hidden if is_hidden(name) else found).append(Path(place, name))
+    return Listing(found, hidden)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of that name is none of the user's data."""
+    return name.startswith(".") or name.lower() in _LEFTOVERS
+
+
+def part_of(name: str) -> str | None:
+    """Returns which part of the data a name such as "fashion-mnist_train.csv" or "x_test" says; None if it says none."""
+    words = [_PART_WORDS[word] for word in words_of(name) if word in _PART_WORDS]
+    return words[0] if words else None
+
+
+def words_of(name: str) -> list[str]:
+    """Returns the words of a name, in lower case."""
+    return re.findall(r"[a-z]+\d*k?|\d+", name.lower())
+
+
+def natural(text: str) -> list:
+    """Returns a key by which 9 comes before 10."""
+    return [(0, int(word), word) if word.isdecimal() else (1, 0, word) for word in re.findall(r"\d+|\D+", text)]
+
+
+def one_each(folder: Path, found: dict[Any, list[Path]]) -> dict[Any, Path]:
+    """Returns the one file of each role.
+
+    Raises:
+      InputError: two files have one role.
+    """
+    for paths in found.values():
+        if len(paths) > 1:
+            names = ", ".join(str(path.relative_to(folder)) if path != folder else path.name for path in paths)
+            raise InputError(f"{folder}: expected one data set in the folder, found {names}. Give each its own.")
+    return {role: path for role, (path,) in found.items()}
+
+
+def rows_a_block(image_shape: tuple[int, ...], itemsize: int = 1) -> int:
+    """Returns how many images of a shape are read at a time, at least 1."""
+    return max(1, _BLOCK_BYTES // max(1, int(np.prod(image_shape)) * itemsize))

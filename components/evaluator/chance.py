@@ -1,0 +1,34 @@
+"""What a model has to beat where nobody has set a floor, and what an accuracy on few images is worth.
+
+Synopsis:
+
+    floor_over_chance([900, 100])        # 0.9156: naming the larger class is right for 0.9 of them
+    interval(45, 50)                     # (0.786, 0.957): what 45 right answers of 50 say
+"""
+
+import math
+from collections.abc import Sequence
+
+_ONE_SIDED, _TWO_SIDED = 1.645, 1.960
+
+
+def floor_over_chance(counts: Sequence[int]) -> float:
+    """Returns the accuracy that always naming the largest class exceeds by luck in one of 20 cases only.
+
+    Args:
+      counts: number of examples of each class.
+    """
+    total = sum(counts)
+    share = max(counts) / total
+    return min(1.0, share + _ONE_SIDED * math.sqrt(share * (1 - share) / total))
+
+
+def interval(right: float, total: int) -> tuple[float, float]:
+    """Returns the 95 % interval of a share of which `right` of `total` were seen.
+
+    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+    """
+    share, squared = right / total, _TWO_SIDED**2
+    middle = (share + squared / (2 * total)) / (1 + squared / total)
+    reach = _TWO_SIDED * math.sqrt(share * (1 - share) / total + squared / (4 * total**2)) / (1 + squared / total)
+    return max(0.0, middle - reach), min(1.0, middle + reach)

@@ -1,0 +1,133 @@
+"""Names the classes of a data set, and numbers them from 0 without a hole.
+
+Synopsis:
+
+    classes = name_classes(np.array([1, 3, 3]), given=None, listed=None)
+    classes.names, classes.number(np.array([3, 1]))            # ("1", "3"), [1, 0]
+"""
+
+import codecs
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from components.errors import InputError
+from components.example_gen.kinds.registry import natural
+
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_TOLD = 5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classes:
+    """The classes of a data set, those that occur in its training part.
+
+    Attributes:
+      names: by number.
+      values: the label that each has in the files, a whole number or a text.
+      notes: what a person should know of how they were numbered.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[int | str, ...]
+    notes: tuple[str, ...] = ()
+
+    def number(self, labels: np.ndarray) -> np.ndarray:
+        """Returns the number of each label's class, int64 [n]; -1 where it is none of them."""
+        numbers = {value: number for number, value in enumerate(self.values)}
+        return np.array([numbers.get(label, -1) for label in labels.tolist()], np.int64)
+
+
+def name_classes(labels: np.ndarray, *, given: tuple[str, ...] | None, listed: tuple[str, ...] | None) -> Classes:
+    """Names the classes that occur.
+
+    Args:
+      labels: of the training part as in the files, int64 or text [n].
+      given: names by label, as the files themselves tell them.
+      listed: names that a person wrote beside the files, which go before the others.
+
+    Returns:
+      The classes in the order of the listed names, else of their labels.
+
+    Raises:
+      InputError: fewer than two occur, a label is negative, or the names do not fit the labels.
+    """
+    values = sorted(set(labels.tolist()), key=natural if labels.dtype.kind == "U" else None)
+    if len(values) < 2:
+        raise InputError(f"expected two or more classes, found {_told(values)} alone. Add images of another class.")
+    names = listed or given
+    if labels.dtype.kind == "U":
+        return _of_texts(values, listed)
+    if values[0] < 0:
+        raise InputError(f"expected labels of 0 and more, found {values[0]}. Number the classes from 0.")
+    notes = []
+    if values != list(range(len(values))):
+        missing = sorted(set(range(values[-1])) - set(values)) if values[-1] < 10 * len(values) else []
+        notes.append(
+            f"labels from {values[0]} to {values[-1]}"
+            f"{f' without {_told(missing)}' if missing and values[0] + len(values) <= values[-1] else ''}: "
+            f"{len(values)} classes, numbered from 0"
+        )
+    if names is None:
+        return Classes(names=tuple(map(str, values)), values=tuple(values), notes=tuple(notes))
+    if len(names) > values[-1]:
+        absent = [name for label, name in enumerate(names) if label not in set(values)]
+        if absent:
+            notes = [f"no image of {_told(absent)}: {len(values)} classes of the {len(names)} that are named"]
+        named = tuple(names[value] for value in values)
+    elif len(names) == len(values):
+        named = tuple(names)
+    else:
+        raise InputError(
+            f"expected names of {len(values)} classes, found {len(names)} names for labels from {values[0]} to "
+            f"{values[-1]}. Name each."
+        )
+    if len(set(named)) < len(named):
+        raise InputError(f"expected a name of its own for each class, found {_told(sorted(named))}. Rename them.")
+    return Classes(names=named, values=tuple(values), notes=tuple(notes))
+
+
+def _of_texts(values: list[str], listed: tuple[str, ...] | None) -> Classes:
+    if listed is None:
+        return Classes(names=tuple(values), values=tuple(values))
+    if unknown := [value for value in values if value not in listed]:
+        raise InputError(f"expected the classes {_told(listed)}, found {_told(unknown)} too. List it, or take it away.")
+    present = tuple(name for name in listed if name in values)
+    absent = [name for name in listed if name not in values]
+    notes = (f"no image of {_told(absent)}: {len(present)} classes of the {len(listed)} that are named",)
+    return Classes(names=present, values=present, notes=notes if absent else ())
+
+
+def read_class_names(path: Path) -> tuple[tuple[str, ...], str]:
+    """Reads a file of class names, one a line, whatever wrote it: Windows line ends, UTF-16, a mark at the beginning.
+
+    Returns:
+      The names, and a note if the encoding had to be guessed.
+
+    Raises:
+      InputError: they are fewer than two, or not different.
+    """
+    text, note = read_text(path)
+    names = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if len(set(names)) != len(names) or len(names) < 2:
+        raise InputError(f"{path}: expected two or more different class names, one a line, found {list(names)}.")
+    return names, note
+
+
+def read_text(path: Path) -> tuple[str, str]:
+    """Returns the text of a file in UTF-8, UTF-16 or, if it is neither, Windows-1252, and a note of the latter."""
+    content = path.read_bytes()
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    try:
+        return content.decode(encoding), ""
+    except UnicodeDecodeError as error:
+        if encoding != "utf-8":
+            raise InputError(
+                f"{path}: expected text, found {error.reason} at byte {error.start}. Save it as UTF-8."
+            ) from None
+    return content.decode("cp1252", "replace"), f"{path.name} is not in UTF-8 and was read as Windows-1252"
+
+
+def _told(values: list | tuple) -> str:
+    return ", ".join(map(str, values[:_TOLD])) + (", ..." if len(values) > _TOLD else "") if values else "none"

@@ -1,0 +1,204 @@
+"""NumPy archives: `x_train`, `y_train` as Keras has them, `train_images`, `train_labels` as MedMNIST, or single arrays.
+
+Arrays are found by the words of their names (and of the file's); those of images are streamed, whatever their size.
+"""
+
+import contextlib
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from components.errors import InputError
+from components.example_gen.kinds.registry import (
+    PARTS,
+    UNLABELLED,
+    Contents,
+    Kind,
+    Listing,
+    PixelPart,
+    part_of,
+    register,
+    rows_a_block,
+    words_of,
+)
+from models.features import TRAIN
+
+_AXES = {
+    **dict.fromkeys(("x", "images", "image", "imgs", "img"), "images"),
+    **dict.fromkeys(("y", "labels", "label", "targets", "target"), "labels"),
+}
+_FAILURES = (OSError, ValueError, EOFError, SyntaxError, KeyError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
+
+
+class Array(NamedTuple):
+    """An array in a file: a member of an archive, or None for a file that is one."""
+
+    file: Path
+    member: str | None
+
+
+def find(folder: Path, listing: Listing, for_training: bool) -> dict[tuple[str, str], Array] | None:
+    """Returns the arrays of a folder by part and "images" or "labels"; None where those of training are not there.
+
+    For prediction, an array without such a word in its name is one of images.
+
+    Raises:
+      InputError: two arrays have one role, or an archive cannot be read.
+    """
+    found: dict[tuple[str, str], list[Array]] = {}
+    for path in listing.files:
+        if path.suffix not in (".npz", ".npy"):
+            continue
+        for member in _members(path):
+            name = f"{path.stem} {'' if member is None else member}"
+            part = (part_of(member or "") or part_of(name)) or TRAIN
+            axes = [_AXES[word] for word in (*words_of(member or ""), *words_of(path.stem)) if word in _AXES]
+            if axes or not for_training:
+                found.setdefault((part, (axes or ["images"])[0]), []).append(Array(path, member))
+    if for_training and not {(TRAIN, "images"), (TRAIN, "labels")} <= found.keys():
+        return None
+    if not any(axis == "images" for _, axis in found):
+        return None
+    for arrays in found.values():
+        if len(arrays) > 1:
+            names = ", ".join(" ".join(filter(None, (array.file.name, array.member))) for array in arrays)
+            raise InputError(f"{folder}: expected one data set in the folder, found {names}. Give each its own.")
+    return {
+        role: array
+        for role, (array,) in found.items()
+        if not for_training or {(role[0], "images"), (role[0], "labels")} <= found.keys()
+    }
+
+
+def _members(path: Path) -> list[str | None]:
+    if path.suffix == ".npy":
+        return [None]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    except _FAILURES as error:
+        raise InputError(f"{path}: expected a NumPy archive, found {error}. Use a good copy.") from None
+
+
+def _open(files: dict[tuple[str, str], Array]) -> Contents:
+    def part(name: str) -> PixelPart:
+        images, labels = files[name, "images"], files.get((name, "labels"))
+        file = (labels or images).file
+        return PixelPart(file=images.file, label_file=file, blocks=lambda: _blocks(images, labels))
+
+    return Contents(parts={name: part(name) for name in PARTS if (name, "images") in files})
+
+
+def _blocks(images: Array, labels: Array | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    given = _read_labels(labels) if labels else None
+    try:
+        with _stream(images) as stream:
+            shape, dtype = _header(images, stream)
+            if given is None:
+                given = np.full(shape[0], UNLABELLED)
+            if len(given) != shape[0]:
+                raise InputError(
+                    f"{_where(labels)}: expected one label for each of the {shape[0]:,} images of {_where(images)}, "
+                    f"found {len(given):,}. The two are not of one data set."
+                )
+            row, start = int(np.prod(shape[1:])) * dtype.itemsize, 0
+            while start < shape[0]:
+                count = min(rows_a_block(shape[1:], dtype.itemsize), shape[0] - start)
+                content = stream.read(count * row)
+                if len(content) < count * row:
+                    raise InputError(
+                        f"{_where(images)}: expected {shape[0]:,} images, found {start + len(content) // row:,}: it "
+                        "was cut short. Use a good copy."
+                    )
+                values = np.frombuffer(content, dtype).reshape(count, *shape[1:])
+                yield as_pixels(values, _where(images), start), given[start : start + count]
+                start += count
+    except _FAILURES as error:
+        raise InputError(f"{_where(images)}: expected a NumPy array, found {error}. Use a good copy.") from None
+
+
+def as_pixels(values: np.ndarray, where: str, first: int) -> np.ndarray:
+    """Returns whole numbers from 0 to 255 as uint8.
+
+    Args:
+      values: [n, ...] of any number type.
+      where, first: the file, and the position of the first image, for the error.
+
+    Raises:
+      InputError: there is another value.
+    """
+    if values.dtype == np.uint8:
+        return values
+    pixels = values.astype(np.uint8)
+    odd = (pixels != values).reshape(len(values), -1).any(axis=1)
+    if odd.any():
+        position = int(odd.argmax())
+        value = values[position][pixels[position] != values[position]][0]
+        raise InputError(
+            f"{where}: expected whole numbers from 0 to 255, found {value} in image {first + position:,}. Scale the "
+            "pixels to 0 to 255 and store them as uint8."
+        )
+    return pixels
+
+
+def _header(array: Array, stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+    """Returns shape and type of the images behind, whose values are next in the stream."""
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, fortran, dtype = read[np.lib.format.read_magic(stream)](stream)
+    if len(shape) not in (3, 4) or 0 in shape or dtype.kind not in "uif" or fortran:
+        order = " in Fortran's order" if fortran else ""
+        raise InputError(
+            f"{_where(array)}: expected images [N, H, W] or [N, H, W, C] of numbers, found {list(shape)} of "
+            f"{dtype}{order}. Save them so."
+        )
+    if len(shape) == 4 and shape[1] in (1, 3) and shape[3] > 4:
+        raise InputError(
+            f"{_where(array)}: expected images [N, H, W, C], found {list(shape)}, channels first. "
+            "Save them with numpy.moveaxis(images, 1, -1)."
+        )
+    return shape, dtype
+
+
+def _read_labels(array: Array) -> np.ndarray:
+    try:
+        with _stream(array) as stream:
+            labels = np.lib.format.read_array(stream, allow_pickle=False)
+    except _FAILURES as error:
+        raise InputError(f"{_where(array)}: expected labels, found {error}. Use a good copy.") from None
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind not in "uiU":
+        raise InputError(
+            f"{_where(array)}: expected one whole number or name an image, found {list(labels.shape)} of "
+            f"{labels.dtype}. Save one class for each."
+        )
+    return labels
+
+
+@contextlib.contextmanager
+def _stream(array: Array) -> Iterator[BinaryIO]:
+    if array.member is None:
+        with array.file.open("rb") as stream:
+            yield stream
+    else:
+        with zipfile.ZipFile(array.file) as archive, archive.open(f"{array.member}.npy") as stream:
+            yield stream
+
+
+def _where(array: Array) -> str:
+    return f"{array.file}{f', {array.member}' if array.member else ''}"
+
+
+register(
+    Kind(
+        name="NumPy",
+        expects="NumPy arrays (*.npz with x_train and y_train or train_images and train_labels)",
+        find=find,
+        open=_open,
+    )
+)

@@ -1,0 +1,116 @@
+"""Pictures in a folder a class: `train/<class>/*` and `test/<class>/*`, or `<class>/*` alone.
+
+They come in the order of their names, then of their classes, so that pictures numbered through all classes keep their
+order. What is no picture is passed over and counted.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from components.errors import InputError
+from components.example_gen.kinds.registry import (
+    PARTS,
+    UNLABELLED,
+    Contents,
+    Kind,
+    Listing,
+    Picture,
+    PicturePart,
+    natural,
+    part_of,
+    register,
+)
+from components.pictures import MAGIC_BYTES, is_picture
+from models.features import TRAIN
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif")
+
+
+class Found(NamedTuple):
+    """The pictures of a folder by part, each with its class, and what else lies there."""
+
+    parts: dict[str, list[tuple[Path, str | int]]]
+    passed_over: list[Path]
+
+
+def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
+    """Returns the pictures below a folder, None where there are none of training in a folder of their class.
+
+    For prediction all pictures count, wherever they lie; the class is the folder that a picture lies in.
+    """
+    pictures = [path for path in listing.files if path.suffix.lower() in SUFFIXES or _begins_as_picture(path)]
+    others = sorted(set(listing.files).difference(pictures)) + listing.hidden
+    if not for_training:
+        labelled = [
+            (path, path.parent.name if path.parent != folder and path != folder else UNLABELLED) for path in pictures
+        ]
+        return Found({TRAIN: labelled}, others) if pictures else None
+    inside = [path.relative_to(folder).parts for path in pictures if path != folder]
+    # A download often has a folder around it all.
+    depth = 0
+    while inside and all(len(parts) > depth + 2 for parts in inside) and len({parts[depth] for parts in inside}) == 1:
+        if part_of(inside[0][depth]) == TRAIN:
+            break
+        depth += 1
+    found: dict[str, list[tuple[Path, str | int]]] = {}
+    has_parts = any(len(parts) > depth + 2 and part_of(parts[depth]) == TRAIN for parts in inside)
+    for path, parts in zip(pictures, inside, strict=False):
+        part, level = (part_of(parts[depth]), depth + 1) if has_parts and len(parts) > depth else (TRAIN, depth)
+        if part is None or len(parts) < level + 2:
+            others.append(path)
+        else:
+            found.setdefault(part, []).append((path, parts[level]))
+    if TRAIN not in found:
+        return None
+    return Found({part: sorted(listed, key=_order) for part, listed in found.items()}, others)
+
+
+def _order(listed: tuple[Path, str | int]) -> tuple:
+    path, label = listed
+    return natural(path.stem), natural(str(label)), str(path)
+
+
+def _begins_as_picture(path: Path) -> bool:
+    """Whether a file whose name does not say so is a picture."""
+    if path.suffix:
+        return False
+    try:
+        with path.open("rb") as stream:
+            return is_picture(stream.read(MAGIC_BYTES))
+    except OSError:
+        return False
+
+
+def _open(found: Found) -> Contents:
+    notes = ()
+    if found.passed_over:
+        count, first = len(found.passed_over), found.passed_over[0].name
+        notes = (f"{count:,} {'file' if count == 1 else 'files'} passed over, no pictures of a class ({first})",)
+    return Contents(
+        parts={
+            part: PicturePart(pictures=lambda part=part: _pictures(found.parts[part]))
+            for part in PARTS
+            if part in found.parts
+        },
+        notes=notes,
+    )
+
+
+def _pictures(listed: list[tuple[Path, str | int]]) -> Iterator[Picture]:
+    for path, label in listed:
+        try:
+            encoded = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}). Check its permissions.") from None
+        yield Picture(path, None, encoded, label)
+
+
+register(
+    Kind(
+        name="class folders",
+        expects="pictures in a folder a class (train/<class>/*, or <class>/*)",
+        find=find,
+        open=_open,
+    )
+)

@@ -1,0 +1,173 @@
+"""CSV as Kaggle has it: a row an image, its label and its pixels in columns, with or without a header.
+
+The label's column is called label, class, target or y, or, without a header, is the first. Images are square and gray,
+or square in three colours, the channels of a pixel side by side; else `image_size` says their height and width.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from components.errors import InputError
+from components.example_gen.kinds.arrays import as_pixels
+from components.example_gen.kinds.registry import (
+    PARTS,
+    UNLABELLED,
+    Contents,
+    Kind,
+    Listing,
+    PixelPart,
+    one_each,
+    part_of,
+    register,
+    words_of,
+)
+from models.features import TRAIN
+
+_LABELS = ("label", "labels", "class", "target", "y")
+_NO_PIXEL = ("", "id", "index", "usage", "unnamed: 0")
+# Fewer columns are no image but a table about something else.
+_LEAST_PIXELS = 4
+_BLOCK_BYTES = 1 << 22
+_NUMBER = re.compile(r"\s*-?\d+(\.\d*)?\s*")
+
+
+class Table(NamedTuple):
+    """A CSV file: its delimiter, and the positions of its columns."""
+
+    file: Path
+    delimiter: str
+    columns: int
+    has_header: bool
+    label: int
+    pixels: tuple[int, ...]
+
+
+def find(folder: Path, listing: Listing, for_training: bool) -> tuple[dict[str, Table], tuple[str, ...]] | None:
+    """Returns the tables of a folder by part, and notes of those without labels; None where there is none of training.
+
+    Raises:
+      InputError: two tables are of one part.
+    """
+    found: dict[str, list[Path]] = {}
+    tables: dict[Path, Table] = {}
+    notes = []
+    for path in listing.files:
+        if path.name.lower().endswith((".csv", ".csv.gz", ".tsv")):
+            table = _look(path)
+            if table is None:
+                continue
+            if table.label < 0 and for_training:
+                notes.append(f"{path.name} has no column of labels and is passed over")
+                continue
+            tables[path] = table
+            found.setdefault(part_of(path.name) or "", []).append(path)
+    # One table without such a word in its name is all there is, or, beside others, something else.
+    if "" in found and TRAIN not in found:
+        found[TRAIN] = found.pop("")
+    found.pop("", None)
+    if not found or (for_training and TRAIN not in found):
+        return None
+    return {part: tables[path] for part, path in one_each(folder, found).items()}, tuple(notes)
+
+
+def _look(path: Path) -> Table | None:
+    """Returns what the first line of a file says of it, None if it is no table of images; `label` is -1 without one."""
+    import pyarrow as pa
+
+    try:
+        with pa.input_stream(path, compression="detect") as stream:
+            first = stream.read(1 << 20).decode("utf-8-sig", "replace").partition("\n")[0].strip("\r")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error}). Use a good copy.") from None
+    delimiter = max(",;\t", key=first.count)
+    names = [name.strip().strip('"').strip() for name in first.split(delimiter)]
+    if all(_NUMBER.fullmatch(name) for name in names):
+        has_header, label, pixels = False, 0, range(1, len(names))
+    else:
+        lower = [name.lower() for name in names]
+        labels = [number for number, name in enumerate(lower) if name in _LABELS]
+        has_header, label = True, labels[0] if labels else -1
+        pixels = [
+            n
+            for n, name in enumerate(lower)
+            if n != label and name not in _NO_PIXEL and words_of(name)[-1:] and re.search(r"\d", name)
+        ]
+    if len(pixels) < _LEAST_PIXELS:
+        return None
+    return Table(path, delimiter, len(names), has_header, label, tuple(pixels))
+
+
+def square_shape(pixels: int) -> tuple[int, ...] | None:
+    """Returns the shape of a square image of so many values, gray before coloured; None where there is none."""
+    for channels in (1, 3):
+        side = math.isqrt(pixels // channels)
+        if side * side * channels == pixels:
+            return (side, side) if channels == 1 else (side, side, channels)
+    return None
+
+
+def _open(found: tuple[dict[str, Table], tuple[str, ...]]) -> Contents:
+    tables, notes = found
+
+    def part(name: str) -> PixelPart:
+        table = tables[name]
+        return PixelPart(file=table.file, label_file=table.file, blocks=lambda: _blocks(table))
+
+    return Contents(parts={name: part(name) for name in PARTS if name in tables}, notes=notes)
+
+
+def _blocks(table: Table) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    shape = square_shape(len(table.pixels))
+    if shape is None:
+        raise InputError(
+            f"{table.file}: expected the pixels of a square image, gray or in three colours, found "
+            f"{len(table.pixels):,} columns of them. Bring the images into another form, such as NPZ."
+        )
+    names = [f"c{number}" for number in range(table.columns)]
+    pixels = [names[number] for number in table.pixels]
+    label = {names[table.label]: pa.string()} if table.label >= 0 else {}
+    start = 0
+    try:
+        with csv.open_csv(
+            table.file,
+            csv.ReadOptions(column_names=names, skip_rows=int(table.has_header), block_size=_BLOCK_BYTES),
+            csv.ParseOptions(delimiter=table.delimiter),
+            csv.ConvertOptions(
+                column_types={**label, **dict.fromkeys(pixels, pa.float32())},
+                include_columns=[*label, *pixels],
+            ),
+        ) as reader:
+            for batch in reader:
+                if not len(batch):
+                    continue
+                gap = next((n for n, column in enumerate(batch.columns) if column.null_count), None)
+                if gap is not None:
+                    raise InputError(
+                        f"{table.file}: expected a value in each column, found none in column {gap + 1} of an image "
+                        f"behind the first {start:,}. Complete the file."
+                    )
+                values = np.stack([column.to_numpy() for column in batch.columns[len(label) :]], axis=1)
+                labels = np.array(batch[0].to_pylist()) if label else np.full(len(batch), UNLABELLED)
+                yield as_pixels(values, str(table.file), start).reshape(-1, *shape), labels
+                start += len(batch)
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0].replace("CSV parse error: ", "")
+        for name in names[:1]:
+            reason = reason.replace(f"In CSV column #{name}", "column")
+        raise InputError(
+            f"{table.file}: expected a label and {len(table.pixels):,} pixels in each row, found: {reason[:200]}. "
+            "Mend the row, or use a good copy."
+        ) from None
+
+
+register(
+    Kind(name="CSV", expects="CSV (*train*.csv with a label and the pixels of an image a row)", find=find, open=_open)
+)

@@ -1,0 +1,124 @@
+"""Parquet as the Hugging Face hub has data sets: a column of encoded images, and one of labels.
+
+`image` is a struct of `bytes` and `path`, or plain bytes; the names of the classes stand in the schema's metadata.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.errors import InputError
+from components.example_gen.kinds.registry import (
+    PARTS,
+    UNLABELLED,
+    Contents,
+    Kind,
+    Listing,
+    Picture,
+    PicturePart,
+    part_of,
+    register,
+)
+from models.features import TRAIN
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_LABELS = ("label", "labels", "class", "target", "fine_label")
+_ROWS = 64
+
+
+def find(folder: Path, listing: Listing, for_training: bool) -> tuple[dict[str, list[Path]], bool] | None:
+    """Returns the Parquet files of a folder by part, None where there is none of training."""
+    found: dict[str, list[Path]] = {}
+    for path in listing.files:
+        if path.suffix == ".parquet":
+            inside = path.name if path == folder else str(path.relative_to(folder))
+            found.setdefault(part_of(inside) or TRAIN, []).append(path)
+    return (found, for_training) if TRAIN in found or (found and not for_training) else None
+
+
+def _open(found: tuple[dict[str, list[Path]], bool]) -> Contents:
+    files, for_training = found
+    names = {path: _columns(path, for_training) for paths in files.values() for path in paths}
+    first = next(iter(names.values()))
+    return Contents(
+        parts={
+            part: PicturePart(pictures=lambda part=part: _pictures([(path, *names[path][:2]) for path in files[part]]))
+            for part in PARTS
+            if part in files
+        },
+        class_names=first[2],
+    )
+
+
+def _columns(path: Path, for_training: bool) -> tuple[str, str | None, tuple[str, ...] | None]:
+    """Returns the columns of images and of labels, and the names of the classes if the schema tells them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: expected Parquet, found {_first_line(error)}. Use a good copy.") from None
+    features = {}
+    if b"huggingface" in (schema.metadata or {}):
+        features = json.loads(schema.metadata[b"huggingface"]).get("info", {}).get("features", {})
+    images = [field.name for field in schema if _is_image(field.type)]
+    classes = [
+        name for name, feature in features.items() if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+    ]
+    labels = [name for name in (*_LABELS, *classes) if name in schema.names]
+    if not images or (for_training and not labels):
+        told = ", ".join(f"{field.name} ({field.type})" for field in schema)
+        raise InputError(
+            f"{path}: expected a column of images (a struct of bytes and path, or bytes) and one of labels (label), "
+            f"found {told}. Rename the columns."
+        )
+    image = "image" if "image" in images else images[0]
+    if not labels:
+        return image, None, None
+    given = features.get(labels[0], {}).get("names")
+    return image, labels[0], tuple(given) if given else None
+
+
+def _is_image(kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0 and _is_image(kind.field("bytes").type)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _pictures(files: list[tuple[Path, str, str | None]]) -> Iterator[Picture]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path, image, label in files:
+        position = 0
+        try:
+            with pq.ParquetFile(path, pre_buffer=False) as file:
+                for batch in file.iter_batches(_ROWS, columns=[image, *([label] if label else [])]):
+                    labels = batch[label].to_pylist() if label else [UNLABELLED] * len(batch)
+                    for picture, given in zip(batch[image].to_pylist(), labels, strict=True):
+                        encoded = picture.get("bytes") if isinstance(picture, dict) else picture
+                        if encoded is None or given is None or not isinstance(given, int | str):
+                            raise InputError(
+                                f"{path}, row {position:,}: expected the bytes of an image and one label, found "
+                                f"{'no bytes' if encoded is None else f'the label {given!r}'}. Complete the file."
+                            )
+                        yield Picture(path, position, encoded, given)
+                        position += 1
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(
+                f"{path}: expected Parquet, found a damaged file after row {position:,} ({_first_line(error)}). "
+                "Use a good copy."
+            ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".")
+
+
+register(Kind(name="Parquet", expects="Parquet (*train*.parquet with columns image and label)", find=find, open=_open))

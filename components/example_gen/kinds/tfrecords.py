@@ -1,0 +1,88 @@
+"""TFRecords of `tf.train.Example`s with an encoded image and a label, as TFDS writes them.
+
+A label is a number or a text; `*.labels.txt` beside the files, which TFDS writes, names the classes.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.errors import InputError
+from components.example_gen.kinds.registry import (
+    PARTS,
+    UNLABELLED,
+    Contents,
+    Kind,
+    Listing,
+    Picture,
+    PicturePart,
+    part_of,
+    register,
+)
+from models.examples import compression_of
+from models.features import TRAIN
+from models.tfrecords import parse_features, read_records
+
+_IMAGES = ("image", "image/encoded", "image_raw")
+_LABELS = ("label", "image/class/label", "class", "label/id")
+
+
+def find(folder: Path, listing: Listing, for_training: bool) -> tuple[dict[str, list[Path]], Path | None, bool] | None:
+    """Returns the TFRecord files of a folder by part, and the file of class names; None where none is of training."""
+    found: dict[str, list[Path]] = {}
+    names = None
+    for path in listing.files:
+        if "tfrecord" in path.name.lower():
+            inside = path.name if path == folder else str(path.relative_to(folder))
+            found.setdefault(part_of(inside) or TRAIN, []).append(path)
+        elif path.name.endswith("label.labels.txt"):
+            names = path
+    return (found, names, for_training) if TRAIN in found or (found and not for_training) else None
+
+
+def _open(found: tuple[dict[str, list[Path]], Path | None, bool]) -> Contents:
+    files, names, needs_label = found
+    return Contents(
+        parts={
+            part: PicturePart(pictures=lambda part=part: _pictures(files[part], needs_label))
+            for part in PARTS
+            if part in files
+        },
+        class_names=tuple(names.read_text(encoding="utf-8").split("\n")[:-1]) if names else None,
+    )
+
+
+def _pictures(paths: list[Path], needs_label: bool) -> Iterator[Picture]:
+    for path in paths:
+        position = 0
+        try:
+            for record in read_records(path, compression_of(path), check=True):
+                encoded, label = _image_and_label(record, needs_label)
+                yield Picture(path, position, encoded, label)
+                position += 1
+        except (ValueError, LookupError, TypeError, OSError) as error:
+            reason = str(error).removeprefix(f"{path}: ").rstrip(".")
+            raise InputError(f"{path}, record {position:,}: {reason}. Use a good copy.") from None
+
+
+def _image_and_label(record: bytes, needs_label: bool) -> tuple[bytes, int | str]:
+    try:
+        features = parse_features(record)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise ValueError("expected a tf.train.Example, found other data") from None
+    image = next((features[name][0] for name in _IMAGES if features.get(name)), None)
+    label = next((features[name][0] for name in _LABELS if features.get(name)), None if needs_label else UNLABELLED)
+    if not isinstance(image, bytes) or label is None:
+        raise ValueError(
+            f"expected the features image (bytes) and label, found {', '.join(sorted(features)) or 'none'}"
+        )
+    return image, label.decode(errors="replace") if isinstance(label, bytes) else label
+
+
+register(
+    Kind(
+        name="TFRecord",
+        expects="TFRecords (*train*tfrecord* of tf.train.Examples with image and label)",
+        find=find,
+        open=_open,
+    )
+)

@@ -1,0 +1,282 @@
+"""Reads the parts of a data set, of whatever kind: once to see what they hold, once to take their images.
+
+Both times everything is read and digested, so that what is taken is what was seen. Encoded pictures are digested as
+they are, for decoding them takes ten times as long, and decoded by several threads.
+
+Synopsis:
+
+    survey = survey_part(part)                                       # labels, sizes, channels, digest
+    for block in read_part(part, ImageForm((28, 28), "pad"), Broken(0), Digest()):
+        block.images, block.labels                                   # uint8 [n, 28, 28], [n]
+"""
+
+import collections
+import dataclasses
+import hashlib
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from components.errors import InputError
+from components.example_gen.kinds import PicturePart, PixelPart
+from components.example_gen.kinds.registry import Picture
+from components.pictures import BrokenPictureError, decode, fit, look
+
+# Pictures that are decoded at a time: so many, or so many bytes of them, encoded or decoded.
+_PICTURES = 256
+_BYTES = 16 << 20
+_NAMED = 3
+# As Python writes them: of 1 and 01 only the first is sure to be a number.
+_WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
+
+
+class ImageForm(NamedTuple):
+    """What images become: (height, width) or (height, width, channels), and how they are fitted into it."""
+
+    shape: tuple[int, ...]
+    fit: str
+
+
+class Block(NamedTuple):
+    """Some images of a part: uint8 [n, ...], their labels as in the files [n], and where they lie, by file."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    files: list[Path]
+    positions: list[int | None]
+
+
+class Digest:
+    """SHA-256 of the images and of the labels of a part, over content and shape or, of pictures, over their bytes."""
+
+    def __init__(self) -> None:
+        self._images, self._labels = hashlib.sha256(), hashlib.sha256()
+        self._shape: tuple[int, ...] | None = None
+        self._count = 0
+
+    def pixels(self, images: np.ndarray) -> None:
+        """Adds images, uint8 [n, ...]."""
+        self._shape = images.shape[1:]
+        self._count += len(images)
+        self._images.update(np.ascontiguousarray(images))
+
+    def picture(self, encoded: bytes) -> None:
+        """Adds an encoded picture."""
+        self._count += 1
+        self._images.update(len(encoded).to_bytes(8, "little"))
+        self._images.update(encoded)
+
+    def labels(self, labels: np.ndarray) -> None:
+        """Adds labels, whole numbers or text [n]."""
+        text = labels.dtype.kind == "U"
+        self._labels.update("\n".join((*labels.tolist(), "")).encode() if text else labels.astype("<i8").tobytes())
+
+    @property
+    def of_images(self) -> str:
+        """Of the images, hexadecimal."""
+        kind = "pictures" if self._shape is None else repr(tuple(map(int, self._shape)))
+        return hashlib.sha256(f"{kind} {self._count} {self._images.hexdigest()}".encode()).hexdigest()
+
+    @property
+    def of_labels(self) -> str:
+        """Of the labels, hexadecimal."""
+        return hashlib.sha256(f"{self._count} {self._labels.hexdigest()}".encode()).hexdigest()
+
+
+class Broken:
+    """Counts the broken pictures of a data set, of which a stated number may be left out."""
+
+    def __init__(self, allowed: int) -> None:
+        self._allowed = allowed
+        self._found: list[str] = []
+
+    def add(self, picture: Picture, reason: object) -> None:
+        """Takes note of one.
+
+        Raises:
+          InputError: it is one too many.
+        """
+        self._found.append(f"{where(picture.file, picture.position)} ({str(reason).rstrip('.')})")
+        if len(self._found) > self._allowed:
+            first = ", ".join(self._found[-_NAMED:])
+            raise InputError(
+                f"{first}: expected at most {self._allowed:,} broken pictures, found {len(self._found):,} or more. "
+                f"Replace or delete it, or leave out as many as there are with --set broken_images=NUMBER."
+                if self._allowed
+                else f"{first}: expected a picture, found a broken one. Replace or delete it, or leave it out with "
+                "--set broken_images=1."
+            )
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a part holds.
+
+    Attributes:
+      labels: as in the files: whole numbers, int64, or text [n], without those of broken pictures.
+      sizes: how many images have each (height, width).
+      channels: the most that one of them has.
+      pixels: whether the images are pixels of one shape, (height, width) or with channels; None for pictures.
+      digest: of all images and labels.
+      where_label: the file of the labels, for an error.
+    """
+
+    labels: np.ndarray
+    sizes: collections.Counter
+    channels: int
+    pixels: tuple[int, ...] | None
+    digest: Digest
+    where_label: str
+
+
+def where(file: Path, position: int | None) -> str:
+    """Names an image by its file and, where that holds several, its position in it, from 0."""
+    return str(file) if position is None else f"{file}, image {position:,}"
+
+
+def survey_part(part: PixelPart | PicturePart, broken: Broken) -> Survey:
+    """Reads a part without decoding it.
+
+    Raises:
+      InputError: a file is damaged, or has too many broken pictures.
+    """
+    digest, sizes, channels, pixels, labels, kept = Digest(), collections.Counter(), 1, None, [], []
+    if isinstance(part, PixelPart):
+        label_file = str(part.label_file)
+        for images, given in _pixel_blocks(part):
+            digest.pixels(images)
+            pixels = images.shape[1:]
+            sizes[pixels[:2]] += len(images)
+            channels = pixels[2] if len(pixels) > 2 else 1
+            labels.append(given)
+        kept = labels
+    else:
+        label_file = ""
+        for picture in part.pictures():
+            label_file = label_file or str(picture.file)
+            digest.picture(picture.encoded)
+            labels.append([picture.label])
+            try:
+                height, width, shown = look(picture.encoded)
+            except BrokenPictureError as error:
+                broken.add(picture, error)
+                continue
+            sizes[height, width] += 1
+            channels = max(channels, shown)
+            kept.append([picture.label])
+    digest.labels(plain_labels(labels))
+    return Survey(
+        labels=plain_labels(kept),
+        sizes=sizes,
+        channels=channels,
+        pixels=pixels,
+        digest=digest,
+        where_label=label_file,
+    )
+
+
+def plain_labels(parts: Sequence[np.ndarray | list]) -> np.ndarray:
+    """Joins labels: int64 where all are whole numbers, be it in the text of a CSV or the name of a folder, or text."""
+    labels = np.concatenate([np.asarray(part) for part in parts]) if parts else np.empty(0, np.int64)
+    if labels.dtype.kind in "iub":
+        return labels.astype(np.int64)
+    if all(_WHOLE.fullmatch(text) for text in set(labels.tolist())):
+        return labels.astype(np.int64)
+    return labels
+
+
+def read_part(part: PixelPart | PicturePart, form: ImageForm, broken: Broken, digest: Digest) -> Iterator[Block]:
+    """Yields the images of a part in the form that is wanted, and adds what it reads to `digest`.
+
+    Raises:
+      InputError: a file is damaged, or has too many broken pictures.
+    """
+    blocks = (
+        _read_pixels(part, form, digest) if isinstance(part, PixelPart) else _read_pictures(part, form, broken, digest)
+    )
+    yield from blocks
+
+
+def _pixel_blocks(part: PixelPart) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields what the part gives; of one channel, without an axis for it."""
+    for images, labels in part.blocks():
+        yield images[..., 0] if images.ndim == 4 and images.shape[-1] == 1 else images, labels
+
+
+def _read_pixels(part: PixelPart, form: ImageForm, digest: Digest) -> Iterator[Block]:
+    start, all_labels = 0, []
+    for images, labels in _pixel_blocks(part):
+        digest.pixels(images)
+        all_labels.append(labels)
+        positions = list(range(start, start + len(images)))
+        start += len(images)
+        if images.shape[1:] != form.shape:
+            try:
+                images = np.stack([fit(image, form.shape, form.fit) for image in images])
+            except BrokenPictureError as error:
+                raise InputError(
+                    f"{part.file}: expected images of 1, 3 or 4 channels, which alone can be fitted into "
+                    f"{describe(form.shape)}, found that {error}. Leave image_size and image_channels out."
+                ) from None
+        yield Block(images, labels, [part.file] * len(images), positions)
+    digest.labels(plain_labels(all_labels))
+
+
+def _read_pictures(part: PicturePart, form: ImageForm, broken: Broken, digest: Digest) -> Iterator[Block]:
+    labels = []
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for pictures in _some(part.pictures(), int(np.prod(form.shape))):
+            for picture in pictures:
+                digest.picture(picture.encoded)
+            labels.append([picture.label for picture in pictures])
+            found = list(threads.map(lambda picture: _decoded(picture, form), pictures))
+            kept = []
+            for picture, image in zip(pictures, found, strict=True):
+                if isinstance(image, BrokenPictureError):
+                    broken.add(picture, image)
+                else:
+                    kept.append((picture, image))
+            if kept:
+                yield Block(
+                    np.stack([image for _, image in kept]),
+                    np.array([picture.label for picture, _ in kept]),
+                    [picture.file for picture, _ in kept],
+                    [picture.position for picture, _ in kept],
+                )
+    digest.labels(plain_labels(labels))
+
+
+def _decoded(picture: Picture, form: ImageForm) -> np.ndarray | BrokenPictureError:
+    try:
+        return decode(picture.encoded, form.shape, form.fit)
+    except BrokenPictureError as error:
+        return error
+
+
+def _some(pictures: Iterable[Picture], decoded_bytes: int) -> Iterator[list[Picture]]:
+    """Yields lists of pictures that are bounded in number and in bytes."""
+    most = max(1, min(_PICTURES, _BYTES // max(1, decoded_bytes)))
+    gathered: list[Picture] = []
+    size = 0
+    for picture in itertools.chain(pictures):
+        gathered.append(picture)
+        size += len(picture.encoded)
+        if len(gathered) >= most or size >= _BYTES:
+            yield gathered
+            gathered, size = [], 0
+    if gathered:
+        yield gathered
+
+
+def describe(shape: tuple[int, ...]) -> str:
+    """Returns a shape as people write it: 28x28, 96x96x3."""
+    return "x".join(map(str, shape))

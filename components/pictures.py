@@ -1,0 +1,161 @@
+"""Decodes pictures as a viewer shows them, and brings them to one size: what ExampleGen and prediction have in common.
+
+Upright as EXIF says, a palette as its colours, transparent parts white, 16 bits as 8, CMYK as RGB, the first frame of
+what moves. A serialized uint8 tensor, as this project's own records hold it, is taken as well.
+
+Synopsis:
+
+    look(encoded)                                                   # (height, width, channels), without decoding
+    image = decode(encoded, (32, 32, 3), "pad")                     # uint8 [32, 32, 3]
+    image = fit(pixels, (32, 32), "crop")                           # the same for pixels: uint8 [32, 32]
+"""
+
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from models.tfrecords import decode_tensor
+
+# How the picture formats that are read begin; WebP is RIFF with a word of its own at byte 8.
+_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM")
+MAGIC_BYTES = 16
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+_ORIENTATION, _FIRST_TURNED = 0x0112, 5
+_GRAY_MODES = ("1", "L", "LA", "La", "I", "F")
+# What `tf.io.serialize_tensor` of a uint8 tensor begins with: its type, and the shape's field.
+_TENSOR = b"\x08\x04\x12"
+_FAILURES = (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError, MemoryError)
+_FAILURES += (struct.error, zlib.error, AssertionError, Image.DecompressionBombError)
+
+
+class BrokenPictureError(ValueError):
+    """Bytes are no picture, or one that is damaged; the text says what is wrong with them."""
+
+
+def is_picture(first: bytes) -> bool:
+    """Whether a file that begins with these `MAGIC_BYTES` bytes is one of the formats that are read."""
+    return first.startswith(_MAGIC) or (first[:4] == b"RIFF" and first[8:12] == b"WEBP")
+
+
+def look(encoded: bytes) -> tuple[int, int, int]:
+    """Returns height, width and channels (1: all of it is gray, or 3) that a picture is shown with, from its header.
+
+    Raises:
+      BrokenPictureError: there is no header that can be read.
+    """
+    if encoded.startswith(_TENSOR):
+        return _shape_of(_pixels_of(encoded))
+    try:
+        with _open(encoded) as picture:
+            width, height = picture.size
+            exif = Image.Exif()
+            exif.load(picture.info.get("exif") or b"")
+            if exif.get(_ORIENTATION, 1) >= _FIRST_TURNED:
+                width, height = height, width
+            return height, width, 1 if _is_gray(picture) else 3
+    except _FAILURES as error:
+        raise BrokenPictureError(_reason(error)) from error
+
+
+def decode(encoded: bytes, shape: tuple[int, ...], how: str) -> np.ndarray:
+    """Decodes a picture and fits it into `shape`.
+
+    Args:
+      encoded: PNG, JPEG, WebP, BMP, GIF, or a serialized uint8 tensor.
+      shape: (height, width) for gray, or (height, width, 3).
+      how: one of `models.features.FITS`; of no effect on a picture of that height and width.
+
+    Returns:
+      uint8 of `shape`.
+
+    Raises:
+      BrokenPictureError: it cannot be decoded.
+    """
+    if encoded.startswith(_TENSOR):
+        return fit(_pixels_of(encoded), shape, how)
+    try:
+        with _open(encoded) as picture:
+            # A JPEG many times too large is decoded at a half, a quarter or an eighth, as long as that is no enlarging.
+            picture.draft(None, (2 * max(shape[:2]), 2 * max(shape[:2])))
+            return _fitted(_as_shown(ImageOps.exif_transpose(picture)), shape, how)
+    except _FAILURES as error:
+        raise BrokenPictureError(_reason(error)) from error
+
+
+def fit(pixels: np.ndarray, shape: tuple[int, ...], how: str) -> np.ndarray:
+    """Brings an image to `shape`, as `decode` does.
+
+    Args:
+      pixels: uint8 [height, width] or [height, width, channels].
+      shape, how: as in `decode`.
+
+    Raises:
+      BrokenPictureError: its number of channels is neither that of `shape` nor 1, 3 or 4 (red, green, blue, opacity).
+    """
+    if pixels.ndim == 3 and pixels.shape[-1] == 1:
+        pixels = pixels[..., 0]
+    if pixels.shape == tuple(shape):
+        return pixels
+    if pixels.ndim == 3 and pixels.shape[-1] not in (3, 4):
+        raise BrokenPictureError(f"it has {pixels.shape[-1]} channels")
+    return _fitted(_as_shown(Image.fromarray(pixels)), shape, how)
+
+
+def _open(encoded: bytes) -> Image.Image:
+    with warnings.catch_warnings():
+        # A picture of 100 megapixels is large, not an attack; twice as much is an error still.
+        warnings.simplefilter("ignore")
+        return Image.open(io.BytesIO(encoded), formats=_FORMATS)
+
+
+def _pixels_of(encoded: bytes) -> np.ndarray:
+    try:
+        pixels = decode_tensor(encoded)
+    except _FAILURES as error:
+        raise BrokenPictureError(_reason(error)) from error
+    if pixels.ndim not in (2, 3) or not pixels.size:
+        raise BrokenPictureError(f"a tensor of shape {list(pixels.shape)}")
+    return pixels
+
+
+def _shape_of(pixels: np.ndarray) -> tuple[int, int, int]:
+    return (*pixels.shape, 1)[:3]
+
+
+def _is_gray(picture: Image.Image) -> bool:
+    if picture.mode == "P":
+        colours = np.frombuffer(picture.palette.tobytes(), np.uint8)
+        colours = colours[: len(colours) // 3 * 3].reshape(-1, 3) if picture.palette.mode == "RGB" else None
+        return colours is not None and (colours == colours[:, :1]).all().item()
+    return picture.mode in _GRAY_MODES or picture.mode.startswith("I;16")
+
+
+def _as_shown(picture: Image.Image) -> Image.Image:
+    """Returns a picture in the mode "L" or "RGB"."""
+    gray = "L" if _is_gray(picture) else "RGB"
+    if picture.mode.startswith("I;16"):
+        # Pillow would cut off what is above 255.
+        return Image.fromarray(np.rint(np.asarray(picture) / 257).astype(np.uint8))
+    if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert(gray)
+
+
+def _fitted(picture: Image.Image, shape: tuple[int, ...], how: str) -> np.ndarray:
+    height, width = shape[:2]
+    picture = picture.convert("L" if len(shape) == 2 or shape[2] == 1 else "RGB")
+    if picture.size != (width, height):
+        change = {"pad": ImageOps.pad, "crop": ImageOps.fit, "stretch": Image.Image.resize}[how]
+        picture = change(picture, (width, height), Image.Resampling.BICUBIC)
+    return np.asarray(picture).reshape(shape)
+
+
+def _reason(error: BaseException) -> str:
+    # Pillow's text names the buffer that it was given.
+    return "no header of a picture" if isinstance(error, Image.UnidentifiedImageError) else str(error) or repr(error)
