@@ -1,12 +1,16 @@
-"""What an exported model says of itself: the shape of its images and its classes, readable without TensorFlow.
+"""What an exported model says of itself: its images and its classes, readable without TensorFlow.
+
+Beside shape and classes: how an image of another size was fitted, and within which ranges mean, standard deviation,
+share of black and of saturated pixels lay in training.
 
 Synopsis:
 
     write_card(folder, (28, 28), class_names)
-    read_card(folder)      # {"image_shape": [28, 28], "class_names": ["T-shirt/top", ...]}
+    read_card(folder)      # {"image_shape": [28, 28], "class_names": [...], "image_fit": "pad", "ranges": {}}
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from models.files import write_text
@@ -14,18 +18,27 @@ from models.files import write_text
 CARD_FILE = Path("assets.extra", "model.json")
 
 
-def write_card(folder: Path, image_shape: tuple[int, ...], class_names: tuple[str, ...]) -> None:
+def write_card(
+    folder: Path,
+    image_shape: tuple[int, ...],
+    class_names: tuple[str, ...],
+    *,
+    image_fit: str = "pad",
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+) -> None:
     """Writes the card into the folder of a SavedModel."""
     path = folder / CARD_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     card = {"image_shape": list(image_shape), "class_names": list(class_names)}
+    card |= {"image_fit": image_fit, "ranges": dict(ranges or {})}
     write_text(path, json.dumps(card, indent=2) + "\n")
 
 
 def read_card(folder: Path) -> dict | None:
-    """Returns `image_shape` and `class_names` of an exported model, None if it has no card that says them."""
+    """Returns `image_shape`, `class_names`, `image_fit` and `ranges` of a model, None if no card says the first two."""
     try:
         card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
-        return {name: card[name] for name in ("image_shape", "class_names")}
+        required = {name: card[name] for name in ("image_shape", "class_names")}
+        return {"image_fit": card.get("image_fit", "pad"), "ranges": card.get("ranges", {}), **required}
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -7,7 +7,7 @@ Synopsis:
     answers["class_name"], answers["probabilities"]         # string [batch], float32 [batch, classes]
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -18,8 +18,6 @@ from models.features import IMAGE
 from models.images import decode_images, with_channels
 from models.portable import write_litert
 from models.warmup import write_warmup
-
-# What the model answers about, for whoever finds it published.
 
 
 class ServingModule(tf.Module):
@@ -75,6 +73,9 @@ def export_model(
     image_shape: tuple[int, ...],
     class_names: tuple[str, ...],
     records: Sequence[bytes],
+    *,
+    image_fit: str = "pad",
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> None:
     """Writes a SavedModel with the signatures of `ServingModule`, and beside it card, warm-up requests and LiteRT form.
 
@@ -84,11 +85,12 @@ def export_model(
       image_shape: of the images in the records.
       class_names: in the order of the logits.
       records: serialized `tf.train.Example`s that the warm-up asks about, at least one.
+      image_fit, ranges: for the card; see `models.card`.
     """
     folder = Path(folder)
     module = ServingModule(model, image_shape, class_names)
     tf.saved_model.save(module, str(folder), signatures=module.signatures())
-    write_card(folder, image_shape, class_names)
+    write_card(folder, image_shape, class_names, image_fit=image_fit, ranges=ranges)
     images = module.decode(tf.constant(list(records))).numpy()
     write_warmup(folder, examples=records, images=images.reshape(-1, *image_shape))
     write_litert(folder)

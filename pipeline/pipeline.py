@@ -173,7 +173,9 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
             },
         ).with_id("Trainer")
     )
-    exporter = add(Exporter(examples=examples, model=trainer.outputs["model"]))
+    exporter = add(
+        Exporter(examples=examples, statistics=statistics_gen.outputs["statistics"], model=trainer.outputs["model"])
+    )
     model = exporter.outputs["model"]
     blessed_model = add(
         Resolver(

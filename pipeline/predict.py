@@ -1,23 +1,34 @@
-"""Asks the served model about a folder: python -m pipeline.predict INPUT RESULT.
+"""Asks the served model about images: python -m pipeline.predict INPUT RESULT.
 
-INPUT is a folder (or a file) of TFRecord shards of tf.train.Examples, or of PNG or JPEG images of the model's size.
+INPUT is a folder or a file of any kind that ExampleGen reads, with or without labels: pictures, IDX, CSV, NumPy,
+Parquet, TFRecords. Images are prepared as for training; what is no image is passed over.
 RESULT ends in .csv, .parquet or .tfrecord (tf.train.Examples with the columns as features).
 """
 
 import argparse
-import logging
-import os
+import contextlib
+import csv
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from components.bulk_inferrer.sources import find_sources
 from components.errors import InputError
-from components.prediction_columns import PREDICTIONS_FILE
+from components.example_gen.kinds import KINDS, find_kind
+from components.example_gen.reading import Broken
+from components.prediction_columns import COLUMNS
 from components.pusher.serving_folder import nothing_served, served_version
+from models.card import CARD_FILE, read_card
 from models.files import replacing
 from pipeline.output_root import OutputRoot
+from pipeline.run.console import Console
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_LEAVE_OUT = "--skip-broken"
 
 
 def main(argv: list[str]) -> int:
@@ -36,12 +47,16 @@ def main(argv: list[str]) -> int:
         default=OutputRoot().serving("fashion_mnist"),
         help="served folder or one version of it (output/serving/fashion_mnist)",
     )
+    parser.add_argument(_LEAVE_OUT, action="store_true", help="leave out broken images, and name them")
     arguments = parser.parse_args(argv)
     try:
-        count = predict_folder(arguments.input, arguments.result, model_to_ask(arguments.model))
+        model = model_to_ask(arguments.model)
+        count, warnings = predict_folder(arguments.input, arguments.result, model, skip_broken=arguments.skip_broken)
     except InputError as error:
         print(f"predict: {error}", file=sys.stderr)
         return error.exit_status
+    for warning in warnings:
+        print(f"predict: {warning}", file=sys.stderr)
     print(f"{count:,} answers in {arguments.result}")
     return 0
 
@@ -60,59 +75,67 @@ def model_to_ask(folder: Path) -> Path:
     return folder / str(version)
 
 
-def predict_folder(source: Path, result: Path, saved_model: Path) -> int:
-    """Writes the predictions to `result` and returns their number.
+def predict_folder(
+    source: Path, result: Path, saved_model: Path, *, skip_broken: bool = False
+) -> tuple[int, list[str]]:
+    """Writes the predictions to `result`; returns their number and what a person should know of the images.
 
     Raises:
       InputError: the input, the model or the ending of `result` cannot be used; nothing is written.
     """
-    writers = {".csv": _write_csv, ".parquet": _write_parquet, ".tfrecord": _write_tfrecord}
-    if result.suffix not in writers:
-        raise InputError(f"{result}: expected a name that ends in {', '.join(writers)}.")
+    if result.suffix not in _WRITERS:
+        raise InputError(f"{result}: expected a name that ends in {', '.join(_WRITERS)}.")
     if not result.resolve().parent.is_dir():
         raise InputError(f"{result}: expected its folder to exist. Make it first.")
-    sources = find_sources(source)
-    # TensorFlow takes seconds to import, and a wrong name must not wait for it.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import apache_beam as beam
+    found = find_kind(source, for_training=False)
+    if found is None:
+        kinds = "; ".join(kind.expects for kind in KINDS.values())
+        raise InputError(f"{source}: expected images, with or without labels, found none of these: {kinds}.")
+    card = read_card(saved_model)
+    if card is None:
+        raise InputError(f"{saved_model}: expected a model with {CARD_FILE}, found none. Publish it anew.")
+    kind, files = found
+    contents = kind.open(files)
+    with tempfile.TemporaryDirectory() as scratch, Console(Path(scratch, "log.txt")) as console:
+        console.start("predict")
+        # TensorFlow takes seconds to import, and a wrong name must not wait for it; what it prints is for nobody here.
+        import tensorflow as tf
 
-    from components.bulk_inferrer.inference import predict
+        from components.bulk_inferrer.folder import Asking
 
-    logging.getLogger().setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as scratch, replacing(result) as partial:
-        predictions = Path(scratch, PREDICTIONS_FILE)
-        count = predict(saved_model, sources, predictions, beam.Pipeline(argv=["--runner=FnApiRunner"]))
-        writers[result.suffix](predictions, partial)
-    return count
+        model = tf.saved_model.load(str(saved_model))
+        asking = Asking(card, model.signatures["predict_images"], Broken(math.inf if skip_broken else 0, _LEAVE_OUT))
+        with replacing(result) as partial, _WRITERS[result.suffix](partial) as write:
+            for table in asking.predictions(contents):
+                write(table)
+                console.progress(f"{asking.count:,} images answered", lasting=True)
+    return asking.count, [*contents.notes, *asking.warnings()]
 
 
-def _rows(predictions: Path) -> Iterator[dict]:
+@contextlib.contextmanager
+def _write_csv(target: Path) -> Iterator[Callable[["pa.Table"], None]]:
+    with target.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, COLUMNS.names)
+        writer.writeheader()
+
+        def write(table: "pa.Table") -> None:
+            for row in table.to_pylist():
+                # A list in a cell, as numbers between spaces.
+                writer.writerow({**row, "probabilities": " ".join(f"{value:.6f}" for value in row["probabilities"])})
+
+        yield write
+
+
+@contextlib.contextmanager
+def _write_parquet(target: Path) -> Iterator[Callable[["pa.Table"], None]]:
     import pyarrow.parquet as pq
 
-    for batch in pq.ParquetFile(predictions).iter_batches():
-        yield from batch.to_pylist()
+    with pq.ParquetWriter(target, COLUMNS) as writer:
+        yield writer.write_table
 
 
-def _write_csv(predictions: Path, target: Path) -> None:
-    import csv
-
-    with target.open("w", newline="") as stream:
-        rows = _rows(predictions)
-        first = next(rows)
-        writer = csv.DictWriter(stream, list(first))
-        writer.writeheader()
-        for row in (first, *rows):
-            # A list in a cell, as numbers between spaces.
-            writer.writerow({**row, "probabilities": " ".join(f"{value:.6f}" for value in row["probabilities"])})
-
-
-def _write_parquet(predictions: Path, target: Path) -> None:
-    import shutil
-
-    shutil.copy(predictions, target)
-
-
-def _write_tfrecord(predictions: Path, target: Path) -> None:
+@contextlib.contextmanager
+def _write_tfrecord(target: Path) -> Iterator[Callable[["pa.Table"], None]]:
     import tensorflow as tf
 
     kinds: dict[type, Callable[[list], tf.train.Feature]] = {
@@ -121,11 +144,20 @@ def _write_tfrecord(predictions: Path, target: Path) -> None:
         float: lambda values: tf.train.Feature(float_list=tf.train.FloatList(value=values)),
     }
     with tf.io.TFRecordWriter(str(target)) as writer:
-        for row in _rows(predictions):
-            lists = {name: value if isinstance(value, list) else [value] for name, value in row.items()}
-            # What has no label has no such feature.
-            features = {name: kinds[type(values[0])](values) for name, values in lists.items() if values[0] is not None}
-            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+
+        def write(table: "pa.Table") -> None:
+            for row in table.to_pylist():
+                lists = {name: value if isinstance(value, list) else [value] for name, value in row.items()}
+                # What has no label has no such feature.
+                features = {
+                    name: kinds[type(values[0])](values) for name, values in lists.items() if values[0] is not None
+                }
+                writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+
+        yield write
+
+
+_WRITERS = {".csv": _write_csv, ".parquet": _write_parquet, ".tfrecord": _write_tfrecord}
 
 
 if __name__ == "__main__":

@@ -44,12 +44,16 @@ class ImageForm(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Some images of a part: uint8 [n, ...], their labels as in the files [n], and where they lie, by file."""
+    """Some images of a part: uint8 [n, ...], their labels as in the files [n], and where they lie, by file.
+
+    `stored` is the shape that pixels had in their file, () for pictures, which have one each.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     files: list[Path]
     positions: list[int | None]
+    stored: tuple[int, ...] = ()
 
 
 class Digest:
@@ -92,8 +96,9 @@ class Digest:
 class Broken:
     """Counts the broken pictures of a data set, of which a stated number may be left out."""
 
-    def __init__(self, allowed: int) -> None:
-        self._allowed = allowed
+    def __init__(self, allowed: float, leave_out: str = "--set broken_images=NUMBER") -> None:
+        """`leave_out` is what a person can give to have so many left out."""
+        self._allowed, self._leave_out = allowed, leave_out
         self._found: list[str] = []
 
     def add(self, picture: Picture, reason: object) -> None:
@@ -104,17 +109,19 @@ class Broken:
         """
         self._found.append(f"{where(picture.file, picture.position)} ({str(reason).rstrip('.')})")
         if len(self._found) > self._allowed:
-            first = ", ".join(self._found[-_NAMED:])
+            expected = (
+                f"at most {self._allowed:,} broken pictures, found one more" if self._allowed else "no broken picture"
+            )
             raise InputError(
-                f"{first}: expected at most {self._allowed:,} broken pictures, found {len(self._found):,} or more. "
-                f"Replace or delete it, or leave out as many as there are with --set broken_images=NUMBER."
-                if self._allowed
-                else f"{first}: expected a picture, found a broken one. Replace or delete it, or leave it out with "
-                "--set broken_images=1."
+                f"{self._found[-1]}: expected {expected}. Replace or delete it, or leave such out with "
+                f"{self._leave_out}."
             )
 
     def __len__(self) -> int:
         return len(self._found)
+
+    def __str__(self) -> str:
+        return ", ".join(self._found[:_NAMED]) + (", ..." if len(self._found) > _NAMED else "")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -219,7 +226,8 @@ def _read_pixels(part: PixelPart, form: ImageForm, digest: Digest) -> Iterator[B
         all_labels.append(labels)
         positions = list(range(start, start + len(images)))
         start += len(images)
-        if images.shape[1:] != form.shape:
+        stored = images.shape[1:]
+        if stored != form.shape:
             try:
                 images = np.stack([fit(image, form.shape, form.fit) for image in images])
             except BrokenPictureError as error:
@@ -227,7 +235,7 @@ def _read_pixels(part: PixelPart, form: ImageForm, digest: Digest) -> Iterator[B
                     f"{part.file}: expected images of 1, 3 or 4 channels, which alone can be fitted into "
                     f"{describe(form.shape)}, found that {error}. Leave image_size and image_channels out."
                 ) from None
-        yield Block(images, labels, [part.file] * len(images), positions)
+        yield Block(images, labels, [part.file] * len(images), positions, stored)
     digest.labels(plain_labels(all_labels))
 
 

@@ -3,32 +3,53 @@
 Apart from the Trainer, so that an edit of how a model is exported (signatures, warm-up, portable form) trains nothing.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
+from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import component_spec, standard_artifacts
 from tfx.utils import path_utils
 
-from components.artifacts import Artifacts, open_examples, single
+from components.artifacts import Artifacts, open_examples, single, split_folders
+from components.statistics_gen.image_statistics import PIXEL_FEATURES
 from models.examples import Examples
 from models.export import export_model
-from models.features import VAL
+from models.features import STATISTICS_FILE, TRAIN, VAL
 from models.input_pipeline import first_records
 from models.trained import load_trained
 from models.warmup import BATCHES
 
 BYTES = "bytes"
+_MARGIN = 2.0
 
 
-def export(trained: Path, examples: Examples, folder: Path) -> int:
+def observed_ranges(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> dict[str, tuple[float, float]]:
+    """Returns within which values each of `PIXEL_FEATURES` lay in training, and on either side a share of that span.
+
+    The fewer images there were, the more others lie beyond them: 1 % of 40,000, 20 % of 100.
+
+    Args:
+      statistics: of the training split, as `ImageStatisticsGen` writes them.
+    """
+    found = {feature.path.step[0]: feature.num_stats for feature in statistics.datasets[0].features}
+    margin = _MARGIN / math.sqrt(statistics.datasets[0].num_examples)
+    margins = {name: margin * (found[name].max - found[name].min) for name in PIXEL_FEATURES}
+    return {name: (found[name].min - margin, found[name].max + margin) for name, margin in margins.items()}
+
+
+def export(
+    trained: Path, examples: Examples, folder: Path, ranges: dict[str, tuple[float, float]] | None = None
+) -> int:
     """Exports a trained model.
 
     Args:
       trained: folder that `save_trained` wrote.
       examples: that it was trained on; the warm-up asks about the first of their validation split.
       folder: of the SavedModel.
+      ranges: of the training images, for the model's card.
 
     Returns:
       The size of all files in `folder`, in bytes.
@@ -37,7 +58,15 @@ def export(trained: Path, examples: Examples, folder: Path) -> int:
       TrainedError: `trained` holds no trained model.
     """
     records = first_records(examples, VAL, max(BATCHES))
-    export_model(load_trained(trained), folder, examples.image_shape, examples.class_names, records)
+    export_model(
+        load_trained(trained),
+        folder,
+        examples.image_shape,
+        examples.class_names,
+        records,
+        image_fit=examples.image_fit,
+        ranges=ranges,
+    )
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
@@ -47,7 +76,9 @@ class _Executor(base_executor.BaseExecutor):
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         trained, model = single(input_dict, "trained"), single(output_dict, "model")
         folders = [Path(path_utils.serving_model_dir(artifact.uri)) for artifact in (trained, model)]
-        size = export(folders[0], open_examples(single(input_dict, "examples")), folders[1])
+        statistics = split_folders(single(input_dict, "statistics"))[TRAIN] / STATISTICS_FILE
+        ranges = observed_ranges(statistics_pb2.DatasetFeatureStatisticsList.FromString(statistics.read_bytes()))
+        size = export(folders[0], open_examples(single(input_dict, "examples")), folders[1], ranges)
         model.set_int_custom_property(BYTES, size)
 
 
@@ -57,6 +88,7 @@ class ExporterSpec(component_spec.ComponentSpec):
     PARAMETERS = {}
     INPUTS = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
         "trained": component_spec.ChannelParameter(type=standard_artifacts.Model),
     }
     OUTPUTS = {"model": component_spec.ChannelParameter(type=standard_artifacts.Model)}
@@ -68,8 +100,13 @@ class Exporter(base_component.BaseComponent):
     SPEC_CLASS = ExporterSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(_Executor)
 
-    def __init__(self, *, examples: types.BaseChannel, model: types.BaseChannel) -> None:
+    def __init__(self, *, examples: types.BaseChannel, statistics: types.BaseChannel, model: types.BaseChannel) -> None:
         """`model` is the Trainer's output: what it learned, which nobody can serve yet."""
         super().__init__(
-            ExporterSpec(examples=examples, trained=model, model=types.Channel(type=standard_artifacts.Model))
+            ExporterSpec(
+                examples=examples,
+                statistics=statistics,
+                trained=model,
+                model=types.Channel(type=standard_artifacts.Model),
+            )
         )

@@ -157,7 +157,7 @@ def is_hidden(name: str) -> bool:
 
 
 def part_of(name: str) -> str | None:
-    """Returns which part of the data a name such as "fashion-mnist_train.csv" or "x_test" says; None if it says none."""
+    """Returns which part of the data a name such as "mnist_train.csv" or "x_test" says; None if it says none."""
     words = [_PART_WORDS[word] for word in words_of(name) if word in _PART_WORDS]
     return words[0] if words else None
 

@@ -1,0 +1,157 @@
+"""Asks a served model about images of any kind that ExampleGen reads, prepared as for its training.
+
+Synopsis:
+
+    model = tf.saved_model.load(saved_model).signatures["predict_images"]
+    asked = Asking(read_card(saved_model), model, Broken(0))
+    for table in asked.predictions(contents):           # pa.Table with the columns of a file of predictions
+        print(table["class_name"])
+    asked.warnings()                                    # e.g. ["3 of 20 images are in colour, and were ..."]
+"""
+
+import collections
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from components.example_gen.kinds import PARTS, Contents, PicturePart, PixelPart
+from components.example_gen.kinds.registry import UNLABELLED, Picture
+from components.example_gen.reading import Block, Broken, Digest, ImageForm, describe, read_part
+from components.pictures import BrokenPictureError, look
+from components.prediction_columns import COLUMNS
+from components.statistics_gen.image_statistics import pixel_features
+
+_IMAGES = 250
+_WORDS = {
+    "image_mean": "mean brightness",
+    "image_stddev": "contrast",
+    "image_black": "share of black",
+    "image_saturated": "share of white",
+}
+
+
+class Asking:
+    """Predictions for images, and what of them is not as the model knows it."""
+
+    def __init__(self, card: dict, model: Callable[..., dict], broken: Broken) -> None:
+        """Takes a model.
+
+        Args:
+          card: what it says of itself; see `models.card`.
+          model: its signature `predict_images`.
+          broken: counts the broken pictures.
+        """
+        self.form = ImageForm(tuple(card["image_shape"]), card["image_fit"])
+        self.names, self.ranges = tuple(card["class_names"]), card["ranges"]
+        self.broken = broken
+        self.count = 0
+        self._model = model
+        self._sizes: collections.Counter = collections.Counter()
+        self._coloured = 0
+        self._outside: list[str] = []
+        self._outside_count = 0
+
+    def predictions(self, contents: Contents) -> Iterator[pa.Table]:
+        """Yields the predictions for all images, some at a time.
+
+        Raises:
+          InputError: a file is damaged, or has too many broken pictures.
+        """
+        for part in (contents.parts[name] for name in PARTS if name in contents.parts):
+            watched = part
+            if isinstance(part, PicturePart):
+                watched = PicturePart(pictures=lambda part=part: self._looked_at(part))
+            for block in read_part(watched, self.form, self.broken, Digest()):
+                if isinstance(part, PixelPart):
+                    self._note(*(*block.stored, 1)[:3], len(block.images))
+                for start in range(0, len(block.images), _IMAGES):
+                    yield self._ask(Block(*(field[start : start + _IMAGES] for field in block[:4]), block.stored))
+
+    def warnings(self) -> list[str]:
+        """Returns what a person should know of the images that were asked about, a line each."""
+        lines = []
+        shape = self.form.shape
+        if self._coloured and (len(shape) == 2 or shape[2] == 1):
+            lines.append(
+                f"{self._coloured:,} of {self.count:,} images are in colour, and were turned gray, as the model "
+                "knows them"
+            )
+        other = {size: count for size, count in self._sizes.items() if size != tuple(shape[:2])}
+        if other:
+            size, _ = max(other.items(), key=lambda pair: pair[1])
+            lines.append(
+                f"{sum(other.values()):,} of {self.count:,} images have another size (such as {describe(size)}) and "
+                f"were fitted into {describe(shape[:2])} by '{self.form.fit}', as for training"
+            )
+        if self._outside_count:
+            lines.append(
+                f"{self._outside_count:,} of {self.count:,} images lie outside of what the model was trained on, and "
+                f"its answers to them are guesses: {'; '.join(self._outside)}"
+            )
+        if len(self.broken):
+            lines.append(f"broken and left out: {self.broken}")
+        return lines
+
+    def _looked_at(self, part: PicturePart) -> Iterator[Picture]:
+        for picture in part.pictures():
+            # Of a broken one whoever decodes it tells.
+            with contextlib.suppress(BrokenPictureError):
+                self._note(*look(picture.encoded), 1)
+            yield picture
+
+    def _note(self, height: int, width: int, channels: int, count: int) -> None:
+        self._sizes[height, width] += count
+        self._coloured += count * (channels > 1)
+
+    def _ask(self, block: Block) -> pa.Table:
+        images = np.ascontiguousarray(block.images)
+        found = self._model(images=tf.constant(images))
+        probabilities = found["probabilities"].numpy()
+        labels = np.array([self._number(label, file) for label, file in zip(block.labels, block.files, strict=True)])
+        self._compare(images, block)
+        columns = {
+            "source": [printable(file) for file in block.files],
+            "example": np.arange(self.count, self.count + len(images)),
+            "label": pa.array(labels, pa.int64(), mask=labels == UNLABELLED),
+            "prediction": found["class_id"].numpy(),
+            "class_name": [name.decode() for name in found["class_name"].numpy()],
+            "probability": probabilities.max(axis=-1),
+            "probabilities": list(probabilities),
+        }
+        self.count += len(images)
+        return pa.table(columns, schema=COLUMNS)
+
+    def _number(self, label: int | str, file: Path) -> int:
+        """Returns the number of the class that a label names; `UNLABELLED` where it is none of the model's."""
+        # In records the number of the class is the label; elsewhere "7" may be the name of the sixth.
+        if "tfrecord" not in file.name and str(label) in self.names:
+            return self.names.index(str(label))
+        is_number = isinstance(label, int | np.integer) or str(label).isdecimal()
+        return int(label) if is_number and 0 <= int(label) < len(self.names) else UNLABELLED
+
+    def _compare(self, images: np.ndarray, block: Block) -> None:
+        """Takes note of images whose brightness, contrast, black or white no training image had."""
+        if not self.ranges:
+            return
+        features = pixel_features(images[..., None] if images.ndim == 3 else images)
+        outside = np.zeros(len(images), bool)
+        for name, (low, high) in self.ranges.items():
+            odd = (features[name] < low) | (features[name] > high)
+            if odd.any() and not self._outside:
+                record = int(odd.argmax())
+                self._outside.append(
+                    f"{printable(block.files[record])} has {_WORDS[name]} {features[name][record]:.3g}, training had "
+                    f"{low:.3g} to {high:.3g}"
+                )
+            outside |= odd
+        self._outside_count += int(outside.sum())
+
+
+def printable(path: Path) -> str:
+    """Returns a path as text, also one whose name is in no encoding."""
+    return os.fsencode(path).decode("utf-8", "replace")
