@@ -33,7 +33,6 @@ from components.bulk_inferrer.component import BulkInferrer
 from components.data_gate.component import DataBlessing, DataGate
 from components.evaluator.component import ReportingEvaluator
 from components.evaluator.eval_config import eval_config
-from components.evaluator.floors import read_floors
 from components.example_gen.component import ImageExampleGen
 from components.example_gen.dataset import Dataset
 from components.example_gen.ingest import SplitSettings
@@ -51,11 +50,10 @@ from pipeline.config import PipelineConfig
 from pipeline.nodes import NODES
 from pipeline.output_root import OutputRoot
 from pipeline.run.code_digest import ROOT, code_digest
-from pipeline.run.data import model_name
+from pipeline.run.data import floors_in_force, model_name
 from pipeline.run.database import connection_to
 
 FASHION_MNIST_SCHEMA = ROOT / "schema" / "fashion_mnist.pbtxt"
-FASHION_MNIST_FLOORS = ROOT / "schema" / "fashion_mnist.floors.toml"
 
 # FnApiRunner is the in-process direct runner. `--runner=DirectRunner` would try a Prism binary from the network first.
 # Naming a container image keeps TFX from building an sdist of itself for every Beam executor.
@@ -74,16 +72,6 @@ def pipeline_name(config: PipelineConfig, dataset: Dataset) -> str:
 def curated_schema(dataset: Dataset) -> str:
     """Returns the text of the schema that the data must fit, "" to take the one inferred from the training split."""
     return dataset.schema or (FASHION_MNIST_SCHEMA.read_text() if dataset.is_fashion_mnist else "")
-
-
-def floors_in_force(config: PipelineConfig, dataset: Dataset) -> dict[str, float]:
-    """Returns the floors of a model: the data set's own for the preset, and before them what a person gave.
-
-    Raises:
-      InputError: the data set's own are none.
-    """
-    own = dataset.floors or (read_floors(FASHION_MNIST_FLOORS) if dataset.is_fashion_mnist else {})
-    return {**own.get("default", {}), **own.get(config.preset, {}), **config.floors}
 
 
 def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | None = None) -> Pipeline:

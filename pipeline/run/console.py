@@ -54,7 +54,8 @@ class Console:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._clear()
+        if self._live:
+            self._write("\r\x1b[K")
         self._stack.close()
         self._terminal.close()
 
@@ -80,19 +81,22 @@ class Console:
             self._emit("result", "", **fields)
 
     def _emit(self, event: str, line: str, **fields: object) -> None:
-        self._clear()
-        self._terminal.write((event_line(event, **fields) if self._as_json else line) + "\n")
+        self._write(("\r\x1b[K" if self._live else "") + (event_line(event, **fields) if self._as_json else line) + "\n")
 
     def _transient(self, text: str) -> None:
         if self._live:
             # 0 is what a terminal says that does not know.
             width = os.get_terminal_size(self._terminal.fileno()).columns or 80
-            self._terminal.write("\r\x1b[K" + text[: max(1, width - 1)])
-            self._terminal.flush()
+            self._write("\r\x1b[K" + text[: max(1, width - 1)])
 
-    def _clear(self) -> None:
-        if self._live:
-            self._terminal.write("\r\x1b[K")
+    def _write(self, text: str) -> None:
+        try:
+            self._terminal.write(text)
+            self._terminal.flush()
+        except BrokenPipeError:
+            # Whoever read it has gone (`| head`); the work goes on, and the log has it all.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._terminal.fileno())
+            self._live = False
 
     def _handlers(self, log: TextIO) -> None:
         """Sends every logger to the file and the logger "progress" to the terminal as well."""

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from components.errors import InputError
 from components.evaluator.chance import interval
-from components.evaluator.floors import read_floors
+from components.evaluator.floors import check_floors, read_floors
+from components.evaluator.slices import CLASS
 from components.example_gen.dataset import Dataset, ImageSettings, folder_beside, inspect_dataset, read_schema
 from components.example_gen.kinds import find_kind
 from components.example_gen.splits import plan_splits
@@ -24,9 +25,12 @@ from models.features import TEST, TRAIN, VAL
 from pipeline.config import PipelineConfig
 from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
+from pipeline.run.code_digest import ROOT
 
 NAME = "fashion-mnist"
 FLOORS_FILE = "floors.toml"
+FASHION_MNIST_FLOORS = ROOT / "schema" / "fashion_mnist.floors.toml"
+_CLASSES_TOLD = 20
 # Fewer test images tell an accuracy to more than 3 points either way.
 _FEW_TEST_IMAGES = 1_000
 
@@ -94,6 +98,24 @@ def describe_plan(config: PipelineConfig, dataset: Dataset) -> list[str]:
             f"in 90 % of the test images all that is known is {100 * low:.0f} to {100 * high:.0f} %"
         )
     return lines
+
+
+def floors_in_force(config: PipelineConfig, dataset: Dataset) -> dict[str, float]:
+    """Returns the floors of a model: the data set's own for the preset, and before them what a person gave.
+
+    Raises:
+      InputError: the data set's own are none, or one is for a class that the data do not have.
+    """
+    own = dataset.floors or (read_floors(FASHION_MNIST_FLOORS) if dataset.is_fashion_mnist else {})
+    floors = {**own.get("default", {}), **own.get(config.preset, {}), **config.floors}
+    for key, floor in zip(floors, check_floors(floors), strict=True):
+        if floor.slicing == CLASS and floor.value is not None and floor.value not in dataset.class_names:
+            told = [
+                *dataset.class_names[:_CLASSES_TOLD],
+                *(["..."] if len(dataset.class_names) > _CLASSES_TOLD else []),
+            ]
+            raise InputError(f"floors.{key}: expected a class of the data ({', '.join(told)}), found '{floor.value}'.")
+    return floors
 
 
 def image_settings(config: PipelineConfig) -> ImageSettings:

@@ -19,7 +19,7 @@ from pathlib import Path
 from components.example_gen.dataset import Dataset
 from pipeline.nodes import NODES
 from pipeline.run.code_digest import ROOT, canonical, code_digest, imported_modules, library_versions, module_digest
-from pipeline.run.data import describe_data
+from pipeline.run.data import describe_data, floors_in_force
 from pipeline.settings import Settings
 
 
@@ -30,6 +30,7 @@ def collect(settings: Settings, dataset: Dataset, root: Path) -> dict:
         # What everybody has needs no reason.
         "origins": {name: origin for name, origin in settings.origins.items() if origin != "default"},
         "data": describe_data(dataset),
+        "floors": floors_in_force(settings.config, dataset),
         "code": describe_code(),
         "git": describe_revision(root),
         "packages": installed_packages(),

@@ -20,7 +20,7 @@ from components.pusher.serving_folder import check_replaces
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.console import Console
-from pipeline.run.data import describe_plan, find_dataset, model_name
+from pipeline.run.data import describe_plan, find_dataset, floors_in_force, model_name
 from pipeline.run.outcome import exit_status_of
 from pipeline.settings import Settings
 
@@ -105,6 +105,10 @@ def _choose(settings: Settings, dataset, project: Path, selection: Selection | N
         settings, dataset = base.settings or settings, base.dataset
     dataset = dataset or find_dataset(settings.config, project, root)
     config = settings.config
+    try:
+        floors_in_force(config, dataset)
+    except InputError as error:
+        raise settings.refusal(error) from None
     try:
         check_names(config.training)
     except ValueError as error:
