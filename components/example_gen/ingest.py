@@ -21,14 +21,14 @@ import numpy as np
 
 from components.errors import InputError
 from components.example_gen.dataset import Dataset, combine_digests, digest_labels, read_images
-from components.example_gen.idx import RowReader
 from components.example_gen.kinds import KINDS, PARTS
 from components.example_gen.records import ShardFormat, write_shard
 from components.example_gen.splits import shard_ranges, split_indices, split_sizes
 from models.examples import Examples, shard_name
 from models.features import SPLITS, TEST, TRAIN, VAL
+from models.memory import block_rows
+from models.row_reader import RowReader
 
-_BLOCK = 1024
 # What takes no longer needs no progress.
 _QUIET_SECONDS = 2.0
 
@@ -170,9 +170,10 @@ def _write(numbered: tuple[int, _Shard], digests: Path, sizes: list[int], starte
 
 
 def _blocks(shard: _Shard) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    block = block_rows(shard.image_shape)
     with RowReader(shard.images, (0, *shard.image_shape)) as rows:
-        for start in range(0, len(shard.indices), _BLOCK):
+        for start in range(0, len(shard.indices), block):
             yield (
-                rows.gather(shard.indices[start : start + _BLOCK]),
-                shard.labels[start : start + _BLOCK],
+                rows.gather(shard.indices[start : start + block]),
+                shard.labels[start : start + block],
             )
