@@ -17,7 +17,7 @@ from models.export import export_model
 from models.features import VAL
 from models.input_pipeline import first_records
 from models.trained import load_trained
-from models.warmup import BATCHES
+from models.warmup import batch_sizes
 
 BYTES = "bytes"
 
@@ -36,7 +36,7 @@ def export(trained: Path, examples: Examples, folder: Path) -> int:
     Raises:
       TrainedError: `trained` holds no trained model.
     """
-    records = first_records(examples, VAL, max(BATCHES))
+    records = first_records(examples, VAL, max(batch_sizes(examples.image_shape)))
     export_model(load_trained(trained), folder, examples.image_shape, examples.class_names, records)
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
