@@ -15,6 +15,7 @@ Synopsis:
 """
 
 import dataclasses
+import functools
 import math
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ from models.row_reader import RowReader
 # Batches that are made, and kept ready, at the same time: as many, and as many bytes of pixels. One of Fashion-MNIST
 # has 196 kB.
 _PARALLEL, _PARALLEL_BYTES = 4, 128 * MIB
+# Of batches whose rows are gathered by one call, for one of Python's takes as long as 200 rows of Fashion-MNIST.
+_AT_ONCE, _AT_ONCE_BYTES = 16, 4 * MIB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,15 +44,14 @@ class Split:
       examples: the artifact.
       name: of the split.
       labels: int64 [size].
-      images: uint8 [size, height, width, channels] where they are in memory, else None; a tensor, for as a constant of
-        a graph they would be in memory twice, and refused from 2 GiB.
+      images: uint8 [size, height, width, channels] where they are in memory, else None.
       rows: of the scratch file where they are not.
     """
 
     examples: Examples
     name: str
     labels: np.ndarray
-    images: tf.Tensor | None = None
+    images: np.ndarray | None = None
     rows: RowReader | None = None
 
     def __enter__(self) -> "Split":
@@ -66,17 +68,15 @@ class Split:
 
     def gather(self, indices: tf.Tensor) -> tf.Tensor:
         """Returns the images at `indices` (int64 [n]) in that order: uint8 [n, height, width, channels]."""
-        if self.rows is None:
-            return tf.gather(self.images, indices)
-        # Reading is no state: tf.data may draw steps out of turn.
-        images = tf.numpy_function(self.rows.gather, [indices], tf.uint8, stateful=False)
+        # A tensor that tf.data captures is in memory two or three times, and its place stays TensorFlow's for good.
+        gather = functools.partial(self.images.take, axis=0) if self.rows is None else self.rows.gather
+        # Reading is no state: steps may be drawn out of turn.
+        images = tf.numpy_function(gather, [indices], tf.uint8, stateful=False)
         return tf.ensure_shape(images, [indices.shape[0], *with_channels(self.examples.image_shape)])
 
 
 def open_split(examples: Examples, split: str, *, memory: float, scratch: Path) -> Split:
-    """Opens a split: decodes it into memory if that takes at most `memory` bytes, else into a file.
-
-    To be in memory takes twice the pixels for a moment, before the array becomes a tensor.
+    """Opens a split: decodes it into memory if its pixels take at most `memory` bytes, else into a file.
 
     Args:
       examples: the artifact.
@@ -90,11 +90,11 @@ def open_split(examples: Examples, split: str, *, memory: float, scratch: Path) 
     """
     size, shape = examples.counts[split], with_channels(examples.image_shape)
     labels = np.empty(size, np.int64)
-    if 2 * size * math.prod(shape) <= memory:
+    if size * math.prod(shape) <= memory:
         images = np.empty((size, *shape), np.uint8)
         for rows, block, block_labels in _numbered(examples, split):
             images[rows], labels[rows] = block, block_labels
-        return Split(examples=examples, name=split, labels=labels, images=tf.constant(images))
+        return Split(examples=examples, name=split, labels=labels, images=images)
     with tempfile.NamedTemporaryFile(dir=scratch) as file:
         for rows, block, block_labels in _numbered(examples, split):
             file.write(block)
@@ -137,8 +137,11 @@ def steps_per_epoch(split: Split, batch_size: int) -> int:
 
 def parallel_batches(split: Split, batch_size: int) -> int:
     """Returns how many training batches are made, and kept ready, at the same time."""
-    batch_bytes = batch_size * math.prod(split.examples.image_shape)
-    return rows_within(_PARALLEL_BYTES, batch_bytes, most=_PARALLEL)
+    return rows_within(_PARALLEL_BYTES, _batch_bytes(split, batch_size), most=_PARALLEL)
+
+
+def _batch_bytes(split: Split, batch_size: int) -> int:
+    return batch_size * math.prod(split.examples.image_shape)
 
 
 def training_batches(split: Split, *, batch_size: int, seed: int, first_epoch: int = 0) -> tf.data.Dataset:
@@ -157,17 +160,25 @@ def training_batches(split: Split, *, batch_size: int, seed: int, first_epoch: i
     steps, ready = steps_per_epoch(split, batch_size), parallel_batches(split, batch_size)
     batch_size = min(batch_size, split.size)
     labels = tf.constant(split.labels)
+    at_once = rows_within(_AT_ONCE_BYTES, _batch_bytes(split, batch_size), most=_AT_ONCE)
 
-    def draw(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def drawn(step: tf.Tensor) -> tf.Tensor:
         epoch, position = step // steps, step % steps
-        index = tf.random.experimental.index_shuffle(
+        return tf.random.experimental.index_shuffle(
             position * batch_size + tf.range(batch_size, dtype=tf.int64),
             seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
             max_index=np.int64(split.size - 1),
         )
-        return step, split.gather(index), tf.gather(labels, index)
 
-    return untuned(tf.data.Dataset.counter(np.int64(first_epoch * steps)).map(draw, ready).prefetch(ready))
+    def draw(first_step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        numbers = [first_step + number for number in range(at_once)]
+        index = tf.concat([drawn(step) for step in numbers], axis=0)
+        images = split.gather(index)
+        images = tf.reshape(images, [at_once, batch_size, *images.shape[1:]])
+        return tf.stack(numbers), images, tf.reshape(tf.gather(labels, index), [at_once, batch_size])
+
+    counter = tf.data.Dataset.counter(np.int64(first_epoch * steps), np.int64(at_once))
+    return untuned(counter.map(draw, ready).unbatch().prefetch(ready))
 
 
 def evaluation_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:

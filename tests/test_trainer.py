@@ -131,7 +131,7 @@ def test_served_answers_to_real_images_equal_the_trained_model_s(fashion_images,
     splits = {TRAIN: (fashion_images, fashion_labels)}
     examples = write_examples(tmp_path / "examples", splits, FASHION_MNIST_CLASSES)
     split = open_split(examples, TRAIN, memory=2**30, scratch=tmp_path)
-    pixels = split.images.numpy().astype(np.float64)
+    pixels = split.images.astype(np.float64)
     statistics = {"mean": pixels.mean(axis=0), "variance": pixels.var(axis=0)}
     config = dataclasses.replace(CONFIG, epochs=1)
     paths = {"log_dir": tmp_path, "checkpoint_path": tmp_path / "s.npz"}
