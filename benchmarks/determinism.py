@@ -5,6 +5,7 @@ python -m benchmarks.determinism on|off FOLDER      # one of them; prints images
 
 import hashlib
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def _train(deterministic: bool, folder: Path) -> dict:
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     config = preset("fast").training
-    split = open_split(open_records(folder), TRAIN, cache_mib=2048)
+    split = open_split(open_records(folder), TRAIN, memory=math.inf, scratch=folder)
     pixels = split.images.astype(np.float64)
     model = compile_model(config, split, mean=pixels.mean(0), variance=pixels.var(0), seed=0)
     batches = augmented_batches(split, config, seed=0)

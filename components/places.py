@@ -1,13 +1,14 @@
-"""Where things lie on this machine, for executors.
+"""Where things lie on this machine, and how much memory they may take, for executors.
 
 TFX's cache key holds every property of an execution, and a path is no part of what is made: the same data in another
-folder, or a model published to another disk, must not train anew. What lies where is therefore told here by the process
-that builds the pipeline, in which its executors run.
+folder, or a model published to another disk, must not train anew; nor is the memory to make it in. Both are therefore
+told here by the process that builds the pipeline, in which its executors run.
 
 Synopsis:
 
-    places.tell(dataset, checkpoints=root.checkpoints, serving=root.serving_root)
+    places.tell(dataset, memory=2**30, checkpoints=root.checkpoints, serving=root.serving_root)
     places.dataset(dataset.digest).files["train_images"], places.folder("checkpoints")
+    places.memory()      # 1073741824
 """
 
 from pathlib import Path
@@ -16,11 +17,14 @@ from typing import Any
 # Of components.example_gen.dataset.Dataset; imported, its source would be part of every node that asks for a folder.
 _datasets: dict[str, Any] = {}
 _folders: dict[str, Path] = {}
+_memory: dict[str, int] = {}
 
 
-def tell(*datasets: Any, **folders: Path) -> None:
-    """Says where data sets lie, and the folders `checkpoints` and `serving`."""
+def tell(*datasets: Any, memory: int | None = None, **folders: Path) -> None:
+    """Says where data sets lie, and the folders `checkpoints` and `serving`; and, if given, the budget in bytes."""
     _datasets.update({dataset.digest: dataset for dataset in datasets})
+    if memory is not None:
+        _memory["budget"] = memory
     _folders.update({name: Path(folder).resolve() for name, folder in folders.items()})
 
 
@@ -32,3 +36,8 @@ def dataset(digest: str) -> Any:
 def folder(name: str) -> Path:
     """Returns the folder of that name."""
     return _folders[name]
+
+
+def memory() -> int:
+    """Returns how many bytes of the data executors may hold (`models.memory`)."""
+    return _memory["budget"]

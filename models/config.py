@@ -61,7 +61,6 @@ class TrainingConfig:
       augmentations: further ones of `models/augment.py`, by name, in the order in which they are applied.
       patience: epochs without a better validation accuracy after which training stops.
       precision: "float32", "bfloat16", or "auto": bfloat16 where the processor multiplies it natively.
-      cache_mib: decoded images are held in memory up to this size, and streamed beyond it.
     """
 
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
@@ -78,7 +77,6 @@ class TrainingConfig:
     augmentations: tuple[str, ...] = ()
     patience: int = 10
     precision: str = "auto"
-    cache_mib: float = 2048.0
 
     def __post_init__(self) -> None:
         seed_fits = self.seed is None or 0 <= self.seed < 2**31
@@ -92,7 +90,6 @@ class TrainingConfig:
         _require(0 < self.learning_rate < math.inf, "learning_rate", "a finite number above 0", self.learning_rate)
         _require(0 <= self.erase_share <= 1, "erase_share", "0 to 1", self.erase_share)
         _require(self.precision in PRECISIONS, "precision", " or ".join(PRECISIONS), repr(self.precision))
-        _require(0 <= self.cache_mib < math.inf, "cache_mib", "a finite number, 0 or more", self.cache_mib)
 
     @classmethod
     def from_dict(cls, values: dict) -> "TrainingConfig":

@@ -1,87 +1,133 @@
 """Feeds training and evaluation from TFRecord shards without ever making a step wait.
 
-Where the decoded uint8 images fit into memory they are parsed once, batch by batch, and each training step gathers its
-rows by a stateless permutation: no scalar op, no shuffle buffer, and the order of any epoch follows from the seed and
-its number alone, so that a resumed training sees the batches that the unbroken one would have seen. Larger sets are
-streamed from the shards through a shuffle buffer.
+Each split is decoded once, block by block: into memory, or, where its pixels take more than its share of the budget,
+into a file of raw rows that has no name and goes with the process. Each training step gathers its rows by a stateless
+permutation: no scalar op, no shuffle buffer, and the order of any epoch follows from the seed and its number alone,
+wherever the rows lie, so that a resumed training sees the batches that the unbroken one would have seen.
 
 Synopsis:
 
-    train = open_split(examples, "train", cache_mib=1024)                              # models.examples.Examples
-    for step, images, labels in training_batches(train, batch_size=250, seed=42).take(3):
-        print(step, images.shape)                 # (250, 28, 28, 1), of uint8; it goes on for ever
-    for images, labels in evaluation_batches(train, batch_size=500):
-        print(labels.shape)                       # (500,); the last may be smaller
+    with open_split(examples, "train", memory=2**30, scratch=scratch) as train:        # models.examples.Examples
+        for step, images, labels in training_batches(train, batch_size=250, seed=42).take(3):
+            print(step, images.shape)             # (250, 28, 28, 1), of uint8; it goes on for ever
+        for images, labels in evaluation_batches(train, batch_size=500):
+            print(labels.shape)                   # (500,); the last may be smaller
 """
 
 import dataclasses
+import functools
 import math
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from models.examples import Examples, ExamplesError
 from models.images import with_channels
+from models.memory import MIB, block_rows, rows_within
+from models.row_reader import RowReader
 
-# Batches that are made, and kept ready, at the same time; one of Fashion-MNIST has 196 kB.
-PARALLEL = 4
-_READ_BATCH = 2048
-_SHUFFLE_BUFFER = 20_000
+# Batches that are made, and kept ready, at the same time: as many, and as many bytes of pixels. One of Fashion-MNIST
+# has 196 kB.
+_PARALLEL, _PARALLEL_BYTES = 4, 128 * MIB
+# Of batches whose rows are gathered by one call, for one of Python's takes as long as 200 rows of Fashion-MNIST.
+_AT_ONCE, _AT_ONCE_BYTES = 16, 4 * MIB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
-    """A split of the examples, opened for reading.
+    """A split of the examples, opened for reading; a context manager that lets go of its scratch file.
 
     Attributes:
       examples: the artifact.
       name: of the split.
-      images: uint8 [size, height, width, channels] where they are cached, else None.
-      labels: int64 [size] likewise.
+      labels: int64 [size].
+      images: uint8 [size, height, width, channels] where they are in memory, else None.
+      rows: of the scratch file where they are not.
     """
 
     examples: Examples
     name: str
+    labels: np.ndarray
     images: np.ndarray | None = None
-    labels: np.ndarray | None = None
+    rows: RowReader | None = None
+
+    def __enter__(self) -> "Split":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.rows is not None:
+            self.rows.__exit__()
 
     @property
     def size(self) -> int:
         """Number of examples."""
         return self.examples.counts[self.name]
 
+    def gather(self, indices: tf.Tensor) -> tf.Tensor:
+        """Returns the images at `indices` (int64 [n]) in that order: uint8 [n, height, width, channels]."""
+        # A tensor that tf.data captures is in memory two or three times, and its place stays TensorFlow's for good.
+        gather = functools.partial(self.images.take, axis=0) if self.rows is None else self.rows.gather
+        # Reading is no state: steps may be drawn out of turn.
+        images = tf.numpy_function(gather, [indices], tf.uint8, stateful=False)
+        return tf.ensure_shape(images, [indices.shape[0], *with_channels(self.examples.image_shape)])
 
-def open_split(examples: Examples, split: str, *, cache_mib: float) -> Split:
-    """Opens a split, and decodes it into memory if its pixels take at most `cache_mib` MiB.
+
+def open_split(examples: Examples, split: str, *, memory: float, scratch: Path) -> Split:
+    """Opens a split: decodes it into memory if its pixels take at most `memory` bytes, else into a file.
+
+    Args:
+      examples: the artifact.
+      split: its name.
+      memory: in bytes.
+      scratch: an existing folder for that file, which has no name in it by the time this returns or fails.
 
     Raises:
       ExamplesError: a shard is missing, or the shards hold another number of examples than the artifact says.
       tf.errors.InvalidArgumentError: a record is none, or its image is not stored as the artifact says.
     """
-    opened = Split(examples=examples, name=split)
-    if opened.size * math.prod(examples.image_shape) > cache_mib * 2**20:
-        # Counted beforehand: in the stream a record too few would only cut an epoch short.
-        records = examples.records(split).batch(_READ_BATCH)
-        _check_count(opened, int(records.reduce(np.int64(0), lambda count, batch: count + tf.size(batch, tf.int64))))
-        return opened
-    images = np.empty((opened.size, *with_channels(examples.image_shape)), np.uint8)
-    labels = np.empty(opened.size, np.int64)
-    found = 0
-    for batch_images, batch_labels in _parsed(opened, _READ_BATCH).as_numpy_iterator():
-        rows = slice(found, found + len(batch_labels))
-        found = rows.stop
-        if found <= opened.size:
-            images[rows], labels[rows] = batch_images, batch_labels
-    _check_count(opened, found)
-    return dataclasses.replace(opened, images=images, labels=labels)
+    size, shape = examples.counts[split], with_channels(examples.image_shape)
+    labels = np.empty(size, np.int64)
+    if size * math.prod(shape) <= memory:
+        images = np.empty((size, *shape), np.uint8)
+        for rows, block, block_labels in _numbered(examples, split):
+            images[rows], labels[rows] = block, block_labels
+        return Split(examples=examples, name=split, labels=labels, images=images)
+    with tempfile.NamedTemporaryFile(dir=scratch) as file:
+        for rows, block, block_labels in _numbered(examples, split):
+            file.write(block)
+            labels[rows] = block_labels
+        file.flush()
+        return Split(examples=examples, name=split, labels=labels, rows=RowReader(Path(file.name), (size, *shape)))
 
 
-def _check_count(split: Split, found: int) -> None:
-    if found != split.size:
+def decoded_blocks(examples: Examples, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields images, uint8 [n, height, width, channels], and labels, int64 [n], of a split in the order of the shards.
+
+    Raises:
+      ExamplesError, tf.errors.InvalidArgumentError: as in `open_split`; of a number of examples that is not the
+        artifact's no more are yielded than that.
+    """
+    found, size = 0, examples.counts[split]
+    records = examples.records(split).batch(block_rows(examples.image_shape))
+    for images, labels in untuned(records.map(examples.parse, 2).prefetch(1)).as_numpy_iterator():
+        found += len(labels)
+        if found <= size:
+            yield images, labels
+    if found != size:
         raise ExamplesError(
-            f"{split.examples.split_folder(split.name)}: expected {split.size:,} examples, as the artifact says, found "
-            f"{found:,}. Delete the artifact and run again."
+            f"{examples.split_folder(split)}: expected {size:,} examples, as the artifact says, found {found:,}. "
+            "Delete the artifact and run again."
         )
+
+
+def _numbered(examples: Examples, split: str) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    start = 0
+    for images, labels in decoded_blocks(examples, split):
+        yield slice(start, start + len(labels)), images, labels
+        start += len(labels)
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
@@ -89,11 +135,20 @@ def steps_per_epoch(split: Split, batch_size: int) -> int:
     return max(1, split.size // batch_size)
 
 
+def parallel_batches(split: Split, batch_size: int) -> int:
+    """Returns how many training batches are made, and kept ready, at the same time."""
+    return rows_within(_PARALLEL_BYTES, _batch_bytes(split, batch_size), most=_PARALLEL)
+
+
+def _batch_bytes(split: Split, batch_size: int) -> int:
+    return batch_size * math.prod(split.examples.image_shape)
+
+
 def training_batches(split: Split, *, batch_size: int, seed: int, first_epoch: int = 0) -> tf.data.Dataset:
     """Returns endless batches, each epoch in an order of its own.
 
     Args:
-      split: cached or not.
+      split: wherever its images lie.
       batch_size: images a batch; at most the size of the split.
       seed: of the permutations.
       first_epoch: where a resumed training goes on.
@@ -102,41 +157,38 @@ def training_batches(split: Split, *, batch_size: int, seed: int, first_epoch: i
       (step int64 [], images uint8 [batch, height, width, channels], labels int64 [batch]); `step` counts from the
       beginning of the first epoch of all, for stateless augmentation.
     """
-    steps = steps_per_epoch(split, batch_size)
-    first_step = first_epoch * steps
+    steps, ready = steps_per_epoch(split, batch_size), parallel_batches(split, batch_size)
     batch_size = min(batch_size, split.size)
-    if split.images is None:
-        stream = tf.data.Dataset.counter(np.int64(first_epoch)).flat_map(
-            lambda epoch: (
-                split.examples.records(split.name)
-                .shuffle(_SHUFFLE_BUFFER, seed=epoch * 1_000_003 + seed, reshuffle_each_iteration=False)
-                .batch(batch_size, drop_remainder=True)
-                .take(steps)
-            )
-        )
-        parsed = stream.map(split.examples.parse, PARALLEL)
-        counter = tf.data.Dataset.counter(np.int64(first_step))
-        return untuned(tf.data.Dataset.zip(counter, parsed).map(lambda step, pair: (step, *pair)).prefetch(PARALLEL))
-    # Captured as tensors, not as constants of the graph, which protocol buffers limit to 2 GiB.
-    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    labels = tf.constant(split.labels)
+    at_once = rows_within(_AT_ONCE_BYTES, _batch_bytes(split, batch_size), most=_AT_ONCE)
 
-    def gather(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def drawn(step: tf.Tensor) -> tf.Tensor:
         epoch, position = step // steps, step % steps
-        index = tf.random.experimental.index_shuffle(
+        return tf.random.experimental.index_shuffle(
             position * batch_size + tf.range(batch_size, dtype=tf.int64),
             seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
             max_index=np.int64(split.size - 1),
         )
-        return step, tf.gather(images, index), tf.gather(labels, index)
 
-    return untuned(tf.data.Dataset.counter(np.int64(first_step)).map(gather, PARALLEL).prefetch(PARALLEL))
+    def draw(first_step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        numbers = [first_step + number for number in range(at_once)]
+        index = tf.concat([drawn(step) for step in numbers], axis=0)
+        images = split.gather(index)
+        images = tf.reshape(images, [at_once, batch_size, *images.shape[1:]])
+        return tf.stack(numbers), images, tf.reshape(tf.gather(labels, index), [at_once, batch_size])
+
+    counter = tf.data.Dataset.counter(np.int64(first_epoch * steps), np.int64(at_once))
+    return untuned(counter.map(draw, ready).unbatch().prefetch(ready))
 
 
 def evaluation_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:
     """Returns every example once, in the order of the shards: (images uint8 [batch, ...], labels int64 [batch])."""
-    if split.images is None:
-        return untuned(_parsed(split, batch_size).prefetch(2))
-    return untuned(tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(batch_size).prefetch(2))
+    labels = tf.constant(split.labels)
+
+    def take(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return split.gather(index), tf.gather(labels, index)
+
+    return untuned(tf.data.Dataset.range(split.size).batch(batch_size).map(take, 1).prefetch(1))
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -153,7 +205,3 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
 def first_records(examples: Examples, split: str, count: int) -> list[bytes]:
     """Returns the first `count` serialized `tf.train.Example`s of a split, or all where there are fewer."""
     return list(examples.records(split).take(count).as_numpy_iterator())
-
-
-def _parsed(split: Split, batch_size: int) -> tf.data.Dataset:
-    return split.examples.records(split.name).batch(batch_size).map(split.examples.parse, PARALLEL)

@@ -6,6 +6,8 @@ Synopsis:
     model.fit(augmented_batches(train, config, seed=42), steps_per_epoch=3, shuffle=False)
 """
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -13,15 +15,16 @@ import tensorflow as tf
 from models.augment import augment, augment_further, check_augmentations
 from models.config import TrainingConfig
 from models.images import with_channels
-from models.input_pipeline import PARALLEL, Split, evaluation_batches, steps_per_epoch, training_batches
+from models.input_pipeline import Split, parallel_batches, steps_per_epoch, training_batches
+from models.memory import MIB, rows_within
 from models.networks import NetworkInputs, build_network, check_kind
 from models.objective import SmoothedCrossEntropy, accuracy
 from models.optimizer import Muon
 from models.precision import training_policy
 from models.schedule import Triangle
 
-# Images from which a network may derive weights.
-_SAMPLE = 2000
+# Images from which a network may derive weights; not a share of the budget, for what is derived would vary with it.
+_SAMPLE, _SAMPLE_BYTES = 2000, 32 * MIB
 
 
 def check_names(config: TrainingConfig) -> None:
@@ -37,13 +40,14 @@ def compile_model(
     config: TrainingConfig, train: Split, *, mean: np.ndarray, variance: np.ndarray, seed: int
 ) -> keras.Model:
     """Builds the network for the images of `train`, with optimizer, schedule and loss."""
-    sample, _ = next(evaluation_batches(train, batch_size=_SAMPLE).as_numpy_iterator())
+    shape = with_channels(train.examples.image_shape)
+    sampled = min(train.size, rows_within(_SAMPLE_BYTES, math.prod(shape), most=_SAMPLE))
     inputs = NetworkInputs(
-        input_shape=with_channels(train.examples.image_shape),
+        input_shape=shape,
         classes=len(train.examples.class_names),
         mean=mean,
         variance=variance,
-        sample=sample,
+        sample=train.gather(tf.range(sampled, dtype=tf.int64)).numpy(),
     )
     policy = training_policy(config.precision)
     model = build_network(config.network, inputs, seed=seed, policy=policy)
@@ -78,4 +82,5 @@ def augmented_batches(train: Split, config: TrainingConfig, *, seed: int, first_
         return images, tf.one_hot(labels, classes)
 
     batches = training_batches(train, batch_size=config.batch_size, seed=seed, first_epoch=first_epoch)
-    return batches.map(prepare, PARALLEL).prefetch(PARALLEL)
+    ready = parallel_batches(train, config.batch_size)
+    return batches.map(prepare, ready).prefetch(ready)

@@ -2,7 +2,7 @@
 
 Synopsis:
 
-    train, val = (open_split(examples, split, cache_mib=1024) for split in ("train", "val"))
+    train, val = (open_split(examples, split, memory=2**30, scratch=folder) for split in ("train", "val"))
     moments = {"mean": mean, "variance": variance}                              # of each pixel, float64 [28, 28, 1]
     paths = {"log_dir": folder, "checkpoint_path": folder / "state.npz"}
     trained, report = train_model(config, train, val, **moments, seed=42, **paths)      # models.trained.Trained
@@ -27,6 +27,7 @@ from models.features import TRAIN, VAL
 from models.graph_summary import multiply_adds, write_graph
 from models.images import with_channels
 from models.input_pipeline import Split, evaluation_batches, open_split, steps_per_epoch
+from models.memory import inference_rows
 from models.precision import training_policy
 from models.preprocessing import read_statistics
 from models.profile_report import read_profile
@@ -36,6 +37,8 @@ from models.recipe import augmented_batches, compile_model
 from models.trained import Trained, save_trained
 
 REPORT_FILE = "training.json"
+# Of the budget; the rest is the network's.
+_TRAIN_SHARE, _VAL_SHARE = 1 / 2, 1 / 8
 
 progress = logging.getLogger("progress")
 
@@ -48,25 +51,31 @@ def run_fn(fn_args) -> None:
     Args:
       fn_args: `tfx.components.FnArgs`; its `custom_config` holds `seed`, `training` (a `TrainingConfig`) and
         `code_digest`, which are part of the cache key, and, from the executor, `examples` (`folder` and `properties` of
-        the artifact) and `checkpoint_dir`, which are not.
+        the artifact), `checkpoint_dir` and `memory` (the budget in bytes), which are not.
     """
     settings = dict(fn_args.custom_config)
-    artifact, checkpoint_dir = settings.pop("examples"), settings.pop("checkpoint_dir")
+    artifact, checkpoint_dir, memory = (settings.pop(name) for name in ("examples", "checkpoint_dir", "memory"))
     examples = Examples.open(artifact["folder"], artifact["properties"])
     config = TrainingConfig.from_dict(settings["training"])
     mean, variance = read_statistics(fn_args.transform_output, examples.image_shape, examples.encoding)
     checkpoint_path = Path(checkpoint_dir, f"{_state_key(settings, examples, mean, variance)}.npz")
-    train, val = (open_split(examples, split, cache_mib=config.cache_mib) for split in (TRAIN, VAL))
-    trained, report = train_model(
-        config,
-        train,
-        val,
-        mean=mean,
-        variance=variance,
-        seed=settings["seed"] if config.seed is None else config.seed,
-        log_dir=Path(fn_args.model_run_dir),
-        checkpoint_path=checkpoint_path,
-    )
+    # Beside the checkpoints, on the disk of the output root: a temporary folder may lie in memory.
+    scratch = checkpoint_path.parent
+    scratch.mkdir(parents=True, exist_ok=True)
+    with (
+        open_split(examples, TRAIN, memory=_TRAIN_SHARE * memory, scratch=scratch) as train,
+        open_split(examples, VAL, memory=_VAL_SHARE * memory, scratch=scratch) as val,
+    ):
+        trained, report = train_model(
+            config,
+            train,
+            val,
+            mean=mean,
+            variance=variance,
+            seed=settings["seed"] if config.seed is None else config.seed,
+            log_dir=Path(fn_args.model_run_dir),
+            checkpoint_path=checkpoint_path,
+        )
     report["profile"] = read_profile(Path(fn_args.model_run_dir))
     Path(fn_args.model_run_dir, REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n")
     # Where TFX looks for a model.
@@ -118,6 +127,7 @@ def train_model(
     tf.config.experimental.enable_op_determinism()
     steps = steps_per_epoch(train, config.batch_size)
     shape, classes = with_channels(train.examples.image_shape), len(train.examples.class_names)
+    asked = evaluation_batches(val, batch_size=inference_rows(shape))
     model = compile_model(config, train, mean=mean, variance=variance, seed=seed)
     stopping = keras.callbacks.EarlyStopping(
         "val_accuracy", mode="max", patience=config.patience, restore_best_weights=True
@@ -139,7 +149,7 @@ def train_model(
         initial_epoch=first_epoch,
         epochs=epochs,
         steps_per_epoch=steps,
-        validation_data=evaluation_batches(val, batch_size=500).map(lambda x, y: (x, tf.one_hot(y, classes))),
+        validation_data=asked.map(lambda x, y: (x, tf.one_hot(y, classes))),
         verbose=0,
         shuffle=False,
         callbacks=[
@@ -159,7 +169,7 @@ def train_model(
         temperature=1.0,
         weights=model.get_weights(),
     )
-    logits, labels = _answers(trained.model(), val)
+    logits, labels = _answers(trained.model(), asked)
     trained = dataclasses.replace(trained, temperature=fit_temperature(logits, labels))
     return trained, {
         "epochs": len(history),
@@ -174,8 +184,8 @@ def train_model(
     }
 
 
-def _answers(model: keras.Model, split: Split) -> tuple[np.ndarray, np.ndarray]:
+def _answers(model: keras.Model, batches: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Returns the model's logits, float32 [size, classes], and the labels, int64 [size]."""
-    answers = [(model(images), labels) for images, labels in evaluation_batches(split, batch_size=500)]
+    answers = [(model(images), labels) for images, labels in batches]
     logits, labels = zip(*answers, strict=True)
     return np.concatenate(logits), np.concatenate(labels)

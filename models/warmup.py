@@ -14,13 +14,20 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from models.memory import inference_rows
+
 WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
-# One image alone, and as many as a busy server batches.
-BATCHES = (1, 64)
+# As many images as a busy server batches.
+_MOST = 64
+
+
+def batch_sizes(image_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the sizes of the requests for images of a shape: one alone, and as many as are asked about at a time."""
+    return tuple(sorted({1, min(_MOST, inference_rows(image_shape))}))
 
 
 def write_warmup(folder: Path, *, examples: Sequence[bytes], images: np.ndarray) -> None:
-    """Writes a request of each size in `BATCHES` for each signature.
+    """Writes a request of each of `batch_sizes` for each signature.
 
     Args:
       folder: of the SavedModel.
@@ -30,7 +37,7 @@ def write_warmup(folder: Path, *, examples: Sequence[bytes], images: np.ndarray)
     path = folder / WARMUP_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for size in BATCHES:
+        for size in batch_sizes(images.shape[1:]):
             # Repeated where there are fewer.
             rows = np.arange(size)
             inputs = {

@@ -18,6 +18,7 @@ from pathlib import Path
 from components.errors import InputError
 from models.config import TrainingConfig
 from models.features import COMPRESSIONS, ENCODINGS, FITS, SEVERITIES, SPLITS
+from models.memory import SMALLEST_MIB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,8 @@ class PipelineConfig:
         another shape.
       kept_versions: how many pushed models stay in the serving folder.
       training: network and recipe.
+      memory_mib: how much of the data a run may hold in memory, in MiB; None: a quarter of what the machine has, or its
+        container. It changes no result.
       enable_cache: whether a node whose inputs, settings and code are unchanged is served from the cache.
 
     Raises:
@@ -86,6 +89,7 @@ class PipelineConfig:
     replace_other_classes: bool = False
     kept_versions: int = 5
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    memory_mib: float | None = None
     enable_cache: bool = True
 
     def __post_init__(self) -> None:
@@ -109,6 +113,8 @@ class PipelineConfig:
         _require(0 <= tolerance <= 1, "duplicate_tolerance", "a share from 0 to 1", tolerance)
         _require(0 <= self.accuracy_tolerance <= 1, "accuracy_tolerance", "0 to 1", self.accuracy_tolerance)
         _require(self.kept_versions >= 1, "kept_versions", "1 or more", self.kept_versions)
+        enough = self.memory_mib is None or SMALLEST_MIB <= self.memory_mib < math.inf
+        _require(enough, "memory_mib", f"none, or a finite number from {SMALLEST_MIB}", self.memory_mib)
         for name in ("split_sizes", "split_limits", "shards"):
             value = getattr(self, name)
             _require(len(value) == len(SPLITS), name, f"one entry for each of {', '.join(SPLITS)}", value)

@@ -45,6 +45,7 @@ from components.statistics_gen.component import ImageStatisticsGen
 from components.trainer.component import ReportingTrainer
 from components.transform.component import PREPROCESSING_FN, ImageTransform
 from models.features import TEST, TRAIN, VAL
+from models.memory import budget_bytes
 from models.precision import resolve_precision
 from pipeline.config import PipelineConfig
 from pipeline.nodes import NODES
@@ -81,7 +82,7 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
       ValueError: the nodes are not those that `pipeline/nodes.py` has a record of.
     """
     root = OutputRoot(config.output_root)
-    places.tell(checkpoints=root.checkpoints, serving=root.serving_root)
+    places.tell(memory=budget_bytes(config.memory_mib), checkpoints=root.checkpoints, serving=root.serving_root)
     nodes: list[BaseNode] = []
 
     def add(node: BaseNode) -> BaseNode:

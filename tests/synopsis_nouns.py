@@ -205,6 +205,10 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         publish(folder / "earlier", folder / "serving", keep=5)
         return folder / "serving"
 
+    def rows() -> Path:
+        once.images.tofile(folder / "rows")
+        return folder / "rows"
+
     def compiled():
         compiled = compiler.Compiler().compile(create_pipeline(smoke, once.dataset))
         parameters = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: LATEST}
@@ -247,7 +251,7 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         "shard": lambda: once.examples.shards("test")[0],
         "shards": lambda: once.examples.shards("test"),
         "statistics": lambda: once.statistics,
-        "train": lambda: open_split(once.examples, "train", cache_mib=10),
+        "train": lambda: open_split(once.examples, "train", memory=2**20, scratch=made("cache")),
         "validated": lambda: {
             split: tfdv.validate_statistics(found, once.schema) for split, found in once.statistics.items()
         },
@@ -274,6 +278,7 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         "variance": lambda: once.variance,
         "models.export.images": lambda: once.images[..., 0],
         "models.portable.images": lambda: once.images[..., 0],
+        "models.row_reader.plain": rows,
         "models.profile_report.log_dir": lambda: once.profiled,
         "models.recipe.config": lambda: TrainingConfig(**tiny),
         "models.trainer.config": lambda: TrainingConfig(**tiny),

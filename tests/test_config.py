@@ -29,6 +29,9 @@ NAN, INFINITY = float("nan"), float("inf")
         ("accuracy_tolerance", 2, "0 to 1, found 2"),
         ("accuracy_tolerance", NAN, "0 to 1, found nan"),
         ("kept_versions", 0, "1 or more, found 0"),
+        ("memory_mib", 255.9, "none, or a finite number from 256, found 255.9"),
+        ("memory_mib", INFINITY, "none, or a finite number from 256, found inf"),
+        ("memory_mib", NAN, "none, or a finite number from 256, found nan"),
         ("shards", (4, 0, 2), "1 or more for each split, found (4, 0, 2)"),
         ("shards", (4, 1), "one entry for each of train, val, test, found (4, 1)"),
         ("split_sizes", (None, 0, None), "whole numbers from 1, or fractions, found (None, 0, None)"),
@@ -75,8 +78,6 @@ def test_floor_of_no_metric_is_refused():
         ("erase_share", 1.1, "0 to 1, found 1.1"),
         ("erase_share", NAN, "0 to 1, found nan"),
         ("precision", "float16", "auto or float32 or bfloat16, found 'float16'"),
-        ("cache_mib", -1, "a finite number, 0 or more, found -1"),
-        ("cache_mib", INFINITY, "a finite number, 0 or more, found inf"),
     ],
 )
 def test_recipe_refuses_what_cannot_be_trained(field, value, expected):

@@ -17,7 +17,7 @@ from models.features import SPLITS, VAL
 from models.networks import NetworkInputs, build_network
 from models.portable import LITERT_FILE
 from models.trained import Trained, TrainedError, load_trained, save_trained
-from models.warmup import WARMUP_FILE
+from models.warmup import WARMUP_FILE, batch_sizes
 from tests.served_models import NAMES, SHAPE, banded_images, write_examples
 
 LABELS = np.arange(70) % 3
@@ -88,3 +88,9 @@ def test_exporter_takes_examples_and_a_model_and_gives_a_model():
     assert set(exporter.inputs) == {"examples", "trained"}
     assert exporter.outputs["model"].type is standard_artifacts.Model
     assert exporter.exec_properties == {}
+
+
+def test_warm_up_asks_about_fewer_large_images_than_small_ones():
+    assert batch_sizes((28, 28)) == (1, 64)
+    assert batch_sizes((224, 224, 3)) == (1, 55)
+    assert batch_sizes((4000, 4000, 3)) == (1,)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from components.errors import InputError
-from components.example_gen.idx import RowReader, read_idx, read_shape
+from components.example_gen.idx import read_idx, read_shape
 from tests.conftest import idx_bytes
 
 ARRAYS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=5))
@@ -193,15 +193,3 @@ def test_unreadable_file_is_an_input_error(idx_file, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)\. Check its permissions"):
         read_idx(path)
-
-
-@given(
-    values=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, max_side=6)),
-    data=st.data(),
-)
-def test_rows_come_in_the_order_in_which_they_are_asked_for(path, values, data):
-    path.write_bytes(values.tobytes())
-    indices = np.array(data.draw(st.lists(st.integers(0, len(values) - 1), max_size=10)), np.int64)
-    with RowReader(path, values.shape) as rows:
-        found = rows.gather(indices)
-    np.testing.assert_array_equal(found, values[indices], strict=True)

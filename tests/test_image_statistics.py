@@ -99,6 +99,24 @@ def test_jpeg_has_the_features_of_what_it_decodes_to():
         assert_derived(row, tf.io.decode_jpeg(content).numpy())
 
 
+@pytest.mark.parametrize("kind", ["tensor", "png", "jpeg"])
+def test_features_of_a_block_are_those_of_each_image_alone_to_the_bit(fashion_images, kind):
+    encoded, labels = [stored(image, kind) for image in fashion_images[:50]], np.arange(50)
+    block = rows(image_table(encoded, labels, (28, 28), kind))
+    assert block == [rows(image_table([one], labels[n : n + 1], (28, 28)))[0] for n, one in enumerate(encoded)]
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+@pytest.mark.parametrize("shape", [(7, 4), (6, 4, 3)], ids=str)
+def test_picture_of_another_shape_among_others_is_described_as_it_is(kind, shape):
+    other = np.full(shape, 77, np.uint8)
+    encode = {"png": tf.io.encode_png, "jpeg": tf.io.encode_jpeg}[kind]
+    odd = encode(other if other.ndim == 3 else other[..., None]).numpy()
+    found = rows(image_table([stored(IMAGES[1], kind), odd, stored(IMAGES[2], kind)], LABELS[:3], (6, 4), kind))
+    assert [row["image_mean"] for row in found] == [0, 77, 255]
+    assert_derived(found[1], other)
+
+
 @pytest.mark.parametrize("shape", [(7, 4), (4, 6), (6, 4, 3), (1, 1)], ids=str)
 def test_image_of_another_shape_is_described_as_it_is(shape):
     other = np.random.default_rng(1).integers(0, 256, shape, np.uint8)

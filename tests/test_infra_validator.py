@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from components.errors import ModelRefused
 from components.infra_validator import client, serving
-from components.infra_validator.client import Refused, check_agreement, check_answers
+from components.infra_validator.client import Refused, check_agreement, check_answers, read_images
 from components.infra_validator.serving import serve_once
 from models.examples import Examples
 from models.portable import LITERT_FILE
@@ -65,6 +65,23 @@ def test_one_class_under_two_names_is_refused():
     }
     with pytest.raises(Refused, match="one name for each class"):
         check_answers(found, 2)
+
+
+def test_one_class_under_another_name_in_a_later_batch_is_refused():
+    names = set()
+    check_answers(answers(), 2, names)
+    assert names == {(0, b"ant"), (1, b"bee")}
+    with pytest.raises(Refused, match="one name for each class"):
+        check_answers(answers(class_name=np.array([b"wasp", b"ant"])), 2, names)
+
+
+@pytest.mark.parametrize(("rows", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (500, [5])])
+def test_images_are_read_batch_by_batch_in_their_order(tmp_path, rows, sizes):
+    images = np.arange(5 * 3 * 2 * 4, dtype=np.uint8).reshape(5, 3, 2, 4)
+    np.save(tmp_path / "images.npy", images)
+    batches = list(read_images(tmp_path / "images.npy", rows))
+    assert [len(batch) for batch in batches] == sizes
+    np.testing.assert_array_equal(np.concatenate(batches), images, strict=True)
 
 
 def test_signatures_that_differ_are_refused():
@@ -128,7 +145,7 @@ def test_fresh_process_is_handed_the_model_the_images_and_the_shards(stranger, t
     bands = split_of(tmp_path / "zipped", encoding="png", compression="GZIP")
     assert serve_once(tmp_path / "model", bands) == {"litert_disagreements": 0}
     assert stranger.command[4] == str(tmp_path / "model")
-    assert stranger.command[7:] == ["GZIP", *map(str, bands.shards("test"))]
+    assert stranger.command[7:] == ["500", "GZIP", *map(str, bands.shards("test"))]
     np.testing.assert_array_equal(stranger.images, banded_images(LABELS), strict=True)
 
 
@@ -175,6 +192,17 @@ def test_good_model_is_asked_from_outside_and_measured(model, tmp_path, options)
     for latency in (found["litert"]["latency_ms"], *found["latency_ms"].values()):
         assert set(latency) == {"1", "64"}
         assert all(milliseconds > 0 for milliseconds in latency.values())
+
+
+@pytest.mark.slow
+def test_answers_are_the_same_however_many_images_are_asked_about_at_a_time(model, bands, monkeypatch):
+    whole = serve_once(model, bands)
+    monkeypatch.setattr(serving, "inference_rows", lambda _: 32)
+    parts = serve_once(model, bands)
+    for name in ("examples", "litert_disagreements", "bytes", "warmup_requests"):
+        assert parts[name] == whole[name]
+    assert parts["litert_largest_difference"] < 1e-5
+    assert set(parts["latency_ms"]["predict_images"]) == {"1"}, "64 were more than it may ask about"
 
 
 @pytest.mark.slow

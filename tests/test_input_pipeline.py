@@ -1,8 +1,12 @@
 """Order and completeness of the batches. An image carries its number, its label follows from that."""
 
+import contextlib
 import dataclasses
 import itertools
+import os
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from models.input_pipeline import (
     evaluation_batches,
     first_records,
     open_split,
+    parallel_batches,
     steps_per_epoch,
     training_batches,
 )
@@ -24,6 +29,8 @@ NUMBERS = np.arange(COUNT)
 IMAGES = np.repeat(NUMBERS.astype(np.uint8), 4 * 3).reshape(COUNT, 4, 3)
 LABELS = (NUMBERS * 7 % 10).astype(np.uint8)
 NAMES = tuple("abcdefghij")
+# What it takes to have all images in memory.
+ENOUGH = COUNT * 4 * 3
 
 
 def write(folder, **options) -> Examples:
@@ -38,15 +45,16 @@ def examples(tmp_path_factory) -> Examples:
 
 @pytest.fixture(scope="module")
 def cached(examples) -> Split:
-    return open_split(examples, "train", cache_mib=1)
+    return open_split(examples, "train", memory=ENOUGH, scratch=examples.folder)
 
 
 @pytest.fixture(scope="module")
-def streamed(examples) -> Split:
-    return open_split(examples, "train", cache_mib=0)
+def on_disk(examples) -> Iterator[Split]:
+    with open_split(examples, "train", memory=0, scratch=examples.folder) as split:
+        yield split
 
 
-@pytest.fixture(params=["cached", "streamed"])
+@pytest.fixture(params=["cached", "on_disk"])
 def split(request) -> Split:
     return request.getfixturevalue(request.param)
 
@@ -65,52 +73,92 @@ def numbers(split: Split, steps: int, *, seed: int = 5, first_epoch: int = 0, ba
     return found
 
 
-def test_small_split_is_decoded_into_memory_and_a_large_one_is_not(cached, streamed):
-    assert cached.size == streamed.size == COUNT
+def test_small_split_is_decoded_into_memory_and_a_large_one_is_not(cached, on_disk):
+    assert cached.size == on_disk.size == COUNT
     np.testing.assert_array_equal(cached.images, IMAGES[..., None], strict=True)
-    np.testing.assert_array_equal(cached.labels, LABELS.astype(np.int64), strict=True)
-    assert streamed.images is None
-    assert streamed.labels is None
+    assert on_disk.images is None
+    for split in (cached, on_disk):
+        np.testing.assert_array_equal(split.labels, LABELS.astype(np.int64), strict=True)
 
 
-def test_cache_limit_is_in_mebibytes_of_pixels(examples):
-    size = COUNT * 4 * 3 / 2**20
-    assert open_split(examples, "train", cache_mib=size).images is not None
-    assert open_split(examples, "train", cache_mib=size * 0.999).images is None
+def test_split_is_in_memory_if_its_pixels_fit(examples):
+    assert open_split(examples, "train", memory=ENOUGH, scratch=examples.folder).images is not None
+    with open_split(examples, "train", memory=ENOUGH - 1, scratch=examples.folder) as split:
+        assert split.images is None
+
+
+def test_batches_are_the_same_wherever_the_images_lie(cached, on_disk):
+    for seed, first_epoch in ((5, 0), (6, 3)):
+        arguments = {"seed": seed, "first_epoch": first_epoch}
+        assert numbers(cached, 25, **arguments) == numbers(on_disk, 25, **arguments)
+
+
+@pytest.mark.parametrize("promised", [COUNT, COUNT + 1], ids=["opened", "failed"])
+def test_scratch_file_has_no_name_and_its_space_is_free_in_the_end(examples, tmp_path, promised):
+    other, before = dataclasses.replace(examples, counts={"train": promised}), open_files()
+    with contextlib.suppress(ExamplesError), open_split(other, "train", memory=0, scratch=tmp_path) as split:
+        assert len(open_files() - before) == 1
+        assert len(list(training_batches(split, batch_size=BATCH, seed=1).take(2))) == 2
+    assert list(tmp_path.iterdir()) == []
+    assert open_files() == before
+
+
+@pytest.mark.parametrize("memory", [0, ENOUGH], ids=["on_disk", "cached"])
+def test_nothing_is_decoded_a_second_time(tmp_path, memory):
+    examples = write(tmp_path)
+    with open_split(examples, "train", memory=memory, scratch=tmp_path) as split:
+        shutil.rmtree(examples.split_folder("train"))
+        assert len(numbers(split, 30)) == 30
+        assert sum(len(labels) for _, labels in evaluation_batches(split, batch_size=25)) == COUNT
+
+
+def test_fewer_large_batches_than_small_ones_are_kept_ready(cached):
+    assert parallel_batches(cached, BATCH) == 4
+    large = dataclasses.replace(cached, examples=dataclasses.replace(cached.examples, image_shape=(224, 224, 3)))
+    assert parallel_batches(large, 250) == 3  # of 37.6 MB
+    assert parallel_batches(large, 2_000) == 1
+
+
+def open_files() -> set[str]:
+    """Returns what this process has open and no folder names any more."""
+    files = {os.fspath(file.readlink()) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()}
+    return {file for file in files if file.endswith("(deleted)")}
 
 
 @pytest.mark.parametrize(("compression", "encoding"), [("GZIP", "tensor"), ("", "png")])
 def test_compressed_shards_and_pictures_hold_the_same_examples(tmp_path, compression, encoding):
-    split = open_split(write(tmp_path, compression=compression, encoding=encoding), "train", cache_mib=1)
+    examples = write(tmp_path, compression=compression, encoding=encoding)
+    split = open_split(examples, "train", memory=ENOUGH, scratch=tmp_path)
     np.testing.assert_array_equal(split.images[..., 0], IMAGES)
     np.testing.assert_array_equal(split.labels, LABELS)
 
 
 def test_no_shard_is_an_error_that_names_the_folder(examples, tmp_path):
+    other = dataclasses.replace(examples, folder=tmp_path / "nothing-here")
     with pytest.raises(ExamplesError, match=r"nothing-here.Split-train: expected all shards of the split, found none"):
-        open_split(dataclasses.replace(examples, folder=tmp_path / "nothing-here"), "train", cache_mib=1)
+        open_split(other, "train", memory=ENOUGH, scratch=tmp_path)
 
 
-@pytest.mark.parametrize("cache_mib", [1, 0], ids=["cached", "streamed"])
+@pytest.mark.parametrize("memory", [ENOUGH + 12, 0], ids=["cached", "on_disk"])
 @pytest.mark.parametrize("promised", [102, 104])
-def test_another_number_of_records_than_the_artifact_says_is_an_error_with_both(examples, promised, cache_mib):
+def test_another_number_of_records_than_the_artifact_says_is_an_error_with_both(examples, promised, memory):
     other = dataclasses.replace(examples, counts={"train": promised})
     with pytest.raises(ExamplesError, match=rf"Split-train: expected {promised} examples, .* found 103\. Delete"):
-        open_split(other, "train", cache_mib=cache_mib)
+        open_split(other, "train", memory=memory, scratch=examples.folder)
 
 
 def test_lost_shard_is_an_error_that_names_those_found(examples, tmp_path):
     copy = dataclasses.replace(examples, folder=shutil.copytree(examples.folder, tmp_path / "copy"))
     copy.shards("train")[1].unlink()
     with pytest.raises(ExamplesError, match=r"found data_tfrecord-00000-of-00003, data_tfrecord-00002-of-00003\."):
-        open_split(copy, "train", cache_mib=1)
+        open_split(copy, "train", memory=ENOUGH, scratch=tmp_path)
 
 
-@pytest.mark.parametrize("cached", [True, False], ids=["cached", "streamed"])
-def test_images_stored_otherwise_than_the_artifact_says_are_an_error(tmp_path, cached):
+@pytest.mark.parametrize("memory", [ENOUGH, 0], ids=["cached", "on_disk"])
+def test_images_stored_otherwise_than_the_artifact_says_are_an_error(tmp_path, memory):
     other = dataclasses.replace(write(tmp_path, encoding="png"), encoding="tensor")
     with pytest.raises(tf.errors.InvalidArgumentError, match="not stored as the examples say"):
-        next(iter(evaluation_batches(open_split(other, "train", cache_mib=int(cached)), batch_size=9)))
+        open_split(other, "train", memory=memory, scratch=tmp_path)
 
 
 def test_first_records_are_those_of_the_first_shard_and_all_where_there_are_fewer(examples):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from models.config import NetworkConfig
-from models.networks import NetworkInputs, build_network
+from models.networks import NetworkInputs, build_network, residual
 from models.networks.layers import FusedNorm
 from models.networks.residual import whitening_kernel
 
@@ -68,6 +68,16 @@ def test_stem_whitens_the_patches_of_the_images_and_gives_both_signs(fashion_ima
     # The epsilon of 0.01 takes a little off the weaker ones; the strongest patch has a variance of about ten.
     assert np.diag(second_moments).max() == pytest.approx(1, abs=0.01)
     assert np.diag(second_moments).min() > 0.8
+
+
+def test_stem_of_large_images_is_that_of_all_their_patches_taken_block_by_block(monkeypatch):
+    images = RNG.integers(0, 256, (7, 9, 8, 2)).astype(np.uint8)
+    mean, variance = images.mean(axis=0), images.astype(float).var(axis=0)
+    whole = whitening_kernel(images, mean, variance, 3)
+    # Three images: 9x8 positions of 3x3x2 values of 8 bytes each.
+    monkeypatch.setattr(residual, "_PATCH_BYTES", 3 * 72 * 18 * 8)
+    parts = whitening_kernel(images, mean, variance, 3)
+    np.testing.assert_allclose(np.abs(parts), np.abs(whole), rtol=1e-4, atol=1e-6)
 
 
 def test_stem_is_made_of_the_sample_s_patches_as_the_first_layers_pass_them_on(fashion_images):

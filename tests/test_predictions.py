@@ -15,7 +15,7 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
 
 from components.artifacts import describe_examples
-from components.bulk_inferrer import sources
+from components.bulk_inferrer import inference
 from components.bulk_inferrer.component import BulkInferrer, Predictions
 from components.bulk_inferrer.inference import predict
 from components.bulk_inferrer.sources import Source, find_sources
@@ -86,7 +86,7 @@ def test_probabilities_are_those_that_the_served_model_gives(model, shards, tmp_
 
 def test_batches_do_not_change_the_predictions(model, examples, shards, tmp_path, monkeypatch):
     whole = predicted(model, find_sources(shards[0].parent), tmp_path / "whole.parquet", examples=examples)
-    monkeypatch.setattr(sources, "BATCH", 2)
+    monkeypatch.setattr(inference, "inference_rows", lambda image_shape: 2)
     parts = predicted(model, find_sources(shards[0].parent), tmp_path / "parts.parquet", examples=examples)
     assert {**whole, "probabilities": None, "probability": None} == {
         **parts,
@@ -138,7 +138,9 @@ def test_shard_is_known_to_be_compressed_by_its_first_bytes(model, shards, tmp_p
     assert found["label"] == LABELS[:4].tolist()
 
 
-def test_image_files_come_in_the_order_of_their_names_without_a_label(model, tmp_path):
+@pytest.mark.parametrize("rows", [2, 500])
+def test_image_files_come_in_the_order_of_their_names_without_a_label(model, tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(inference, "inference_rows", lambda image_shape: rows)
     folder = tmp_path / "images"
     folder.mkdir()
     for name, image in (("b.png", IMAGES[1]), ("a.png", IMAGES[2]), ("c.PNG", IMAGES[0])):

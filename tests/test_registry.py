@@ -106,7 +106,7 @@ def test_another_network_is_trained_saved_and_served_by_the_same_code(plain, tmp
     config = TrainingConfig(
         network=NetworkConfig(kind=plain), epochs=1, batch_size=10, learning_rate=0.01, precision=precision
     )
-    train, val = (open_split(examples, split, cache_mib=1) for split in (TRAIN, VAL))
+    train, val = (open_split(examples, split, memory=2**20, scratch=tmp_path) for split in (TRAIN, VAL))
     moments = {"mean": INPUTS.mean, "variance": INPUTS.variance}
     paths = {"log_dir": tmp_path / "logs", "checkpoint_path": tmp_path / "state.npz"}
     trained, report = train_model(config, train, val, seed=1, **moments, **paths)

@@ -185,7 +185,7 @@ REFUSED = {
     "training.erase_share": ("1.5", "expected 0 to 1, found 1.5"),
     "training.patience": ('"3"', "expected a whole number, found '3'"),
     "training.precision": ("float16", "expected auto or float32 or bfloat16, found 'float16'"),
-    "training.cache_mib": ("inf", "expected a finite number, 0 or more, found inf"),
+    "memory_mib": ("255", "expected none, or a finite number from 256, found 255.0"),
     "enable_cache": ("none", "expected true or false, found 'none'"),
 }
 
@@ -300,7 +300,8 @@ def test_settings_from_code_are_given_where_they_differ_from_the_defaults():
 @pytest.fixture
 def earlier() -> dict:
     """What was recorded of a smoke run with seed 9, whose folders were others."""
-    settings = settle("seed=9", "data_dir=/old", "output_root=/old/output", "enable_cache=false", preset="smoke")
+    elsewhere = ("data_dir=/old", "output_root=/old/output", "memory_mib=512", "enable_cache=false")
+    settings = settle("seed=9", *elsewhere, preset="smoke")
     return json.loads(json.dumps(settings.as_dict()))
 
 
@@ -310,6 +311,7 @@ def test_settings_on_top_of_a_run_are_the_runs_but_for_what_is_given(earlier):
     assert (config.preset, config.seed, config.training.network.widths) == ("smoke", 9, (16, 32, 64))
     assert (config.training.epochs, config.split_sizes) == (2, (4000, 500, 1000))
     assert (config.output_root, config.data_dir, config.enable_cache) == (Path("/new"), Path("/data"), True)
+    assert config.memory_mib is None
     assert settings.origins["seed"] == "run 20260101-1"
     assert settings.origins["training.epochs"] == "--set training.epochs=2"
     assert settings.origins["enable_cache"] == "default"
@@ -318,8 +320,8 @@ def test_settings_on_top_of_a_run_are_the_runs_but_for_what_is_given(earlier):
 
 
 def test_nothing_given_on_top_of_a_run_is_that_run(earlier):
-    settings = settle("data_dir=/old", "output_root=/old/output", "enable_cache=false").on_top_of(earlier, "1")
-    assert settings.as_dict() == earlier
+    elsewhere = ("data_dir=/old", "output_root=/old/output", "memory_mib=512", "enable_cache=false")
+    assert settle(*elsewhere).on_top_of(earlier, "1").as_dict() == earlier
 
 
 def test_named_preset_on_top_of_a_run_with_another_one_is_that_preset(earlier):

@@ -69,7 +69,7 @@ SLOW = {
     "components.infra_validator.serving",
 }
 SHELL = re.compile(r"^(?:make|python\S*) .*$", re.MULTILINE)
-REGISTRIES = (METRICS, SLICINGS, AUGMENTATIONS, NETWORKS, places._datasets, places._folders)
+REGISTRIES = (METRICS, SLICINGS, AUGMENTATIONS, NETWORKS, places._datasets, places._folders, places._memory)
 
 
 def synopsis_in(docstring: str) -> str | None:

@@ -53,7 +53,7 @@ def examples(tmp_path_factory) -> Examples:
 
 @pytest.fixture(scope="module")
 def split(examples) -> Split:
-    return open_split(examples, TRAIN, cache_mib=1)
+    return open_split(examples, TRAIN, memory=2**20, scratch=examples.folder)
 
 
 def train(split: Split, folder, **changes) -> tuple[Trained, dict]:
@@ -103,10 +103,8 @@ def test_augmented_batches_are_images_and_one_hot_labels(split):
         np.testing.assert_array_equal(labels, np.eye(3, dtype=np.float32)[bright.astype(int)], strict=True)
 
 
-@pytest.mark.parametrize("cached", [True, False], ids=["cached", "streamed"])
-def test_no_iterator_of_the_training_waits_for_autotuning_when_it_is_closed(split, cached):
-    source = split if cached else dataclasses.replace(split, images=None, labels=None)
-    for dataset in (augmented_batches(source, CONFIG, seed=1), evaluation_batches(source, batch_size=9)):
+def test_no_iterator_of_the_training_waits_for_autotuning_when_it_is_closed(split):
+    for dataset in (augmented_batches(split, CONFIG, seed=1), evaluation_batches(split, batch_size=9)):
         assert dataset.options().autotune.enabled is False
 
 
@@ -131,7 +129,8 @@ def test_settings_survive_the_way_through_json():
 def test_served_answers_to_real_images_equal_the_trained_model_s(fashion_images, fashion_labels, tmp_path):
     """From the raw bytes of a record, and of a PNG, to probabilities."""
     splits = {TRAIN: (fashion_images, fashion_labels)}
-    split = open_split(write_examples(tmp_path / "examples", splits, FASHION_MNIST_CLASSES), TRAIN, cache_mib=1)
+    examples = write_examples(tmp_path / "examples", splits, FASHION_MNIST_CLASSES)
+    split = open_split(examples, TRAIN, memory=2**30, scratch=tmp_path)
     pixels = split.images.astype(np.float64)
     statistics = {"mean": pixels.mean(axis=0), "variance": pixels.var(axis=0)}
     config = dataclasses.replace(CONFIG, epochs=1)
@@ -166,6 +165,7 @@ def fn_args(examples, tmp_path, monkeypatch) -> Callable[..., SimpleNamespace]:
     def make(name: str = "run", *, data: Examples = examples, **settings) -> SimpleNamespace:
         config = {"seed": 1, "training": dataclasses.asdict(CONFIG), "code_digest": "aa", **settings}
         where = {"folder": str(data.folder), "properties": data.properties()}
+        config.setdefault("memory", 0)
         return SimpleNamespace(
             custom_config=config | {"examples": where, "checkpoint_dir": str(tmp_path / "checkpoints")},
             transform_output="",
@@ -215,6 +215,21 @@ def test_run_fn_leaves_what_was_learned_its_report_and_no_checkpoint(fn_args, sp
     assert len(report["history"]) == report["epochs"] == 2
     assert not list((tmp_path / "checkpoints").iterdir())
     assert not list(Path(fn_args().serving_model_dir).glob("*.pb")), "nothing that could be taken for a SavedModel"
+
+
+def test_memory_changes_no_bit_of_what_is_learned(fn_args):
+    learned, reports = zip(*(run(fn_args(str(memory), memory=memory)) for memory in (0, 2**30)), strict=True)
+    for on_disk, cached in zip(*(model.get_weights() for model in learned), strict=True):
+        np.testing.assert_array_equal(on_disk, cached)
+    for on_disk, cached in zip(*(report["history"] for report in reports), strict=True):
+        assert {**on_disk, "seconds": 0} == {**cached, "seconds": 0}
+    assert reports[0]["temperature"] == reports[1]["temperature"]
+
+
+@pytest.mark.parametrize("memory", [0, 2**30], ids=["on_disk", "cached"])
+def test_training_killed_with_another_budget_is_taken_up(fn_args, monkeypatch, memory):
+    run_and_kill(fn_args("killed", memory=2**30 - memory), monkeypatch)
+    assert run_and_count(fn_args("resumed", memory=memory), monkeypatch)[0] == []
 
 
 def test_kill_after_the_last_epoch_costs_no_training(fn_args, split, monkeypatch, tmp_path):
@@ -283,6 +298,7 @@ def test_executor_tells_run_fn_where_things_lie_without_a_word_in_the_cache_key(
     # TFX loads the module of `run_fn` anew.
     monkeypatch.setattr(preprocessing, "read_statistics", trainer.read_statistics)
     monkeypatch.setattr(places, "folder", {"checkpoints": tmp_path / "checkpoints"}.__getitem__)
+    monkeypatch.setattr(places, "memory", lambda: 2**20)
     artifacts = {"examples": standard_artifacts.Examples(), "transform_graph": standard_artifacts.TransformGraph()}
     outputs = {"model": standard_artifacts.Model(), "model_run": standard_artifacts.ModelRun()}
     for name, artifact in (artifacts | outputs).items():

@@ -16,9 +16,11 @@ from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2, transform_pb2
 from tfx.types import artifact_utils, standard_artifacts
+from tfx_bsl.coders import batch_util
 
+from components import places
 from components.artifacts import describe_examples
-from components.transform.component import PREPROCESSING_FN, ImageTransform
+from components.transform.component import PREPROCESSING_FN, ImageTransform, batch_rows
 from models.examples import Examples, ExamplesError
 
 SCHEMA = text_format.Parse(
@@ -69,6 +71,11 @@ def transform(tmp_path):
     return run
 
 
+@pytest.fixture(autouse=True)
+def budget(monkeypatch) -> None:
+    monkeypatch.setattr(places, "memory", lambda: 256 * 2**20)
+
+
 @pytest.fixture
 def configured(monkeypatch) -> list[dict]:
     """What TFX's executor is configured with, in place of what it does."""
@@ -112,6 +119,24 @@ def test_graph_holds_the_exact_sums_over_the_training_split(transform, examples,
     assert found["pixel_count"] == 15
     assert found["pixel_sum"].tolist() == values.sum(axis=0).tolist()
     assert found["pixel_sum_of_squares"].tolist() == (values**2).sum(axis=0).tolist()
+
+
+def test_as_many_images_are_summed_at_a_time_as_their_bytes_allow(transform, examples, monkeypatch):
+    assert batch_rows((28, 28), 2**30) == 1000
+    # A sixteenth of the budget, 24 bytes for each value of an image: 67,108,864 / 3,612,672
+    assert batch_rows((224, 224, 3), 2**30) == 18
+    assert batch_rows((4000, 4000, 3), 2**30) == 1
+    batch_elements, asked = batch_util.GetBatchElementsKwargs, []
+    monkeypatch.setattr(
+        batch_util, "GetBatchElementsKwargs", lambda size, *rest: asked.append(size) or batch_elements(size, *rest)
+    )
+    # 5 images of 5x4: a sixteenth of 38,400 is 2,400.
+    monkeypatch.setattr(places, "memory", lambda: 38_400)
+    graph = transform(artifact_of(examples(SPLITS)))
+    assert set(asked) == {5}
+    assert executor.TransformProcessor.__module__ == executor.__name__, "as it was"
+    found = statistics(graph, tf.io.serialize_tensor(IMAGES[0]).numpy())
+    assert found["pixel_sum"].tolist() == IMAGES[:15, ..., None].sum(axis=0, dtype=np.int64).tolist()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Asks a served model about records and keeps its predictions, so that errors can be looked at without the model.
 
 One row a record, in the order of the sources: where it lies, what it is, what the model takes it for, how sure it is.
-The predictions come from the signature that is served, on Beam: a shard, or a few hundred image files, is one element.
+The predictions come from the signature that is served, on Beam: a shard, or a few hundred image files, is one element,
+read as many records at a time as their bytes allow.
 
 Synopsis:
 
@@ -27,6 +28,7 @@ from components.prediction_columns import COLUMNS
 from models.examples import Examples
 from models.features import IMAGE, LABEL
 from models.files import replacing
+from models.memory import inference_rows
 
 _NO_LABEL = -1
 
@@ -92,12 +94,14 @@ class _Predict(beam.DoFn):
 
     def setup(self) -> None:
         self._model = tf.saved_model.load(str(self._saved_model))
+        _, inputs = self._model.signatures["predict_images"].structured_input_signature
+        self._rows = inference_rows(tuple(inputs["images"].shape[1:]))
         self._slicer = Slicer(self._examples, self._slicings) if self._examples else None
 
     def process(self, element: tuple[Source, Path]) -> None:
         source, part = element
         with pq.ParquetWriter(part, self._schema) as writer:
-            for names, records in read_batches(source):
+            for names, records in read_batches(source, self._rows):
                 writer.write_table(self._table(names, records))
 
     def _table(self, names: list[str], records: list[bytes]) -> pa.Table:

@@ -3,7 +3,7 @@
 Synopsis:
 
     for source in find_sources(pictures):
-        for names, records in read_batches(source):      # files, and up to BATCH records from them
+        for names, records in read_batches(source, 500):      # files, and up to 500 records from them
             print(names, len(records))
 """
 
@@ -15,7 +15,8 @@ from components.errors import InputError
 from models.examples import compression_of, open_shards
 from models.features import IMAGE
 
-BATCH = 500
+# Image files that are one element of Beam's.
+_FILES = 500
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
@@ -40,11 +41,11 @@ def find_sources(path: Path) -> list[Source]:
         raise InputError(f"{path}: expected TFRecord shards (*tfrecord*) or images (.png, .jpg), found {kinds}.")
     if shards:
         return [Source(paths=(shard,)) for shard in shards]
-    return [Source(paths=tuple(images[start : start + BATCH])) for start in range(0, len(images), BATCH)]
+    return [Source(paths=tuple(images[start : start + _FILES])) for start in range(0, len(images), _FILES)]
 
 
-def read_batches(source: Source) -> Iterator[tuple[list[str], list[bytes]]]:
-    """Yields names of files and the serialized records from them, up to `BATCH` at a time.
+def read_batches(source: Source, rows: int) -> Iterator[tuple[list[str], list[bytes]]]:
+    """Yields names of files and the serialized records from them, up to `rows` at a time.
 
     Raises:
       InputError: a TFRecord is damaged.
@@ -54,11 +55,13 @@ def read_batches(source: Source) -> Iterator[tuple[list[str], list[bytes]]]:
 
     first = source.paths[0]
     if first.suffix.lower() in _IMAGE_SUFFIXES:
-        yield [str(path) for path in source.paths], [_example(path.read_bytes()) for path in source.paths]
+        for start in range(0, len(source.paths), rows):
+            paths = source.paths[start : start + rows]
+            yield [str(path) for path in paths], [_example(path.read_bytes()) for path in paths]
         return
     seen = 0
     try:
-        for batch in open_shards((first,), compression_of(first)).batch(BATCH):
+        for batch in open_shards((first,), compression_of(first)).batch(rows):
             records = batch.numpy().tolist()
             yield [str(first)] * len(records), records
             seen += len(records)

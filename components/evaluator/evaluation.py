@@ -22,6 +22,7 @@ from components.evaluator.slicer import Slicer
 from components.evaluator.slices import SLICINGS
 from models.examples import Examples
 from models.features import IMAGE, LABEL, TEST
+from models.memory import inference_rows
 
 
 def comparable(baseline: Path, examples: Examples) -> str:
@@ -84,7 +85,8 @@ def evaluate(
     with pipeline:
         _ = (
             pipeline
-            | records.BeamSource()
+            # Else Beam chooses by the clock, up to 1,000 of any size.
+            | records.BeamSource(inference_rows(examples.image_shape))
             | tfma.ExtractEvaluateAndWriteResults(
                 eval_config=config, eval_shared_model=shared, extractors=extractors, output_path=str(output)
             )

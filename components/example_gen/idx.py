@@ -11,13 +11,10 @@ Synopsis:
     dtype, shape = read_header(data / "train-images-idx3-ubyte.gz")    # uint8, (60000, 28, 28)
     with plain.open("wb") as file:
         file.writelines(read_blocks(data / "train-images-idx3-ubyte.gz"))     # the pixels alone
-    with RowReader(plain, (60000, 28, 28)) as rows:
-        images = rows.gather(np.array([5, 3]))                         # uint8 [2, 28, 28]
 """
 
 import gzip
 import math
-import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -69,32 +66,6 @@ def read_idx(path: Path) -> np.ndarray:
     dtype, shape = read_header(path)
     values = np.frombuffer(b"".join(read_blocks(path)), dtype).reshape(shape)
     return values.astype(dtype.newbyteorder("="), copy=False)
-
-
-class RowReader:
-    """Gathers rows of a file of raw uint8 values, reading only those rows.
-
-    A memory map would do the same but counts every touched page as resident memory.
-    """
-
-    def __init__(self, plain: Path, shape: tuple[int, ...]) -> None:
-        self._row_shape = shape[1:]
-        self._row_bytes = math.prod(self._row_shape)
-        self._descriptor = os.open(plain, os.O_RDONLY)
-
-    def __enter__(self) -> "RowReader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
-
-    def gather(self, indices: np.ndarray) -> np.ndarray:
-        """Returns the rows at `indices` (int [n]) in that order: uint8 [n, ...]."""
-        rows = np.empty((len(indices), self._row_bytes), np.uint8)
-        for row, index in zip(rows, indices.tolist(), strict=True):
-            if os.preadv(self._descriptor, [row], index * self._row_bytes) != self._row_bytes:
-                raise OSError(f"row {index} lies beyond the end of the file")
-        return rows.reshape(len(indices), *self._row_shape)
 
 
 def _open(path: Path) -> BinaryIO:

@@ -12,7 +12,6 @@ Synopsis:
 import dataclasses
 import hashlib
 import logging
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,16 +21,16 @@ import numpy as np
 
 from components.errors import InputError
 from components.example_gen.dataset import Dataset, combine_digests
-from components.example_gen.idx import RowReader
 from components.example_gen.kinds import PARTS
 from components.example_gen.reading import Broken, Digest, plain_labels, read_part
 from components.example_gen.records import ShardFormat, write_shard
 from components.example_gen.splits import plan_splits, shard_ranges, split_indices
 from models.examples import Examples, shard_name
 from models.features import SPLITS
+from models.memory import block_rows
 from models.origins import Origins, write_origins
+from models.row_reader import RowReader
 
-_BLOCK_BYTES = 1 << 20
 _HASH_BYTES = 8
 # What takes no longer needs no progress.
 _QUIET_SECONDS = 2.0
@@ -220,8 +219,8 @@ def _write(numbered: tuple[int, _Shard], digests: Path, sizes: list[int], starte
 
 
 def _blocks(shard: _Shard) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    block = block_rows(shard.image_shape)
     with RowReader(shard.images, (0, *shard.image_shape)) as rows:
-        block = max(1, _BLOCK_BYTES // math.prod(shard.image_shape))
         for start in range(0, len(shard.indices), block):
             yield (
                 rows.gather(shard.indices[start : start + block]),

@@ -20,7 +20,7 @@ from models.export import export_model
 from models.features import STATISTICS_FILE, TRAIN, VAL
 from models.input_pipeline import first_records
 from models.trained import load_trained
-from models.warmup import BATCHES
+from models.warmup import batch_sizes
 
 BYTES = "bytes"
 _MARGIN = 2.0
@@ -57,7 +57,7 @@ def export(
     Raises:
       TrainedError: `trained` holds no trained model.
     """
-    records = first_records(examples, VAL, max(BATCHES))
+    records = first_records(examples, VAL, max(batch_sizes(examples.image_shape)))
     export_model(
         load_trained(trained),
         folder,

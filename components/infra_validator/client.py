@@ -1,21 +1,24 @@
 """What a stranger does with a pushed model: a program of its own, with TensorFlow and LiteRT, without this project.
 
-    python -I client.py MODEL IMAGES REPORT COMPRESSION SHARD...
+    python -I client.py MODEL IMAGES REPORT ROWS COMPRESSION SHARD...
 
 It asks the portable model before TensorFlow is imported, then the SavedModel through both signatures, and writes what
-it measured as JSON. Where an answer is missing or wrong it ends with status 1 and one line on standard error.
+it measured as JSON. IMAGES is a .npy file of uint8; never more than ROWS of it, and of the answers, are in memory.
+Where an answer is missing or wrong it ends with status 1 and one line on standard error.
 """
 
 import json
+import math
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-BATCH = 500
 LATENCY_BATCHES = (1, 64)
 _CALLS = {1: 50, 64: 10}
 # Float32 sums in another order.
@@ -30,12 +33,12 @@ def main(arguments: list[str]) -> int:
     """Returns the exit status."""
     # Imports of this project end in an ImportError, even where it is installed.
     sys.modules.update(dict.fromkeys(("components", "models", "pipeline")))
-    model, images_path, report_path, compression, *shards = arguments
-    images = np.load(images_path)
+    model, images, report_path, rows, compression, *shards = arguments
     try:
-        report = {"litert": ask_litert(Path(model), images)}
-        answers = report["litert"].pop("answers")
-        report |= ask_saved_model(Path(model), images, shards, compression, answers)
+        with tempfile.TemporaryFile(dir=Path(report_path).parent) as answers:
+            report = {"litert": ask_litert(Path(model), Path(images), int(rows), answers)}
+            answers.seek(0)
+            report |= ask_saved_model(Path(model), Path(images), shards, compression, int(rows), answers)
     except Refused as error:
         print(error, file=sys.stderr)
         return 1
@@ -46,23 +49,43 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def ask_litert(model: Path, images: np.ndarray) -> dict:
-    """Returns size, latency and answers of the portable model, asked without TensorFlow."""
+def read_images(path: Path, rows: int) -> Iterator[np.ndarray]:
+    """Yields the images of a .npy file, uint8 [n, ...], up to `rows` at a time."""
+    # Read and not mapped: a touched page of a map counts as memory of the process.
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        (count, *shape), _, _ = np.lib.format.read_array_header_1_0(file)
+        for start in range(0, count, rows):
+            part = min(rows, count - start)
+            yield np.fromfile(file, np.uint8, part * math.prod(shape)).reshape(part, *shape)
+
+
+def ask_litert(model: Path, images: Path, rows: int, answers: BinaryIO) -> dict:
+    """Returns size and latency of the portable model, asked without TensorFlow.
+
+    Its probabilities, float32 [images, classes], go to the file `answers`.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     path = model / "assets.extra" / "model.tflite"
     if not path.is_file():
         raise Refused(f"expected a portable model {path.relative_to(model)}, found none")
     runner = Interpreter(str(path)).get_signature_runner()
-    latency = latencies(lambda count: runner(images=images[:count]), len(images))
-    answers = _batchwise(lambda part: runner(images=part), images)
-    check_answers(answers, len(images))
+    first = next(read_images(images, rows))
+    latency = latencies(lambda count: runner(images=first[:count]), len(first))
+    names: set = set()
+    for batch in read_images(images, rows):
+        found = runner(images=batch)
+        check_answers(found, len(batch), names)
+        answers.write(found["probabilities"].astype(np.float32))
     if "tensorflow" in sys.modules:
         raise Refused("expected LiteRT to answer without TensorFlow, which something imported")
-    return {"bytes": path.stat().st_size, "latency_ms": latency, "answers": answers}
+    return {"bytes": path.stat().st_size, "latency_ms": latency}
 
 
-def ask_saved_model(model: Path, images: np.ndarray, shards: list[str], compression: str, portable: dict) -> dict:
+def ask_saved_model(
+    model: Path, images: Path, shards: list[str], compression: str, rows: int, portable: BinaryIO
+) -> dict:
     """Returns size and latency of the SavedModel after checking its answers, alone and against the portable model's."""
     import tensorflow as tf
 
@@ -72,13 +95,20 @@ def ask_saved_model(model: Path, images: np.ndarray, shards: list[str], compress
     missing = {"serving_default", "predict_images"} - set(signatures)
     if missing:
         raise Refused(f"expected the signatures serving_default and predict_images, found no {', '.join(missing)}")
-    examples = np.array(list(tf.data.TFRecordDataset(shards, compression).as_numpy_iterator()), object)
-    by_image = _batchwise(lambda part: signatures["predict_images"](images=tf.constant(part)), images)
-    by_example = _batchwise(lambda part: signatures["serving_default"](examples=tf.constant(part)), examples)
-    check_answers(by_image, len(images))
-    check_agreement(by_image, by_example)
+    records = tf.data.TFRecordDataset(shards, compression).batch(rows)
+    first, first_records = next(read_images(images, rows)), next(iter(records))
+    count, disagreements, largest, names = 0, 0, 0.0, set()
+    for batch, serialized in zip(read_images(images, rows), records, strict=True):
+        by_image = _as_numpy(signatures["predict_images"](images=tf.constant(batch)))
+        check_answers(by_image, len(batch), names)
+        check_agreement(by_image, _as_numpy(signatures["serving_default"](examples=serialized)))
+        probabilities = by_image["probabilities"]
+        others = np.fromfile(portable, np.float32, probabilities.size).reshape(probabilities.shape)
+        count += len(batch)
+        disagreements += int((others.argmax(axis=-1) != by_image["class_id"]).sum())
+        largest = max(largest, float(np.abs(others - probabilities).max()))
     try:
-        signatures["predict_images"](images=tf.zeros([1, *(size + 1 for size in images.shape[1:])], tf.uint8))
+        signatures["predict_images"](images=tf.zeros([1, *(size + 1 for size in first.shape[1:])], tf.uint8))
     except (tf.errors.InvalidArgumentError, TypeError):
         pass
     else:
@@ -86,23 +116,26 @@ def ask_saved_model(model: Path, images: np.ndarray, shards: list[str], compress
     return {
         "load_seconds": round(load_seconds, 3),
         "bytes": sum(path.stat().st_size for path in model.rglob("*") if path.is_file()),
-        "examples": len(images),
+        "examples": count,
         "warmup_requests": replay_warmup(model, signatures),
         "latency_ms": {
             "predict_images": latencies(
-                lambda count: signatures["predict_images"](images=tf.constant(images[:count])), len(images)
+                lambda count: signatures["predict_images"](images=tf.constant(first[:count])), len(first)
             ),
             "serving_default": latencies(
-                lambda count: signatures["serving_default"](examples=tf.constant(examples[:count])), len(images)
+                lambda count: signatures["serving_default"](examples=first_records[:count]), len(first)
             ),
         },
-        "litert_disagreements": int((portable["class_id"] != by_image["class_id"]).sum()),
-        "litert_largest_difference": float(np.abs(portable["probabilities"] - by_image["probabilities"]).max()),
+        "litert_disagreements": disagreements,
+        "litert_largest_difference": largest,
     }
 
 
-def check_answers(answers: dict, count: int) -> None:
-    """Raises `Refused` unless there is one well-formed answer an image."""
+def check_answers(answers: dict, count: int, names: set | None = None) -> None:
+    """Raises `Refused` unless there is one well-formed answer an image.
+
+    `names` has the pairs of class and name of the batches before, to which it adds those of this one.
+    """
     missing = {"class_id", "class_name", "probabilities"} - set(answers)
     if missing:
         raise Refused(f"expected class_id, class_name and probabilities, found no {', '.join(sorted(missing))}")
@@ -113,7 +146,8 @@ def check_answers(answers: dict, count: int) -> None:
         raise Refused("expected probabilities that add up to 1, found others")
     if (answers["class_id"] != probabilities.argmax(axis=-1)).any():
         raise Refused("expected class_id to be the most probable class, found others")
-    names = set(zip(answers["class_id"].tolist(), answers["class_name"].tolist(), strict=True))
+    names = set() if names is None else names
+    names.update(zip(answers["class_id"].tolist(), answers["class_name"].tolist(), strict=True))
     if len(names) != len(dict(names)) or not all(name for _, name in names):
         raise Refused("expected one name for each class, found others")
 
@@ -156,9 +190,8 @@ def latencies(call: Callable[[int], object], available: int) -> dict[str, float]
     return found
 
 
-def _batchwise(ask: Callable[[np.ndarray], dict], values: np.ndarray) -> dict[str, np.ndarray]:
-    parts = [ask(values[start : start + BATCH]) for start in range(0, len(values), BATCH)]
-    return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
+def _as_numpy(answers: dict) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in answers.items()}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from components.errors import ModelRefused
 from components.infra_validator import client
 from models.examples import Examples
 from models.features import TEST
-from models.input_pipeline import open_split
+from models.input_pipeline import decoded_blocks
+from models.memory import inference_rows
 
 # LiteRT sums in another order; of 10,000 images ten may fall on the other side of a boundary.
 DISAGREEMENT_LIMIT = 0.001
@@ -41,28 +42,37 @@ def serve_once(saved_model: Path, examples: Examples) -> dict:
     Raises:
       ModelRefused: an answer is missing, wrong or late.
     """
-    split = open_split(examples, TEST, cache_mib=float("inf"))
+    size = examples.counts[TEST]
     with tempfile.TemporaryDirectory() as scratch:
         images, report = Path(scratch, "images.npy"), Path(scratch, "report.json")
-        np.save(images, split.images.reshape(-1, *examples.image_shape))
+        _write_images(images, examples)
         # Isolated: neither the environment nor the current folder puts anything on its path.
         command = [sys.executable, "-I", "-c", _CLIENT, str(saved_model), str(images), str(report)]
-        command += [examples.compression, *map(str, examples.shards(TEST))]
+        command += [str(inference_rows(examples.image_shape)), examples.compression, *map(str, examples.shards(TEST))]
         try:
             done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             raise ModelRefused(
-                f"{saved_model}: expected answers to {split.size:,} images within {_TIMEOUT_SECONDS} s, found none."
+                f"{saved_model}: expected answers to {size:,} images within {_TIMEOUT_SECONDS} s, found none."
             ) from None
         if done.returncode or not report.exists():
             # Libraries warn on standard error as well; the verdict is what comes last.
             reason = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
             raise ModelRefused(f"{saved_model}: the model cannot be served: {reason}.")
         measured = json.loads(report.read_text())
-    allowed = int(DISAGREEMENT_LIMIT * split.size)
+    allowed = int(DISAGREEMENT_LIMIT * size)
     if measured["litert_disagreements"] > allowed:
         raise ModelRefused(
-            f"{saved_model}: expected the portable model to take at most {allowed} of {split.size:,} images for "
+            f"{saved_model}: expected the portable model to take at most {allowed} of {size:,} images for "
             f"another class, found {measured['litert_disagreements']}."
         )
     return measured
+
+
+def _write_images(path: Path, examples: Examples) -> None:
+    """Writes the test split as a .npy file of uint8 [size, *image_shape], block by block."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (examples.counts[TEST], *examples.image_shape)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for images, _ in decoded_blocks(examples, TEST):
+            file.write(images)

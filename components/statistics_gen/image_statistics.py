@@ -6,11 +6,12 @@ record batch. Everything after that, from the quantiles to the schema's comparat
 
 Synopsis:
 
-    for table in read_feature_tables(examples, shard):       # pa.RecordBatch of up to 4096 records
+    for table in read_feature_tables(examples, shard):       # pa.RecordBatch of a block of records
         table.schema.names                                   # ["image", "label", "image_height", ...]
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,9 @@ import tensorflow as tf
 from components.errors import DataRefused
 from models.examples import Examples, encoding_of, open_shards
 from models.features import IMAGE, LABEL
-from models.images import tensor_header
+from models.images import tensor_header, with_channels
+from models.memory import block_rows
 
-BLOCK = 4096
 SHAPE_FEATURES = ("image_height", "image_width", "image_channels")
 PIXEL_FEATURES = ("image_mean", "image_stddev", "image_black", "image_saturated")
 DERIVED_FEATURES = SHAPE_FEATURES + PIXEL_FEATURES
@@ -68,7 +69,10 @@ def image_table(
       One list column for each feature, one value a row. The derived features of an image that cannot be decoded are
       missing (null), which the schema's presence then reports.
     """
-    rows = _uniform_rows(images, image_shape) if encoding in (None, "tensor") else None
+    if encoding in (None, "tensor"):
+        rows = _uniform_rows(images, image_shape)
+    else:
+        rows = _uniform_pictures(images, image_shape, encoding)
     derived = pixel_features(rows) if rows is not None else _derive_each(images, encoding)
     columns = {IMAGE: pa.array(images, pa.binary()), LABEL: pa.array(labels, pa.int64())}
     for name in DERIVED_FEATURES:
@@ -78,7 +82,7 @@ def image_table(
 
 
 def read_records(examples: Examples, shard: Path) -> Iterator[tuple[list[bytes], np.ndarray]]:
-    """Yields the images (bytes, as stored) and labels (int64 [n]) of one shard, `BLOCK` records at a time.
+    """Yields the images (bytes, as stored) and labels (int64 [n]) of one shard, a block of records at a time.
 
     Raises:
       DataRefused: a record fails its checksum or is no `tf.train.Example` of an image and a label.
@@ -86,7 +90,7 @@ def read_records(examples: Examples, shard: Path) -> Iterator[tuple[list[bytes],
     features = {IMAGE: tf.io.FixedLenFeature([], tf.string), LABEL: tf.io.FixedLenFeature([], tf.int64)}
     seen = 0
     try:
-        for records in open_shards((shard,), examples.compression).batch(BLOCK):
+        for records in open_shards((shard,), examples.compression).batch(block_rows(examples.image_shape)):
             parsed = tf.io.parse_example(records, features)
             yield parsed[IMAGE].numpy().tolist(), parsed[LABEL].numpy()
             seen += len(records)
@@ -115,6 +119,33 @@ def _uniform_rows(images: list[bytes], image_shape: tuple[int, ...]) -> np.ndarr
         return None
     height, width, *channels = image_shape
     return rows[:, len(header) :].reshape(-1, height, width, *(channels or [1]))
+
+
+def _uniform_pictures(images: list[bytes], image_shape: tuple[int, ...], encoding: str) -> np.ndarray | None:
+    """Decodes pictures of one encoding and shape at once; None where one of them is anything else."""
+    if any(encoding_of(image) != encoding for image in images):
+        return None
+    try:
+        return _picture_decoder(with_channels(image_shape))(tf.constant(images)).numpy()
+    except tf.errors.InvalidArgumentError:
+        return None
+
+
+@functools.cache
+def _picture_decoder(shape: tuple[int, int, int]) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a graph that decodes several pictures at a time: string [n] to uint8 [n, height, width, channels].
+
+    By TensorFlow's decoder, for JPEG decoders differ and the pixels are to be those that training sees; but with as
+    many channels as a picture has.
+    """
+
+    def decode(encoded: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.io.decode_image(encoded, expand_animations=False), shape)
+
+    def decode_all(images: tf.Tensor) -> tf.Tensor:
+        return tf.map_fn(decode, images, fn_output_signature=tf.TensorSpec(shape, tf.uint8), parallel_iterations=16)
+
+    return tf.function(decode_all, input_signature=[tf.TensorSpec([None], tf.string)])
 
 
 def _derive_each(images: list[bytes], encoding: str | None) -> dict[str, list]:

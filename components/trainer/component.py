@@ -25,8 +25,8 @@ from models.trainer import REPORT_FILE
 progress = logging.getLogger("progress")
 
 
-def located(custom_config: str, examples: Examples, checkpoint_dir: Path) -> str:
-    """Adds to TFX's `custom_config`, JSON, where the data and the checkpoints lie and what the data are.
+def located(custom_config: str, examples: Examples, checkpoint_dir: Path, memory: int) -> str:
+    """Adds to TFX's `custom_config`, JSON, where data and checkpoints lie, what the data are, and the budget in bytes.
 
     Only here, when the Trainer runs: as a property of the node it would be part of the cache key, and the same data in
     another folder would train anew.
@@ -34,6 +34,7 @@ def located(custom_config: str, examples: Examples, checkpoint_dir: Path) -> str
     where = {
         "examples": {"folder": str(examples.folder), "properties": examples.properties()},
         "checkpoint_dir": str(checkpoint_dir),
+        "memory": memory,
     }
     return json_utils.dumps({**json_utils.loads(custom_config), **where})
 
@@ -43,7 +44,7 @@ class _Executor(GenericExecutor):
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         examples = open_examples(single(input_dict, "examples"))
-        config = located(exec_properties[CUSTOM_CONFIG_KEY], examples, places.folder("checkpoints"))
+        config = located(exec_properties[CUSTOM_CONFIG_KEY], examples, places.folder("checkpoints"), places.memory())
         super().Do(input_dict, output_dict, {**exec_properties, CUSTOM_CONFIG_KEY: config})
         model_run = single(output_dict, "model_run")
         report = json.loads(Path(model_run.uri, REPORT_FILE).read_text())

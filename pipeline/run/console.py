@@ -81,7 +81,9 @@ class Console:
             self._emit("result", "", **fields)
 
     def _emit(self, event: str, line: str, **fields: object) -> None:
-        self._write(("\r\x1b[K" if self._live else "") + (event_line(event, **fields) if self._as_json else line) + "\n")
+        self._write(
+            ("\r\x1b[K" if self._live else "") + (event_line(event, **fields) if self._as_json else line) + "\n"
+        )
 
     def _transient(self, text: str) -> None:
         if self._live:

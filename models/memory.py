@@ -1,0 +1,76 @@
+"""How much memory a run may take, and how many rows of a data set that is.
+
+One budget in bytes, the setting `memory_mib`, bounds what may be held of the data; by default it is a quarter of what
+the machine has, or its container. What is read, decoded or asked about at a time is a block of fixed size, below any
+budget: floating-point sums and the answers of a model differ in their last bits with the number of rows, and no result
+may depend on the memory of a machine.
+
+Synopsis:
+
+    budget_bytes(1024)                                  # 1073741824
+    rows_within(2 * MIB, 28 * 28, most=4096)            # 2674
+    block_rows((28, 28)), block_rows((224, 224, 3))     # (4096, 222)
+    inference_rows((224, 224, 3))                       # 55
+"""
+
+import math
+import os
+from pathlib import Path
+
+MIB = 2**20
+# Below it the blocks of fixed size would be the larger part.
+SMALLEST_MIB = 256
+_SHARE_OF_MACHINE = 1 / 4
+# Of pixels. Statistics take eight times as much while they look at a block, a network up to a hundred times.
+_BLOCK_BYTES, _MOST_ROWS = 32 * MIB, 4096
+_INFERENCE_BYTES, _MOST_INFERRED = 8 * MIB, 500
+
+
+def budget_bytes(memory_mib: float | None) -> int:
+    """Returns the budget in bytes: `memory_mib` MiB, or a quarter of `machine_bytes()` where that is None."""
+    if memory_mib is None:
+        return max(SMALLEST_MIB * MIB, int(machine_bytes() * _SHARE_OF_MACHINE))
+    return int(memory_mib * MIB)
+
+
+def machine_bytes(root: Path = Path("/")) -> int:
+    """Returns the memory that this process can have: the machine's, or the limit of its control group if that is less.
+
+    Args:
+      root: of the file system that tells the limits, as of https://docs.kernel.org/admin-guide/cgroup-v2.html.
+    """
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    try:
+        groups = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        groups = []  # not on Linux
+    for _, controllers, path in (line.split(":", 2) for line in groups):
+        if controllers in ("", "memory"):
+            mounted = root / "sys/fs/cgroup" / controllers
+            name = "memory.limit_in_bytes" if controllers else "memory.max"
+            group = mounted / path.lstrip("/")
+            # A limit holds for the groups below as well; a container may see its own as the root of all.
+            limits += [limit for folder in (group, *group.parents) if (limit := _read_limit(folder / name))]
+    return min(limits)
+
+
+def _read_limit(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None  # "max", or no such group
+
+
+def rows_within(available: float, row_bytes: int, *, most: int) -> int:
+    """Returns how many rows of `row_bytes` bytes fit into `available` bytes: at least 1, at most `most`."""
+    return max(1, min(most, int(available // row_bytes)))
+
+
+def block_rows(image_shape: tuple[int, ...]) -> int:
+    """Returns how many images of a shape are read and decoded at a time."""
+    return rows_within(_BLOCK_BYTES, math.prod(image_shape), most=_MOST_ROWS)
+
+
+def inference_rows(image_shape: tuple[int, ...]) -> int:
+    """Returns how many images of a shape a model is asked about at a time."""
+    return rows_within(_INFERENCE_BYTES, math.prod(image_shape), most=_MOST_INFERRED)

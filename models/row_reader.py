@@ -1,0 +1,44 @@
+"""Gathers rows of a file of raw uint8 values, reading only those rows.
+
+Synopsis:
+
+    with RowReader(plain, (60000, 28, 28)) as rows:       # plain: a file of the pixels alone
+        images = rows.gather(np.array([5, 3]))            # uint8 [2, 28, 28]
+"""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+
+class RowReader:
+    """Gathers rows, from several threads if need be.
+
+    A memory map would do the same but counts every touched page as resident memory.
+    """
+
+    def __init__(self, plain: Path, shape: tuple[int, ...]) -> None:
+        self._row_shape = shape[1:]
+        self._row_bytes = math.prod(self._row_shape)
+        self._file = plain.open("rb", buffering=0)
+
+    def __enter__(self) -> "RowReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def gather(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the rows at `indices` (int [n]) in that order: uint8 [n, ...].
+
+        Raises:
+          OSError: a row lies beyond the end of the file.
+        """
+        rows = np.empty((len(indices), self._row_bytes), np.uint8)
+        descriptor = self._file.fileno()
+        for row, index in zip(rows, indices.tolist(), strict=True):
+            if os.preadv(descriptor, [row], index * self._row_bytes) != self._row_bytes:
+                raise OSError(f"row {index} lies beyond the end of the file")
+        return rows.reshape(len(indices), *self._row_shape)

@@ -1,0 +1,32 @@
+"""Rows read from a file, against the array that it was written from."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from models.row_reader import RowReader
+
+
+@given(
+    values=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, max_side=6)),
+    data=st.data(),
+)
+def test_rows_come_in_the_order_in_which_they_are_asked_for(tmp_path_factory, values, data):
+    path = tmp_path_factory.mktemp("rows") / "plain"
+    path.write_bytes(values.tobytes())
+    indices = np.array(data.draw(st.lists(st.integers(0, len(values) - 1), max_size=10)), np.int64)
+    with RowReader(path, values.shape) as rows:
+        found = rows.gather(indices)
+    np.testing.assert_array_equal(found, values[indices], strict=True)
+
+
+def test_row_beyond_the_end_is_an_error_and_rows_outlive_the_name_of_the_file(tmp_path):
+    path = tmp_path / "plain"
+    path.write_bytes(bytes(range(10)))
+    with RowReader(path, (3, 4)) as rows:
+        path.unlink()
+        assert rows.gather(np.array([1])).tolist() == [[4, 5, 6, 7]]
+        with pytest.raises(OSError, match="row 2 lies beyond the end of the file"):
+            rows.gather(np.array([0, 2]))
