@@ -33,7 +33,9 @@ def write_idx(folder: Path, parts: Parts) -> None:
     for part, (images, labels) in parts.items():
         stem = {"train": "train", "test": "t10k", "val": "val"}[part]
         (folder / f"{stem}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(images), 1, mtime=0))
-        (folder / f"{stem}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(labels), 1, mtime=0))
+        (folder / f"{stem}-labels-idx1-ubyte.gz").write_bytes(
+            gzip.compress(idx_bytes(labels.astype(np.uint8)), 1, mtime=0)
+        )
 
 
 def write_csv(folder: Path, parts: Parts) -> None:

@@ -1,6 +1,9 @@
 """Batch inference from the command line: three forms of one result."""
 
 import csv
+import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -8,7 +11,9 @@ import pytest
 import tensorflow as tf
 
 from components.pusher.serving_folder import publish
+from models.card import CARD_FILE
 from pipeline.predict import main
+from tests.forms import FORMS, encoded
 from tests.served_models import NAMES, banded_images, export_banded_model, write_split
 
 CLASSES = np.array([0, 1, 2, 2])
@@ -30,8 +35,8 @@ def served(shards, tmp_path_factory):
 
 @pytest.fixture
 def ask(served, shards, tmp_path):
-    def run(name: str, source=None):
-        status = main([str(source or shards[0].parent), str(tmp_path / name), "--model", str(served)])
+    def run(name: str, source=None, *flags: str):
+        status = main([str(source or shards[0].parent), str(tmp_path / name), "--model", str(served), *flags])
         return status, tmp_path / name
 
     return run
@@ -40,7 +45,9 @@ def ask(served, shards, tmp_path):
 def test_csv_has_a_row_a_record_from_the_newest_version(ask, capsys):
     status, path = ask("predictions.csv")
     assert status == 0
-    assert capsys.readouterr().out == f"4 answers in {path}\n"
+    told = capsys.readouterr()
+    assert told.out == f"4 answers in {path}\n"
+    assert told.err == ""
     rows = list(csv.DictReader(path.open()))
     assert [row["class_name"] for row in rows] == [NAMES[index] for index in CLASSES]
     assert [int(row["label"]) for row in rows] == CLASSES.tolist()
@@ -59,14 +66,104 @@ def test_parquet_and_tfrecord_hold_the_same(ask):
         np.testing.assert_allclose(features["probabilities"].float_list.value, row["probabilities"], rtol=1e-6)
 
 
-def test_images_have_no_label_in_any_form(ask, tmp_path):
-    folder = tmp_path / "images"
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """A folder with one picture of each class."""
+    folder = tmp_path / "pictures"
     folder.mkdir()
-    (folder / "one.png").write_bytes(tf.io.encode_png(banded_images(CLASSES)[2][..., None]).numpy())
-    (row,) = csv.DictReader(ask("predictions.csv", folder)[1].open())
-    assert (row["label"], row["class_name"]) == ("", "cat")
-    (record,) = tf.data.TFRecordDataset(str(ask("predictions.tfrecord", folder)[1])).as_numpy_iterator()
-    assert "label" not in tf.train.Example.FromString(record).features.feature
+    for number, image in enumerate(banded_images(np.arange(3))):
+        (folder / f"{number}.png").write_bytes(encoded(image))
+    return folder
+
+
+def rows_of(path: Path) -> list[dict]:
+    return list(csv.DictReader(path.open(encoding="utf-8")))
+
+
+def test_pictures_have_no_label_in_any_form(ask, pictures):
+    rows = rows_of(ask("predictions.csv", pictures)[1])
+    assert [(row["label"], row["class_name"]) for row in rows] == [("", name) for name in NAMES[:3]]
+    records = tf.data.TFRecordDataset(str(ask("predictions.tfrecord", pictures)[1])).as_numpy_iterator()
+    assert all("label" not in tf.train.Example.FromString(record).features.feature for record in records)
+
+
+@pytest.mark.parametrize("form", [name for name in FORMS if name != "CSV"])
+def test_every_kind_of_input_is_answered_with_the_labels_that_it_has(ask, tmp_path, form):
+    """CSV says no shape, and these images are not square."""
+    folder = tmp_path / "input"
+    folder.mkdir()
+    FORMS[form](folder, {"train": (banded_images(CLASSES), CLASSES), "test": (banded_images(CLASSES[:2]), CLASSES[:2])})
+    status, path = ask("predictions.csv", folder)
+    assert status == 0
+    rows = rows_of(path)
+    expected = [*CLASSES, *CLASSES[:2]]
+    if form == "class folders":  # all pictures of a class, then those of the next
+        rows = sorted(rows, key=lambda row: ("/test/" in row["source"], int(Path(row["source"]).stem)))
+    assert [int(row["prediction"]) for row in rows] == expected
+    assert [int(row["label"]) for row in rows] == expected
+
+
+def test_arrays_without_labels_or_names_are_images(ask, tmp_path):
+    np.save(tmp_path / "anything.npy", banded_images(CLASSES))
+    rows = rows_of(ask("predictions.csv", tmp_path / "anything.npy")[1])
+    assert [(int(row["prediction"]), row["label"]) for row in rows] == [(number, "") for number in CLASSES]
+
+
+def test_empty_shards_and_odd_names_are_survived(ask, tmp_path):
+    folder = tmp_path / "odd [1] *"
+    folder.mkdir()
+    (folder / "data_tfrecord-00000-of-00001").write_bytes(b"")
+    assert rows_of(ask("predictions.csv", folder)[1]) == []
+    (folder / "data_tfrecord-00000-of-00001").unlink()
+    name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
+    (folder / name).write_bytes(encoded(banded_images(np.array([2]))[0]))
+    (row,) = rows_of(ask("predictions.csv", folder)[1])
+    assert (Path(row["source"]).name, row["class_name"]) == ("caf\N{REPLACEMENT CHARACTER}.png", NAMES[2])
+
+
+def test_what_is_no_picture_is_passed_over_and_counted(ask, pictures, capsys):
+    for name in (".DS_Store", "Thumbs.db", "._1.png", "notes.txt"):
+        (pictures / name).write_bytes(b"no picture")
+    status, path = ask("predictions.csv", pictures)
+    assert (status, len(rows_of(path))) == (0, 3)
+    assert "4 files passed over" in capsys.readouterr().err
+
+
+def test_broken_picture_is_named_and_left_out_only_if_asked(ask, pictures, capsys):
+    whole = (pictures / "1.png").read_bytes()
+    (pictures / "1.png").write_bytes(whole[: len(whole) // 2])
+    status, path = ask("predictions.csv", pictures)
+    told = capsys.readouterr().err
+    assert status == 2
+    assert "1.png (" in told
+    assert told.count("\n") == 1
+    assert not path.exists()
+    status, path = ask("predictions.csv", pictures, "--skip-broken")
+    assert (status, [int(row["prediction"]) for row in rows_of(path)]) == (0, [0, 2])
+    assert f"broken and left out: {pictures / '1.png'} (" in capsys.readouterr().err
+
+
+def test_picture_of_another_size_or_in_colour_is_fitted_as_for_training_and_told(ask, pictures, capsys):
+    image = banded_images(np.array([1]))[0].repeat(2, axis=0).repeat(2, axis=1)
+    (pictures / "large.png").write_bytes(encoded(np.stack([image] * 3, axis=-1)))
+    status, path = ask("predictions.csv", pictures)
+    assert (status, rows_of(path)[-1]["class_name"]) == (0, NAMES[1])
+    told = capsys.readouterr().err
+    assert "1 of 4 images are in colour, and were turned gray" in told
+    assert "1 of 4 images have another size (such as 18x14) and were fitted into 9x7 by 'pad'" in told
+
+
+def test_images_beyond_what_training_had_are_told(served, pictures, tmp_path, capsys):
+    version = max((path for path in served.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    model = tmp_path / "model"
+    shutil.copytree(version, model)
+    card = json.loads((model / CARD_FILE).read_text())
+    (model / CARD_FILE).write_text(json.dumps({**card, "ranges": {"image_mean": [0, 200]}}))
+    (pictures / "white.png").write_bytes(encoded(np.full((9, 7), 255, np.uint8)))
+    assert main([str(pictures), str(tmp_path / "a.csv"), "--model", str(model)]) == 0
+    told = capsys.readouterr().err
+    assert "1 of 4 images lie outside of what the model was trained on" in told
+    assert "white.png has mean brightness 255, training had 0 to 200" in told
 
 
 @pytest.mark.parametrize(
@@ -98,5 +195,5 @@ def test_input_that_is_neither_is_status_2_and_leaves_nothing(ask, tmp_path, cap
     (folder / "notes.txt").write_text("no image")
     status, path = ask("predictions.csv", folder)
     assert status == 2
-    assert "found neither" in capsys.readouterr().err
+    assert "expected images, with or without labels, found none of these" in capsys.readouterr().err
     assert not list(path.parent.glob("*predictions*"))

@@ -18,7 +18,6 @@ from components.artifacts import describe_examples
 from components.bulk_inferrer import inference
 from components.bulk_inferrer.component import BulkInferrer, Predictions
 from components.bulk_inferrer.inference import predict
-from components.bulk_inferrer.sources import Source, find_sources
 from components.errors import InputError, PipelineError
 from components.evaluator.slices import SLICINGS, slicing
 from pipeline.report.predictions import quality_by_slice, read_predictions
@@ -66,7 +65,7 @@ def predicted(model, found, target, **more):
 
 
 def test_each_record_has_a_row_in_the_order_of_the_shards(model, examples, shards, tmp_path):
-    found = predicted(model, find_sources(shards[0].parent), tmp_path / "predictions.parquet", examples=examples)
+    found = predicted(model, shards, tmp_path / "predictions.parquet", examples=examples)
     assert found["example"] == list(range(7))
     assert found["label"] == LABELS.tolist()
     assert found["prediction"] == CLASSES.tolist()
@@ -77,7 +76,7 @@ def test_each_record_has_a_row_in_the_order_of_the_shards(model, examples, shard
 
 
 def test_probabilities_are_those_that_the_served_model_gives(model, shards, tmp_path):
-    found = predicted(model, [Source(paths=(shard,)) for shard in shards], tmp_path / "predictions.parquet")
+    found = predicted(model, shards, tmp_path / "predictions.parquet")
     served = tf.saved_model.load(str(model)).signatures["predict_images"](images=tf.constant(IMAGES))
     np.testing.assert_allclose(found["probabilities"], served["probabilities"].numpy(), atol=1e-6)
     np.testing.assert_allclose(found["probability"], served["probabilities"].numpy().max(axis=1), atol=1e-6)
@@ -85,9 +84,9 @@ def test_probabilities_are_those_that_the_served_model_gives(model, shards, tmp_
 
 
 def test_batches_do_not_change_the_predictions(model, examples, shards, tmp_path, monkeypatch):
-    whole = predicted(model, find_sources(shards[0].parent), tmp_path / "whole.parquet", examples=examples)
+    whole = predicted(model, shards, tmp_path / "whole.parquet", examples=examples)
     monkeypatch.setattr(inference, "inference_rows", lambda image_shape: 2)
-    parts = predicted(model, find_sources(shards[0].parent), tmp_path / "parts.parquet", examples=examples)
+    parts = predicted(model, shards, tmp_path / "parts.parquet", examples=examples)
     assert {**whole, "probabilities": None, "probability": None} == {
         **parts,
         "probabilities": None,
@@ -103,7 +102,7 @@ def test_registered_slicing_is_a_column_that_the_report_reads(registered, model,
         return np.where(labels % 2 == 0, f"even, as {class_names[0]}", "odd")
 
     target = tmp_path / "predictions.parquet"
-    found = predicted(model, find_sources(shards[0].parent), target, examples=examples)
+    found = predicted(model, shards, target, examples=examples)
     assert found["parity"] == ["even, as ant" if label % 2 == 0 else "odd" for label in LABELS]
     quality = {
         (part.slicing, part.value): (part.examples, part.accuracy)
@@ -118,7 +117,7 @@ def test_registered_slicing_is_a_column_that_the_report_reads(registered, model,
 def test_slicing_that_fails_is_named_and_nothing_is_written(registered, model, examples, shards, tmp_path):
     slicing("broken")(lambda images, labels, class_names: labels)
     with pytest.raises(PipelineError, match=r"slicing broken: expected 4 names \(str\)"):
-        predict(model, find_sources(shards[0]), tmp_path / "predictions.parquet", pipeline(), examples=examples)
+        predict(model, shards[:1], tmp_path / "predictions.parquet", pipeline(), examples=examples)
     assert not list(tmp_path.iterdir())
 
 
@@ -127,39 +126,15 @@ def test_record_that_is_not_stored_as_the_artifact_says_is_one_line_that_says_wh
     with pytest.raises(
         InputError, match=r"data_tfrecord-00000-of-00002: expected images stored as png, .* found tensor"
     ):
-        predict(model, find_sources(shards[0]), tmp_path / "predictions.parquet", pipeline(), examples=other)
+        predict(model, shards[:1], tmp_path / "predictions.parquet", pipeline(), examples=other)
     assert not list(tmp_path.iterdir())
 
 
 def test_shard_is_known_to_be_compressed_by_its_first_bytes(model, shards, tmp_path):
     packed = tmp_path / "tfrecord-without-an-ending"
     packed.write_bytes(gzip.compress(shards[0].read_bytes()))
-    found = predicted(model, find_sources(packed), tmp_path / "predictions.parquet")
+    found = predicted(model, [packed], tmp_path / "predictions.parquet")
     assert found["label"] == LABELS[:4].tolist()
-
-
-@pytest.mark.parametrize("rows", [2, 500])
-def test_image_files_come_in_the_order_of_their_names_without_a_label(model, tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(inference, "inference_rows", lambda image_shape: rows)
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for name, image in (("b.png", IMAGES[1]), ("a.png", IMAGES[2]), ("c.PNG", IMAGES[0])):
-        (folder / name).write_bytes(tf.io.encode_png(image[..., None]).numpy())
-    found = predicted(model, find_sources(folder), tmp_path / "predictions.parquet")
-    # Capitals come first.
-    order = sorted(["a.png", "b.png", "c.PNG"])
-    assert [name.rsplit("/", 1)[1] for name in found["source"]] == order
-    assert found["class_name"] == [{"a.png": "cat", "b.png": "bee", "c.PNG": "ant"}[name] for name in order]
-    assert found["label"] == [None] * 3
-
-
-def test_image_of_another_size_is_one_line_that_names_it_and_nothing_is_written(model, tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    (folder / "wide.png").write_bytes(tf.io.encode_png(np.zeros((9, 8, 1), np.uint8)).numpy())
-    with pytest.raises(InputError, match=r"wide\.png: the model expected other records"):
-        predict(model, find_sources(folder), tmp_path / "predictions.parquet", pipeline())
-    assert not list(tmp_path.glob("*predictions*"))
 
 
 def test_damaged_shard_is_one_line_that_says_where(model, shards, tmp_path):
@@ -168,20 +143,7 @@ def test_damaged_shard_is_one_line_that_says_where(model, shards, tmp_path):
     damaged = tmp_path / "data_tfrecord-00000-of-00001"
     damaged.write_bytes(content)
     with pytest.raises(InputError, match="expected TFRecords, found a damaged one after record 0"):
-        predict(model, find_sources(damaged), tmp_path / "predictions.parquet", pipeline())
-
-
-@pytest.mark.parametrize("names", [(), ("notes.txt",), ("a.png", "data_tfrecord-0")], ids=["empty", "other", "both"])
-def test_folder_without_one_kind_of_input_says_what_is_expected(names, tmp_path):
-    for name in names:
-        (tmp_path / name).touch()
-    with pytest.raises(InputError, match=r"expected TFRecord shards .* or images"):
-        find_sources(tmp_path)
-
-
-def test_path_that_does_not_exist_says_so(tmp_path):
-    with pytest.raises(InputError, match="nowhere"):
-        find_sources(tmp_path / "nowhere")
+        predict(model, [damaged], tmp_path / "predictions.parquet", pipeline())
 
 
 def test_component_keeps_the_predictions_for_the_test_split(model, examples, tmp_path):

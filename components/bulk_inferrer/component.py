@@ -11,7 +11,6 @@ from tfx.utils import path_utils
 
 from components.artifacts import Artifacts, open_examples, single
 from components.bulk_inferrer.inference import predict
-from components.bulk_inferrer.sources import Source
 from components.prediction_columns import PREDICTIONS_FILE
 from models.features import TEST
 
@@ -30,7 +29,7 @@ class _Executor(base_beam_executor.BaseBeamExecutor):
         predictions = single(output_dict, "predictions")
         rows = predict(
             Path(path_utils.serving_model_path(single(input_dict, "model").uri)),
-            [Source(paths=(shard,)) for shard in examples.shards(TEST)],
+            examples.shards(TEST),
             Path(predictions.uri, PREDICTIONS_FILE),
             self._make_beam_pipeline(),
             examples=examples,

@@ -25,8 +25,8 @@ from components.example_gen.reading import Block, Broken, Digest, ImageForm, des
 from components.pictures import BrokenPictureError, look
 from components.prediction_columns import COLUMNS
 from components.statistics_gen.image_statistics import pixel_features
+from models.memory import inference_rows
 
-_IMAGES = 250
 _WORDS = {
     "image_mean": "mean brightness",
     "image_stddev": "contrast",
@@ -62,6 +62,7 @@ class Asking:
         Raises:
           InputError: a file is damaged, or has too many broken pictures.
         """
+        rows = inference_rows(self.form.shape)
         for part in (contents.parts[name] for name in PARTS if name in contents.parts):
             watched = part
             if isinstance(part, PicturePart):
@@ -69,8 +70,8 @@ class Asking:
             for block in read_part(watched, self.form, self.broken, Digest()):
                 if isinstance(part, PixelPart):
                     self._note(*(*block.stored, 1)[:3], len(block.images))
-                for start in range(0, len(block.images), _IMAGES):
-                    yield self._ask(Block(*(field[start : start + _IMAGES] for field in block[:4]), block.stored))
+                for start in range(0, len(block.images), rows):
+                    yield self._ask(Block(*(field[start : start + rows] for field in block[:4]), block.stored))
 
     def warnings(self) -> list[str]:
         """Returns what a person should know of the images that were asked about, a line each."""

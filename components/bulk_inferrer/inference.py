@@ -1,17 +1,17 @@
 """Asks a served model about records and keeps its predictions, so that errors can be looked at without the model.
 
-One row a record, in the order of the sources: where it lies, what it is, what the model takes it for, how sure it is.
-The predictions come from the signature that is served, on Beam: a shard, or a few hundred image files, is one element,
-read as many records at a time as their bytes allow.
+One row a record, in the order of the shards: where it lies, what it is, what the model takes it for, how sure it is.
+The predictions come from the signature that is served, on Beam: a shard is one element, read as many records at a time
+as their bytes allow. `folder.py` asks about images that are no records.
 
 Synopsis:
 
-    predict(saved_model, [Source(paths=(shard,)) for shard in shards], target, pipeline)      # a Beam pipeline
+    predict(saved_model, shards, target, pipeline)                                            # a Beam pipeline
     pandas.read_parquet(target)      # source, example, label, prediction, class_name, probability, probabilities
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import apache_beam as beam
@@ -20,12 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from components.bulk_inferrer.sources import Source, read_batches
 from components.errors import InputError
 from components.evaluator.slicer import Slicer
 from components.evaluator.slices import CLASS, SLICINGS
 from components.prediction_columns import COLUMNS
-from models.examples import Examples
+from models.examples import Examples, compression_of, open_shards
 from models.features import IMAGE, LABEL
 from models.files import replacing
 from models.memory import inference_rows
@@ -35,7 +34,7 @@ _NO_LABEL = -1
 
 def predict(
     saved_model: Path,
-    sources: list[Source],
+    shards: Sequence[Path],
     target: Path,
     pipeline: beam.Pipeline,
     *,
@@ -45,10 +44,10 @@ def predict(
 
     Args:
       saved_model: folder of the served model.
-      sources: what to ask about.
+      shards: TFRecord files of `tf.train.Example`s.
       target: file of the predictions.
       pipeline: where the work runs.
-      examples: the artifact that the sources are shards of; if given, a column for each slicing but the class names the
+      examples: the artifact that they are shards of; if given, a column for each slicing but the class names the
         slice of each record.
 
     Returns:
@@ -63,11 +62,11 @@ def predict(
     slicings = [name for name in SLICINGS if name != CLASS] if examples else []
     schema = pa.schema([*COLUMNS, *(pa.field(name, pa.string()) for name in slicings)])
     with tempfile.TemporaryDirectory() as scratch, replacing(target) as partial:
-        parts = [Path(scratch, f"{number}.parquet") for number in range(len(sources))]
+        parts = [Path(scratch, f"{number}.parquet") for number in range(len(shards))]
         with pipeline:
             _ = (
                 pipeline
-                | beam.Create(list(zip(sources, parts, strict=True)), reshuffle=False)
+                | beam.Create(list(zip(shards, parts, strict=True)), reshuffle=False)
                 | beam.ParDo(_Predict(saved_model, examples, slicings, schema))
             )
         rows = 0
@@ -87,7 +86,7 @@ def _tables(part: Path) -> Iterator[pa.Table]:
 
 
 class _Predict(beam.DoFn):
-    """Asks the model about one source and writes the predictions to a file of its own; loads the model once."""
+    """Asks the model about one shard and writes the predictions to a file of its own; loads the model once."""
 
     def __init__(self, saved_model: Path, examples: Examples | None, slicings: list[str], schema: pa.Schema) -> None:
         self._saved_model, self._examples, self._slicings, self._schema = saved_model, examples, slicings, schema
@@ -98,14 +97,18 @@ class _Predict(beam.DoFn):
         self._rows = inference_rows(tuple(inputs["images"].shape[1:]))
         self._slicer = Slicer(self._examples, self._slicings) if self._examples else None
 
-    def process(self, element: tuple[Source, Path]) -> None:
-        source, part = element
+    def process(self, element: tuple[Path, Path]) -> None:
+        shard, part = element
+        seen = 0
         with pq.ParquetWriter(part, self._schema) as writer:
-            for names, records in read_batches(source, self._rows):
-                writer.write_table(self._table(names, records))
+            try:
+                for batch in open_shards((shard,), compression_of(shard)).batch(self._rows):
+                    writer.write_table(self._table(str(shard), batch.numpy().tolist()))
+                    seen += len(batch)
+            except tf.errors.DataLossError as error:
+                raise InputError(f"{shard}: expected TFRecords, found a damaged one after record {seen:,}.") from error
 
-    def _table(self, names: list[str], records: list[bytes]) -> pa.Table:
-        where = names[0] if names[0] == names[-1] else f"{names[0]} to {names[-1]}"
+    def _table(self, where: str, records: list[bytes]) -> pa.Table:
         try:
             found = self._model.signatures["serving_default"](examples=tf.constant(records))
             features = {
@@ -118,7 +121,7 @@ class _Predict(beam.DoFn):
             raise InputError(f"{where}: the model expected other records ({reason}).") from error
         labels, probabilities = parsed[LABEL].numpy(), found["probabilities"].numpy()
         columns = {
-            "source": names,
+            "source": [where] * len(records),
             "example": np.zeros(len(records), np.int64),
             "label": pa.array(labels, pa.int64(), mask=labels == _NO_LABEL),
             "prediction": found["class_id"].numpy(),

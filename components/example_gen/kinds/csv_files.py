@@ -1,7 +1,7 @@
 """CSV as Kaggle has it: a row an image, its label and its pixels in columns, with or without a header.
 
 The label's column is called label, class, target or y, or, without a header, is the first. Images are square and gray,
-or square in three colours, the channels of a pixel side by side; else `image_size` says their height and width.
+or square in three colours, the channels of a pixel side by side.
 """
 
 import math
