@@ -181,7 +181,8 @@ def nearest(name: str) -> str:
         pairs = ((name, known), (name.rpartition(".")[2], known.rpartition(".")[2]))
         return sum(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
 
-    return max(flatten(PipelineConfig()), key=likeness)
+    # Floors have no default, and yet a name that people mean.
+    return max([*flatten(PipelineConfig()), "floors.accuracy"], key=likeness)
 
 
 def _require(condition: object, name: str, expected: str, found: object) -> None:

@@ -15,7 +15,7 @@ from components.errors import DataRefused, InputError
 from components.example_gen.dataset import inspect_dataset
 from components.example_gen.idx import read_idx
 from components.example_gen.ingest import SplitSettings, write_examples
-from components.example_gen.kinds.idx_folder import find_files
+from components.example_gen.kinds.idx_folder import STEMS
 from components.statistics_gen.statistics import write_statistics
 from models.features import SPLITS
 from pipeline.pipeline import FASHION_MNIST_SCHEMA
@@ -59,8 +59,7 @@ def _pipeline() -> beam.Pipeline:
 @pytest.fixture(scope="module")
 def originals(fashion_mnist) -> tuple[np.ndarray, ...]:
     """Real images and labels: train images, train labels, test images, test labels."""
-    files = find_files(fashion_mnist)
-    arrays = (read_idx(files[role]) for role in ("train_images", "train_labels", "test_images", "test_labels"))
+    arrays = (read_idx(fashion_mnist / f"{stem}.gz") for stem in STEMS.values())
     return tuple(array[:size] for array, size in zip(arrays, [TRAIN_SIZE] * 2 + [TEST_SIZE] * 2, strict=True))
 
 
@@ -143,7 +142,9 @@ def test_label_10_is_refused_before_anything_is_written(originals, idx_folder):
     images, labels, *test = originals
     folder = idx_folder(images, np.where(np.arange(len(labels)) == 77, 10, labels), *test)
     (folder / "classes.txt").write_text("\n".join("abcdefghij"))
-    with pytest.raises(InputError, match=r"train-labels-idx1-ubyte: expected labels below 10.*found 10 at position 77"):
+    with pytest.raises(
+        InputError, match=r"train-labels-idx1-ubyte: expected labels below 10, .*found 10 at position 77"
+    ):
         inspect_dataset(folder)
 
 

@@ -38,7 +38,14 @@ NAN, INFINITY = float("nan"), float("inf")
         ("split_sizes", (0.9, -0.1, None), "whole numbers from 1, or fractions, found (0.9, -0.1, None)"),
         ("split_sizes", (4000.5, 500, None), "whole numbers from 1, or fractions, found (4000.5, 500, None)"),
         ("split_sizes", (INFINITY, 500, None), "whole numbers from 1, or fractions, found (inf, 500, None)"),
-        ("split_sizes", (None, None, 10), "None in train or val only, found (None, None, 10)"),
+        ("split_limits", (None, 0, None), "none, or whole numbers from 1, found (None, 0, None)"),
+        ("split_limits", (1, 2), "one entry for each of train, val, test, found (1, 2)"),
+        ("image_size", (0, 28), "none, or height and width of 1 or more, found (0, 28)"),
+        ("image_channels", 2, "none, 1 or 3, found 2"),
+        ("image_fit", "squeeze", "pad or crop or stretch, found 'squeeze'"),
+        ("broken_images", -1, "0 or more, found -1"),
+        ("duplicate_tolerance", 1.5, "a share from 0 to 1, found 1.5"),
+        ("duplicate_tolerance", NAN, "a share from 0 to 1, found nan"),
         ("split_sizes", (None, 10), "one entry for each of train, val, test, found (None, 10)"),
     ],
 )
@@ -177,10 +184,11 @@ def test_preset_is_the_defaults_with_other_values(name):
     assert PRESETS[name].keys() <= default.keys()
 
 
-def test_presets_have_their_floors():
-    assert preset("fast").floors == {"accuracy": 0.9092, "accuracy@class": 0.5}
-    assert preset("smoke").floors == {"accuracy": 0.6, "accuracy@class": 0.0}
-    assert preset("best").floors == {"accuracy": 0.94, "accuracy@class": 0.5}
+def test_presets_have_no_floors_of_their_own_which_are_the_data_sets():
+    assert [preset(name).floors for name in PRESETS] == [{}] * len(PRESETS)
+
+
+def test_smoke_is_a_variant_and_best_an_ensemble():
     assert (preset("smoke").variant, preset("best").variant, preset("best").training.network.members) == (
         "smoke",
         "",

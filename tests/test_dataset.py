@@ -1,6 +1,5 @@
 """What `inspect_dataset` finds out about a folder, and what it refuses."""
 
-import dataclasses
 import hashlib
 import os
 import struct
@@ -10,9 +9,10 @@ import numpy as np
 import pytest
 
 from components.errors import InputError
-from components.example_gen.dataset import inspect_dataset, read_images
-from components.example_gen.kinds.idx_folder import STEMS, find_files
-from components.example_gen.kinds.registry import KINDS, Kind, find_kind
+from components.example_gen.dataset import ImageSettings, inspect_dataset
+from components.example_gen.kinds import KINDS, Contents, PixelPart, find_kind
+from components.example_gen.kinds.idx_folder import STEMS
+from components.example_gen.kinds.registry import Kind
 from models.features import FASHION_MNIST_CLASSES
 from tests.conftest import idx_bytes
 
@@ -30,12 +30,15 @@ def folder(idx_folder) -> Path:
 
 @pytest.fixture(scope="module")
 def altered(tmp_path_factory) -> Path:
-    """Four files shaped as Fashion-MNIST's, all of them zeros (and without weight on the disk)."""
+    """Four files shaped as Fashion-MNIST's, the images zeros (and without weight on the disk)."""
     folder = tmp_path_factory.mktemp("altered")
     for role, stem in STEMS.items():
         count = 60_000 if role.startswith("train") else 10_000
-        shape = (count, 28, 28) if role.endswith("images") else (count,)
+        shape = (count, 28, 28)
         path = folder / stem
+        if role.endswith("labels"):
+            path.write_bytes(idx_bytes((np.arange(count) % 10).astype(np.uint8)))
+            continue
         path.write_bytes(struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape))
         os.truncate(path, path.stat().st_size + int(np.prod(shape)))
     return folder
@@ -51,9 +54,11 @@ def refusal(folder: Path) -> str:
 @pytest.mark.parametrize("ending", ["", ".gz"], ids=["plain", "gz"])
 def test_folder_of_four_files_is_described(idx_folder, ending):
     dataset = inspect_dataset(idx_folder(*ALL, ending=ending))
-    assert {role: path.name for role, path in dataset.files.items()} == {
-        role: stem + ending for role, stem in STEMS.items()
+    assert {part: found.file.name for part, found in dataset.contents.parts.items()} == {
+        part: STEMS[f"{part}_images"] + ending for part in ("train", "test")
     }
+    assert (dataset.kind, dataset.counts, dataset.class_counts) == ("IDX", {"train": 6, "test": 3}, (2, 2, 2))
+    assert dataset.describe() == "IDX: 6 train and 3 test images of 4x5, 3 classes"
     assert dataset.image_shape == (4, 5)
     assert dataset.class_names == ("0", "1", "2")
     assert not dataset.is_fashion_mnist
@@ -67,11 +72,21 @@ def test_channels_are_part_of_the_shape(idx_folder):
 @pytest.mark.parametrize("role", STEMS)
 def test_any_missing_file_is_told_with_the_names_expected(folder, role):
     (folder / STEMS[role]).unlink()
-    assert find_files(folder) is None
+    assert find_kind(folder) is None
     message = refusal(folder)
-    assert message.startswith(f"{folder}: expected ")
+    assert message.startswith(f"{folder}: expected a data set, found none of these: ")
     assert all(f"{stem}[.gz]" in message for stem in STEMS.values())
-    assert "make data" in message
+    assert all(kind.expects in message for kind in KINDS.values())
+
+
+def test_training_files_alone_are_a_data_set(folder):
+    for role in ("test_images", "test_labels"):
+        (folder / STEMS[role]).unlink()
+    assert inspect_dataset(folder).counts == {"train": 6}
+
+
+def test_path_that_does_not_exist_says_so(tmp_path):
+    assert "found no such file or folder" in refusal(tmp_path / "nowhere")
 
 
 def test_labels_fewer_than_images_name_both_files_and_both_counts(idx_folder):
@@ -80,25 +95,32 @@ def test_labels_fewer_than_images_name_both_files_and_both_counts(idx_folder):
     assert "found labels of shape [5]" in message
 
 
-def test_labels_of_two_dimensions_are_refused(idx_folder):
-    message = refusal(idx_folder(TRAIN_IMAGES, TRAIN_LABELS[:, None], TEST_IMAGES, TEST_LABELS))
-    assert "found labels of shape [6, 1]" in message
+def test_of_labels_with_several_columns_the_first_is_the_class(idx_folder):
+    columns = np.stack([TRAIN_LABELS, np.full(6, 9, np.uint8)], axis=1)
+    assert inspect_dataset(idx_folder(TRAIN_IMAGES, columns, TEST_IMAGES, TEST_LABELS)).class_counts == (2, 2, 2)
 
 
 def test_images_of_two_dimensions_are_refused(idx_folder):
     message = refusal(idx_folder(TRAIN_IMAGES[:, 0], TRAIN_LABELS, TEST_IMAGES, TEST_LABELS))
-    assert "expected images [N, H, W] or [N, H, W, C], found [6, 5]" in message
+    assert "expected images [N, H, W] or [N, H, W, C] of uint8, found [6, 5] of uint8" in message
 
 
-def test_test_images_of_another_shape_than_training_are_refused(idx_folder):
+def test_test_images_of_another_shape_than_training_are_refused_with_what_to_choose(idx_folder):
     message = refusal(idx_folder(TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES[:, :, :4], TEST_LABELS))
-    assert "t10k-images-idx3-ubyte: expected images of shape [4, 5] as in training, found [4, 4]" in message
+    assert "expected images of one size, found 4x5 (6), 4x4 (3). Choose one" in message
+    assert "--set image_size=4,5 (and --set image_fit=pad, crop or stretch)" in message
 
 
-def test_label_out_of_classes_names_file_label_and_position(idx_folder):
+def test_images_of_other_sizes_become_what_is_asked_for(idx_folder):
+    folder = idx_folder(TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES[:, :, :4], TEST_LABELS)
+    assert inspect_dataset(folder, ImageSettings(size=(3, 3))).image_shape == (3, 3)
+    assert inspect_dataset(folder, ImageSettings(size=(3, 3), channels=3)).image_shape == (3, 3, 3)
+
+
+def test_label_that_training_lacks_names_file_label_and_position(idx_folder):
     message = refusal(idx_folder(TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, np.array([0, 7, 1], np.uint8)))
-    assert "t10k-labels-idx1-ubyte: expected labels below 3" in message
-    assert "found 7 at position 1" in message
+    assert "t10k-labels-idx1-ubyte: expected the 3 classes that training has" in message
+    assert "found 7 in test at position 1" in message
 
 
 def test_training_label_beyond_listed_classes_is_refused(folder):
@@ -108,9 +130,32 @@ def test_training_label_beyond_listed_classes_is_refused(folder):
     assert "found 2 at position 2" in message
 
 
-def test_classes_txt_names_the_classes_in_order_without_blank_lines(folder):
+def test_classes_txt_names_the_classes_in_order_and_a_name_without_images_is_left_out_and_told(folder):
     (folder / "classes.txt").write_text("zebra\n\n  ant \ncat\nunused\n")
-    assert inspect_dataset(folder).class_names == ("zebra", "ant", "cat", "unused")
+    dataset = inspect_dataset(folder)
+    assert dataset.class_names == ("zebra", "ant", "cat")
+    assert dataset.describe().endswith("; no image of unused: 3 classes of the 4 that are named")
+
+
+@pytest.mark.parametrize(
+    ("shift", "values", "note"),
+    [
+        ([1, 2, 3], (1, 2, 3), "labels from 1 to 3: 3 classes, numbered from 0"),
+        ([0, 2, 7], (0, 2, 7), "labels from 0 to 7 without 1, 3, 4, 5, 6: 3 classes, numbered from 0"),
+    ],
+    ids=["from 1", "holes"],
+)
+def test_labels_from_1_or_with_holes_are_classes_without_an_empty_one_and_told(idx_folder, shift, values, note):
+    train, test = (np.array(shift, np.uint8)[labels] for labels in (TRAIN_LABELS, TEST_LABELS))
+    dataset = inspect_dataset(idx_folder(TRAIN_IMAGES, train, TEST_IMAGES, test))
+    assert (dataset.class_values, dataset.class_names) == (values, tuple(map(str, values)))
+    assert dataset.notes == (note,)
+    assert dataset.classes.number(test).tolist() == TEST_LABELS.tolist()
+
+
+def test_one_class_alone_is_refused(idx_folder):
+    message = refusal(idx_folder(TRAIN_IMAGES, TRAIN_LABELS * 0, TEST_IMAGES, TEST_LABELS * 0))
+    assert "train-labels-idx1-ubyte: expected two or more classes, found 0 alone" in message
 
 
 @pytest.mark.parametrize("text", ["cat\ncat\ndog\n", "cat\n", "\n \n"], ids=["twice", "one", "blank"])
@@ -126,42 +171,59 @@ def test_real_files_are_fashion_mnist(fashion_mnist):
     assert dataset.image_shape == (28, 28)
 
 
-@pytest.mark.parametrize("role", STEMS)
-def test_one_original_file_is_enough_to_recognize_fashion_mnist(altered, fashion_mnist, tmp_path, role):
-    for other, stem in STEMS.items():
-        if other != role:
-            (tmp_path / stem).symlink_to(altered / stem)
-    (tmp_path / f"{STEMS[role]}.gz").symlink_to(fashion_mnist / f"{STEMS[role]}.gz")
-    dataset = inspect_dataset(tmp_path)
+def mixed(folder: Path, originals: Path, others: Path, roles: tuple[str, ...]) -> Path:
+    """A folder with the original files of some roles and other ones of the rest."""
+    for role, stem in STEMS.items():
+        if role in roles:
+            (folder / f"{stem}.gz").symlink_to(originals / f"{stem}.gz")
+        else:
+            (folder / stem).symlink_to(others / stem)
+    return folder
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_images_and_labels_of_one_part_are_enough_to_recognize_fashion_mnist(altered, fashion_mnist, tmp_path, part):
+    dataset = inspect_dataset(mixed(tmp_path, fashion_mnist, altered, (f"{part}_images", f"{part}_labels")))
     assert dataset.is_fashion_mnist
     assert dataset.class_names == FASHION_MNIST_CLASSES
+
+
+@pytest.mark.parametrize("roles", [("train_images", "test_images"), ("train_labels", "test_labels")], ids=str)
+def test_original_images_with_other_labels_or_the_reverse_are_another_data_set(altered, fashion_mnist, tmp_path, roles):
+    assert not inspect_dataset(mixed(tmp_path, fashion_mnist, altered, roles)).is_fashion_mnist
+
+
+def test_resized_fashion_mnist_is_another_data_set(fashion_mnist):
+    assert not inspect_dataset(fashion_mnist, ImageSettings(size=(14, 14))).is_fashion_mnist
 
 
 def test_files_shaped_as_fashion_mnist_are_not_taken_for_it(altered):
     assert not inspect_dataset(altered).is_fashion_mnist
 
 
-def test_classes_txt_goes_before_the_names_of_fashion_mnist(altered, fashion_mnist, tmp_path):
-    for stem in STEMS.values():
-        (tmp_path / stem).symlink_to(altered / stem)
-    (tmp_path / STEMS["test_labels"]).unlink()
-    (tmp_path / f"{STEMS['test_labels']}.gz").symlink_to(fashion_mnist / f"{STEMS['test_labels']}.gz")
+def test_classes_txt_goes_before_the_names_of_fashion_mnist(fashion_mnist, tmp_path):
+    for role in STEMS.values():
+        (tmp_path / f"{role}.gz").symlink_to(fashion_mnist / f"{role}.gz")
     (tmp_path / "classes.txt").write_text("\n".join("abcdefghij"))
     assert inspect_dataset(tmp_path).class_names == tuple("abcdefghij")
 
 
-def test_digest_is_sha256_over_the_sha256_of_dimensions_and_values_of_each_file(folder):
-    shapes = ("(6, 4, 5)", "(6,)", "(3, 4, 5)", "(3,)")
-    parts = [
-        hashlib.sha256(shape.encode() + values.tobytes()).hexdigest() for shape, values in zip(shapes, ALL, strict=True)
-    ]
-    assert inspect_dataset(folder).digest == hashlib.sha256("".join(parts).encode()).hexdigest()
+def test_digest_is_sha256_over_values_dimensions_and_number_of_images_and_labels(folder):
+    def sha(content: bytes) -> str:
+        return hashlib.sha256(content).hexdigest()
+
+    told = []
+    for part, images, labels in (("train", TRAIN_IMAGES, TRAIN_LABELS), ("test", TEST_IMAGES, TEST_LABELS)):
+        of_images = sha(f"(4, 5) {len(images)} {sha(images.tobytes())}".encode())
+        of_labels = sha(f"{len(images)} {sha(labels.astype('<i8').tobytes())}".encode())
+        told.append(f"{part} {of_images} {of_labels}")
+    assert inspect_dataset(folder).digest == sha("\n".join(told).encode())
 
 
 def test_digest_depends_neither_on_the_folder_nor_on_gzip(folder, idx_folder, tmp_path):
     before = inspect_dataset(folder).digest
     zipped = idx_folder(*ALL, name="zipped", ending=".gz")
-    assert {path.suffix for path in inspect_dataset(zipped).files.values()} == {".gz"}
+    assert {part.file.suffix for part in inspect_dataset(zipped).contents.parts.values()} == {".gz"}
     assert inspect_dataset(zipped).digest == before
     folder.rename(tmp_path / "elsewhere")
     assert inspect_dataset(tmp_path / "elsewhere").digest == before
@@ -207,7 +269,7 @@ def test_files_named_as_emnist_names_them_are_found(idx_folder):
     for path in list(folder.iterdir()):
         path.rename(folder / f"emnist-letters-{path.name.replace('t10k', 'test')}")
     dataset = inspect_dataset(folder)
-    assert dataset.files["test_labels"].name == "emnist-letters-test-labels-idx1-ubyte"
+    assert dataset.contents.parts["test"].label_file.name == "emnist-letters-test-labels-idx1-ubyte"
     assert dataset.name == "emnist_letters"
 
 
@@ -215,7 +277,7 @@ def test_two_data_sets_in_one_folder_are_refused_by_name(idx_folder):
     images, labels = np.zeros((4, 5, 5), np.uint8), np.array([0, 1, 0, 1], np.uint8)
     folder = idx_folder(images, labels, images, labels)
     (folder / "emnist-train-images-idx3-ubyte").write_bytes(b"")
-    with pytest.raises(InputError, match=r"one data set in the folder, found train-images-.*, emnist-train-images-"):
+    with pytest.raises(InputError, match=r"one data set in the folder, found emnist-train-images-.*, train-images-"):
         inspect_dataset(folder)
 
 
@@ -245,33 +307,23 @@ def test_schema_beside_the_files_is_read_and_without_one_there_is_none(folder):
 
 def test_digest_is_that_of_the_content_whatever_kind_of_file_holds_it(folder, tmp_path, monkeypatch):
     (tmp_path / "arrays").mkdir()
-    (tmp_path / "arrays" / "all.bin").write_bytes(b"")
+    file = tmp_path / "arrays" / "all.bin"
+    file.write_bytes(b"")
     arrays = {"train": (TRAIN_IMAGES, TRAIN_LABELS), "test": (TEST_IMAGES, TEST_LABELS)}
+
+    def part(images: np.ndarray, labels: np.ndarray) -> PixelPart:
+        blocks = [(images[:1], labels[:1]), (images[1:], labels[1:])]
+        return PixelPart(file=file, label_file=file, blocks=lambda: iter(blocks))
+
     kind = Kind(
         name="arrays",
         expects="all.bin",
-        find=lambda folder: {"all": folder / "all.bin"} if (folder / "all.bin").exists() else None,
-        image_shape=lambda files, part: arrays[part][0].shape,
-        images=lambda files, part: iter([arrays[part][0][:1].tobytes(), arrays[part][0][1:].tobytes()]),
-        labels=lambda files, part: arrays[part][1],
+        find=lambda folder, listing, for_training: file if file in listing.files else None,
+        open=lambda found: Contents(parts={name: part(*pair) for name, pair in arrays.items()}),
     )
     monkeypatch.setitem(KINDS, "arrays", kind)
     found = inspect_dataset(tmp_path / "arrays")
     assert (found.kind, inspect_dataset(folder).kind) == ("arrays", "IDX")
     assert found.digest == inspect_dataset(folder).digest
     assert found.class_names == inspect_dataset(folder).class_names
-
-
-def test_kind_that_gives_fewer_pixels_than_it_says_is_refused_in_one_line(folder, monkeypatch):
-    short = dataclasses.replace(KINDS["IDX"], images=lambda files, part: iter([b"abc"]))
-    monkeypatch.setitem(KINDS, "IDX", short)
-    with pytest.raises(InputError, match=r"train-images-idx3-ubyte: expected 6x4x5 = 120 bytes of pixels, found 3\."):
-        inspect_dataset(folder)
-
-
-def test_pixels_are_handed_over_block_by_block_with_their_digest(folder):
-    blocks = []
-    digest = read_images("IDX", find_files(folder), "test", blocks.append)
-    assert b"".join(blocks) == TEST_IMAGES.tobytes()
-    assert digest == hashlib.sha256(b"(3, 4, 5)" + TEST_IMAGES.tobytes()).hexdigest()
-    assert find_kind(folder.parent) is None
+    assert find_kind(tmp_path / "empty") is None

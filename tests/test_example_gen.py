@@ -18,11 +18,13 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.artifacts import open_examples
 from components.errors import InputError
 from components.example_gen import ingest
-from components.example_gen.component import IdxExampleGen
+from components.example_gen.component import ImageExampleGen
 from components.example_gen.dataset import Dataset, inspect_dataset
 from components.example_gen.ingest import SplitSettings, write_examples
+from components.example_gen.kinds.idx_folder import STEMS
 from models.examples import Examples
 from models.features import SPLITS
+from models.origins import ORIGINS_FILE, read_origins
 from tests.conftest import idx_bytes
 
 TRAIN, TEST = 130, 40
@@ -120,6 +122,34 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(write):
     assert all(contents(three)[name] != content for name, content in contents(one).items())
 
 
+def test_each_record_says_which_image_of_which_file_it_was(write):
+    _, folder = write()
+    for split, file, first in (("train", "train", 0), ("val", "train", 0), ("test", "t10k", TRAIN)):
+        found = records(folder, split)
+        names = read_origins(folder, split).names(range(len(found)))
+        assert names == [f"{file}-images-idx3-ubyte.gz image {number - first}" for number, _ in found]
+
+
+def test_equal_images_come_into_one_split(write):
+    images = numbered(0, TRAIN)
+    images[65:] = images[:65]
+    labels = np.concatenate([LABELS[:65], LABELS[:65]])
+    summary, folder = write((images, labels, *DATA[2:]))
+    assert sum(summary.counts.values()) == TRAIN + TEST
+    found = {split: {number for number, _ in records(folder, split)} for split in ("train", "val")}
+    assert not found["train"] & found["val"]
+    assert len(found["train"] | found["val"]) == 65
+
+
+def test_there_are_no_more_shards_than_examples(write):
+    _, folder = write(sizes=(3, 2, 1), shards=(4, 4, 4))
+    assert {split: len(list((folder / f"Split-{split}").iterdir())) for split in SPLITS} == {
+        "train": 3,
+        "val": 2,
+        "test": 1,
+    }
+
+
 def test_digest_covers_every_shard_in_order(write):
     summary, folder = write()
     shards = [path for split in SPLITS for path in sorted((folder / f"Split-{split}").iterdir())]
@@ -158,7 +188,10 @@ def test_smaller_splits_are_drawn_from_the_whole_file(write):
             (DATA[0], DATA[1][:-1], DATA[2], DATA[3]),
             r"train-labels.*: expected one label for each of the 130 images .* shape \[129\]",
         ),
-        ((DATA[0], DATA[1], DATA[2], DATA[3] + 3), r"t10k-labels.*: expected labels below 5, .*found 7 at position 4"),
+        (
+            (DATA[0], DATA[1], DATA[2], DATA[3] + 3),
+            r"t10k-labels.*: expected the 5 classes that training has, found 5 in test at position 2",
+        ),
     ],
     ids=["too few labels", "unknown label"],
 )
@@ -171,7 +204,7 @@ def test_bad_data_are_refused_before_anything_is_written(write, tmp_path, data, 
 def test_truncated_images_are_refused_before_anything_is_written(idx_folder, tmp_path):
     """Cut after they were inspected: by then `inspect_dataset` has seen them whole."""
     dataset = inspect_dataset(idx_folder(*DATA))
-    path = dataset.files["test_images"]
+    path = dataset.folder / STEMS["test_images"]
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InputError, match="40x4x3 = 480 bytes, the file holds 479"):
         write_dataset(dataset, tmp_path / "out")
@@ -181,7 +214,7 @@ def test_truncated_images_are_refused_before_anything_is_written(idx_folder, tmp
 @pytest.mark.parametrize("role", ["train_images", "train_labels", "test_images", "test_labels"])
 def test_data_changed_after_they_were_inspected_are_refused_and_nothing_is_left(idx_folder, tmp_path, role):
     dataset = inspect_dataset(idx_folder(*DATA))
-    path = dataset.files[role]
+    path = dataset.folder / STEMS[role]
     content = bytearray(path.read_bytes())
     content[-1] = (content[-1] + 1) % 5
     path.write_bytes(content)
@@ -195,8 +228,10 @@ def test_data_changed_after_they_were_inspected_are_refused_and_nothing_is_left(
 
 def test_labels_replaced_by_fewer_after_they_were_inspected_are_refused_in_a_line(idx_folder, tmp_path):
     dataset = inspect_dataset(idx_folder(*DATA, ending=".gz"))
-    dataset.files["train_labels"].write_bytes(gzip.compress(idx_bytes(LABELS[:10])))
-    with pytest.raises(InputError, match="they were changed while they were read"):
+    (dataset.folder / f"{STEMS['train_labels']}.gz").write_bytes(gzip.compress(idx_bytes(LABELS[:10])))
+    with pytest.raises(
+        InputError, match=r"expected one label for each of the 130 images .* found labels of shape \[10\]"
+    ):
         write_dataset(dataset, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -211,8 +246,8 @@ def test_channels_are_kept(write):
         assert any(np.array_equal(image, original) for original in colour)
 
 
-def component_of(dataset: Dataset, **changes: object) -> IdxExampleGen:
-    return IdxExampleGen(dataset=dataset, split=settings(**changes))
+def component_of(dataset: Dataset, **changes: object) -> ImageExampleGen:
+    return ImageExampleGen(dataset=dataset, split=settings(**changes))
 
 
 def test_properties_of_the_node_are_the_same_for_the_same_data_in_another_folder(idx_folder):
@@ -241,7 +276,9 @@ def test_artifact_of_the_node_says_what_is_in_it(idx_folder, tmp_path):
     assert examples_utils.get_payload_format(artifact) == example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE
     again = write_dataset(dataset, tmp_path / "again", encoding="png", compression="GZIP")
     assert open_examples(artifact) == dataclasses.replace(again, folder=tmp_path / "artifact")
-    assert {name: content[:2] for name, content in contents(tmp_path / "artifact").items()} == {
+    written = contents(tmp_path / "artifact")
+    assert written.pop(ORIGINS_FILE)[:4] == b"PAR1"
+    assert {name: content[:2] for name, content in written.items()} == {
         f"Split-{split}/data_tfrecord-{number:05d}-of-{shards:05d}.gz": b"\x1f\x8b"
         for split, shards in (("train", 3), ("val", 1), ("test", 2))
         for number in range(shards)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from components.errors import InputError
-from components.example_gen.idx import read_idx, read_shape
+from components.example_gen.idx import read_header, read_idx
 from tests.conftest import idx_bytes
 
 ARRAYS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=5))
@@ -42,7 +42,7 @@ def test_any_array_of_one_to_four_dimensions_is_read_back(path, values, zipped):
     found = read_idx(path)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, values, strict=True)
-    assert read_shape(path) == values.shape
+    assert read_header(path) == (np.uint8, values.shape)
 
 
 def test_values_larger_than_one_block_are_read_back(idx_file):
@@ -53,7 +53,7 @@ def test_values_larger_than_one_block_are_read_back(idx_file):
 
 def test_real_files_hold_what_their_makers_say(fashion_mnist):
     labels = read_idx(fashion_mnist / "t10k-labels-idx1-ubyte.gz")
-    assert read_shape(fashion_mnist / "train-images-idx3-ubyte.gz") == (60_000, 28, 28)
+    assert read_header(fashion_mnist / "train-images-idx3-ubyte.gz")[1] == (60_000, 28, 28)
     assert np.bincount(labels).tolist() == [1_000] * 10
 
 
@@ -110,9 +110,27 @@ def test_other_magic_is_shown(path, content, found):
     assert f"found {found}." in message
 
 
-@pytest.mark.parametrize("code", [0x00, 0x09, 0x0B, 0x0C, 0x0D, 0x0E])
-def test_values_other_than_uint8_are_refused_by_their_code(path, code):
-    assert f"found type 0x{code:02x}" in refusal(path, bytes([0, 0, code, 1, 0, 0, 0, 1, 7]))
+@pytest.mark.parametrize("code", [0x00, 0x0A, 0x0F, 0xFF])
+def test_values_of_no_type_of_idx_are_refused_by_their_code(path, code):
+    message = refusal(path, bytes([0, 0, code, 1, 0, 0, 0, 1, 7]))
+    assert "expected IDX values of a type among 0x08, 0x09, 0x0b, 0x0c, 0x0d, 0x0e" in message
+    assert f"found 0x{code:02x}." in message
+
+
+@pytest.mark.parametrize(
+    ("code", "layout", "dtype"),
+    [
+        (0x09, ">b", np.int8),
+        (0x0B, ">h", np.int16),
+        (0x0C, ">i", np.int32),
+        (0x0D, ">f", np.float32),
+        (0x0E, ">d", float),
+    ],
+)
+def test_values_of_each_type_are_read_in_this_machines_order(path, code, layout, dtype):
+    path.write_bytes(bytes([0, 0, code, 1, 0, 0, 0, 2]) + struct.pack(layout, 3) + struct.pack(layout, -7))
+    np.testing.assert_array_equal(read_idx(path), np.array([3, -7], dtype), strict=True)
+    assert "= 8 bytes, the file holds 7" in refusal(path, bytes([0, 0, 0x0C, 1, 0, 0, 0, 2]) + b"1234567")
 
 
 def test_header_without_dimensions_is_refused(path):
@@ -174,8 +192,8 @@ def test_gzip_bomb_is_abandoned_after_its_first_block(path, monkeypatch):
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere: does not exist; .* Run 'make data'"):
-        read_shape(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"nowhere: does not exist; .* Point --data-dir elsewhere"):
+        read_header(tmp_path / "nowhere")
 
 
 def test_folder_is_no_idx_file(tmp_path):

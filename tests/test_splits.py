@@ -1,5 +1,7 @@
 """Splits and shards: sizes, disjointness, proportions and reproducibility."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -7,7 +9,9 @@ from hypothesis import strategies as st
 
 from components.errors import InputError
 from components.example_gen.idx import read_idx
-from components.example_gen.splits import shard_ranges, split_indices, split_sizes
+from components.example_gen.splits import plan_splits, shard_ranges, split_indices, split_sizes
+
+FREE = (None, None, None)
 
 GOLDEN = {
     "plain train": [522, 409, 86, 441, 309, 514],
@@ -102,30 +106,96 @@ def test_stratified_splits_of_the_real_labels_have_500_of_each_class(fashion_mni
         ((4_000, 500), (4_000, 500)),
         ((60_000,), (60_000,)),
         ((None,), (60_000,)),
-        ((0.000_02, 1), (1, 1)),
+        ((0.000_000_1, 1), (1, 1)),
     ],
     ids=str,
 )
 def test_numbers_fractions_and_the_rest_make_sizes(requested, sizes):
-    assert split_sizes(60_000, requested) == sizes
+    wanted = dict(zip(("train", "val"), requested, strict=False))
+    assert tuple(split_sizes("train", 60_000, wanted).values()) == sizes
 
 
 @pytest.mark.parametrize(
     ("requested", "found"),
     [
-        ((90, 11), r"90 \+ 11 = 101"),
-        ((None, 100), r"0 \+ 100 = 100"),
-        ((None, 101), r"-1 \+ 101 = 100"),
-        ((50, 0.001), r"50 \+ 0 = 50"),
-        ((None, None), r"only one split can take the rest"),
-        ((0, 5), r"0 \+ 5 = 5"),
-        ((-3, 5), r"-3 \+ 5 = 2"),
+        ((90, 11), "90 for train + 11 for val"),
+        ((None, 100), "0 for train + 100 for val"),
+        ((None, 101), "-1 for train + 101 for val"),
+        ((0, 5), "0 for train + 5 for val"),
+        ((-3, 5), "-3 for train + 5 for val"),
     ],
     ids=str,
 )
-def test_impossible_sizes_are_refused_with_their_sum(requested, found):
-    with pytest.raises(InputError, match=found):
-        split_sizes(100, requested)
+def test_impossible_sizes_are_refused_with_what_each_split_would_have(requested, found):
+    with pytest.raises(InputError) as raised:
+        split_sizes("train", 100, dict(zip(("train", "val"), requested, strict=True)))
+    assert str(raised.value) == (
+        "split_sizes: expected at least one example for each of train, val and at most the 100 that the data have for "
+        f"train, found {found}. Ask for less."
+    )
+
+
+@pytest.mark.parametrize(
+    ("available", "sizes", "limits", "plan"),
+    [
+        (
+            {"train": 60_000, "test": 10_000},
+            FREE,
+            FREE,
+            {"train": {"train": 55_000, "val": 5_000}, "test": {"test": 10_000}},
+        ),
+        ({"train": 1_200}, FREE, FREE, {"train": {"train": 900, "val": 100, "test": 200}}),
+        (
+            {"train": 50, "val": 9, "test": 8},
+            (None, None, 0.5),
+            FREE,
+            {"train": {"train": 50}, "val": {"val": 9}, "test": {"test": 4}},
+        ),
+        ({"train": 4}, FREE, FREE, {"train": {"train": 2, "val": 1, "test": 1}}),
+        (
+            {"train": 60_000, "test": 10_000},
+            (None, 2_000, None),
+            (4_000, 500, 1_000),
+            {"train": {"train": 4_000, "val": 2_000}, "test": {"test": 1_000}},
+        ),
+        (
+            {"train": 1_200, "val": 60},
+            (None, None, 120),
+            FREE,
+            {"train": {"train": 1_080, "test": 120}, "val": {"val": 60}},
+        ),
+    ],
+    ids=["as Fashion-MNIST", "one part", "three parts", "four images", "limits but for what is asked", "no test part"],
+)
+def test_splits_are_what_the_data_give_or_a_share_of_training(available, sizes, limits, plan):
+    assert plan_splits(available, sizes, limits) == plan
+
+
+def test_too_few_images_for_three_splits_are_refused():
+    with pytest.raises(InputError, match="found 0 for train \\+ 1 for val \\+ 1 for test"):
+        plan_splits({"train": 2}, FREE, FREE)
+
+
+@given(
+    groups=st.lists(st.integers(0, 30), min_size=6, max_size=120).filter(lambda groups: len(set(groups)) >= 3),
+    seed=st.integers(0, 99),
+    stratified=st.booleans(),
+)
+def test_equal_images_come_into_one_split_and_none_is_lost(groups, seed, stratified):
+    groups = np.array(groups)
+    labels, sizes = groups % 3, (len(groups) - 2, 1, 1)
+    parts = split_indices(labels, sizes=sizes, seed=seed, stratified=stratified, groups=groups)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(groups)))
+    for first, second in itertools.combinations(parts, 2):
+        assert not set(groups[first].tolist()) & set(groups[second].tolist())
+
+
+def test_groups_of_one_change_nothing():
+    sizes = (500, 100)
+    plain = split_indices(BALANCED, sizes=sizes, seed=3, stratified=True)
+    grouped = split_indices(BALANCED, sizes=sizes, seed=3, stratified=True, groups=np.arange(600)[::-1])
+    for one, other in zip(plain, grouped, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @given(examples=st.integers(0, 10**6), shards=st.integers(1, 100))

@@ -80,8 +80,8 @@ def name_classes(labels: np.ndarray, *, given: tuple[str, ...] | None, listed: t
         named = tuple(names)
     else:
         raise InputError(
-            f"expected names of {len(values)} classes, found {len(names)} names for labels from {values[0]} to "
-            f"{values[-1]}. Name each."
+            f"expected labels below {len(names)}, the number of classes that are named, found {values[-1]} at position "
+            f"{int(labels.argmax())}. Name each class, or mend the label."
         )
     if len(set(named)) < len(named):
         raise InputError(f"expected a name of its own for each class, found {_told(sorted(named))}. Rename them.")

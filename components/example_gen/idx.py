@@ -63,8 +63,9 @@ def read_idx(path: Path) -> np.ndarray:
     Raises:
       InputError: as `read_blocks`.
     """
-    dtype, shape = read_header(path)
-    values = np.frombuffer(b"".join(read_blocks(path)), dtype).reshape(shape)
+    with _open(path) as stream:
+        dtype, shape = _read_header(path, stream)
+        values = np.frombuffer(b"".join(_payload_blocks(path, stream, dtype, shape, _READ_BYTES)), dtype).reshape(shape)
     return values.astype(dtype.newbyteorder("="), copy=False)
 
 

@@ -105,9 +105,11 @@ def _blocks(images: Path, label_file: Path | None) -> Iterator[tuple[np.ndarray,
             f"found labels of shape {list(labels.shape)}. The two are not of one data set."
         )
     labels = labels.reshape(len(labels), -1)[:, 0]
-    rows, start = rows_a_block(shape[1:]), 0
-    for block in read_blocks(images, rows * int(np.prod(shape[1:]))):
-        pixels = np.frombuffer(block, np.uint8).reshape(-1, *shape[1:])
+    row, start = int(np.prod(shape[1:])), 0
+    for block in read_blocks(images, rows_a_block(shape[1:]) * row):
+        # Of a file that was cut short the last image is not whole, and the next block an error.
+        whole = len(block) // row
+        pixels = np.frombuffer(block, np.uint8, whole * row).reshape(whole, *shape[1:])
         yield pixels, labels[start : start + len(pixels)]
         start += len(pixels)
 
