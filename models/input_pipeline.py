@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.examples import Examples, ExamplesError
+from models.features import LABEL
 from models.images import with_channels
 
 # Batches that are made, and kept ready, at the same time; one of Fashion-MNIST has 196 kB.
@@ -85,12 +86,12 @@ def _check_count(split: Split, found: int) -> None:
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
-    """Returns how many full batches an epoch has; what is left over is in another place of the next permutation."""
+    """Returns how many full batches a pass has; what is left over is in another place of the next permutation."""
     return max(1, split.size // batch_size)
 
 
 def training_batches(split: Split, *, batch_size: int, seed: int, first_epoch: int = 0) -> tf.data.Dataset:
-    """Returns endless batches, each epoch in an order of its own.
+    """Returns endless batches, each epoch, here a single pass over the images, in an order of its own.
 
     Args:
       split: cached or not.
@@ -137,6 +138,18 @@ def evaluation_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:
     if split.images is None:
         return untuned(_parsed(split, batch_size).prefetch(2))
     return untuned(tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(batch_size).prefetch(2))
+
+
+def class_counts(split: Split) -> np.ndarray:
+    """Returns how many examples each class has, int64 [classes], without decoding an image."""
+    if split.labels is not None:
+        labels = split.labels
+    else:
+        feature = {LABEL: tf.io.FixedLenFeature([], tf.int64)}
+        records = split.examples.records(split.name).batch(_READ_BATCH)
+        parsed = records.map(lambda batch: tf.io.parse_example(batch, feature)[LABEL])
+        labels = np.concatenate(list(parsed.as_numpy_iterator()))
+    return np.bincount(labels, minlength=len(split.examples.class_names))
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
