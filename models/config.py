@@ -17,10 +17,10 @@ class NetworkConfig:
 
     Attributes:
       kind: its name in the registry `models/networks`.
-      stem_size: side of the principal patches that are the frozen stem.
+      stem_size: side of the principal patches that are the frozen stem; of large images in steps of it (`stem_of`).
       widths: channels of each stage.
       blocks: residual blocks after the first convolution of each stage.
-      pools: whether the stage halves the resolution.
+      pools: whether the stage halves the resolution, a side below 4 positions excepted.
       members: how many networks of these stages stand side by side on the stem; the mean of their logits answers.
     """
 

@@ -37,6 +37,8 @@ from models.trained import Trained, save_trained
 
 REPORT_FILE = "training.json"
 
+# Validation images that are answered at a time.
+_VALIDATED = 500
 # Validation images from which on the first of equally good epochs is kept: one image is 0.2 points then, as much as two
 # seeds differ by, and of fewer more are equal by chance.
 _TELLING = 500
@@ -142,12 +144,15 @@ def train_model(
         first_epoch + 1,
     )
     write_graph(model, shape, log_dir / "train")
+    validation = evaluation_batches(val, batch_size=_VALIDATED).map(lambda x, y: (x, tf.one_hot(y, classes)))
+    # Of a stream Keras does not know the number, and warns at its end.
+    validation = validation.apply(tf.data.experimental.assert_cardinality(-(-val.size // _VALIDATED)))
     model.fit(
         augmented_batches(train, config, seed=seed, first_epoch=first_epoch),
         initial_epoch=first_epoch,
         epochs=epochs,
         steps_per_epoch=pace.steps,
-        validation_data=evaluation_batches(val, batch_size=500).map(lambda x, y: (x, tf.one_hot(y, classes))),
+        validation_data=validation,
         verbose=0,
         shuffle=False,
         callbacks=[
@@ -201,6 +206,6 @@ def _seen_at(model: keras.Model) -> str:
 
 def _answers(model: keras.Model, split: Split) -> tuple[np.ndarray, np.ndarray]:
     """Returns the model's logits, float32 [size, classes], and the labels, int64 [size]."""
-    answers = [(model(images), labels) for images, labels in evaluation_batches(split, batch_size=500)]
+    answers = [(model(images), labels) for images, labels in evaluation_batches(split, batch_size=_VALIDATED)]
     logits, labels = zip(*answers, strict=True)
     return np.concatenate(logits), np.concatenate(labels)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 from tfx.types import standard_artifacts
 from tfx.types.artifact_utils import encode_split_names
 
@@ -22,10 +23,12 @@ from models.config import NetworkConfig, TrainingConfig
 from models.examples import Examples
 from models.export import export_model
 from models.features import FASHION_MNIST_CLASSES, TRAIN, VAL
-from models.input_pipeline import Split, evaluation_batches, open_split
+from models.images import with_channels
+from models.input_pipeline import Split, evaluation_batches, first_records, open_split
+from models.portable import LITERT_FILE
 from models.progress import Progress, TrainingDivergedError
 from models.recipe import Pace, augmented_batches, compile_model, decide_flip, pace_of
-from models.trained import Trained, load_trained
+from models.trained import Trained, load_trained, save_trained
 from models.trainer import train_model
 from tests.served_models import write_examples
 
@@ -182,6 +185,45 @@ def test_resumed_training_of_sixty_images_ends_as_the_unbroken_one(examples, tmp
     for name in ("flip", "flip_reason", "best_epoch", "val_accuracy"):
         assert resumed_report[name] == report[name]
     assert report["history"][-1]["learning_rate"] < 0.01, "the schedule ends with the last of 24 steps"
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "precision"),
+    [
+        ((8, 8), 2, "bfloat16"),
+        ((1, 30), 2, "bfloat16"),
+        ((1, 1), 2, "float32"),
+        ((4, 4, 2), 300, "float32"),
+        ((226, 224, 3), 2, "bfloat16"),  # streamed
+    ],
+    ids=str,
+)
+def test_images_of_any_size_and_any_number_of_classes_are_learned_and_served(tmp_path, shape, classes, precision):
+    """Each class a pattern of its own; 300 classes are more than a byte names."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(max(60, classes)) % classes
+    patterns = (
+        rng.integers(0, 256, (classes, *shape)) if classes > 2 else np.stack([np.zeros(shape), np.full(shape, 255)])
+    )
+    images = patterns[labels].astype(np.uint8)
+    names = tuple(f"class {number}" for number in range(classes))
+    examples = write_examples(tmp_path / "examples", dict.fromkeys((TRAIN, VAL), (images, labels)), names)
+    opened, val = (open_split(examples, name, cache_mib=1) for name in (TRAIN, VAL))
+    config = TrainingConfig(epochs=4 if classes > 2 else 1, min_epoch_steps=20, batch_size=30, precision=precision)
+    pixels = images.reshape(len(images), *with_channels(shape)).astype(np.float64)
+    moments = {"mean": pixels.mean(axis=0), "variance": pixels.var(axis=0)}
+    paths = {"log_dir": tmp_path / "logs", "checkpoint_path": tmp_path / "state.npz"}
+    trained, report = train_model(config, opened, val, seed=1, **moments, **paths)
+    assert report["val_accuracy"] > 0.95
+    save_trained(tmp_path / "trained", trained)
+    export_model(load_trained(tmp_path / "trained"), tmp_path / "served", shape, names, first_records(examples, VAL, 4))
+    answers = tf.saved_model.load(str(tmp_path / "served")).signatures["predict_images"](images=tf.constant(images))
+    assert answers["probabilities"].shape == (len(images), classes)
+    right = answers["class_id"].numpy() == labels
+    assert right.mean() == pytest.approx(report["val_accuracy"])
+    assert [name.decode() for name in answers["class_name"].numpy()[right]] == [names[label] for label in labels[right]]
+    runner = Interpreter(str(tmp_path / "served" / LITERT_FILE)).get_signature_runner()
+    np.testing.assert_allclose(runner(images=images)["probabilities"], answers["probabilities"], atol=1e-4)
 
 
 @pytest.mark.parametrize(("asked", "told"), [(True, "as asked"), (False, "as asked"), (None, "mirror images bring ")])
