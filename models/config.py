@@ -54,7 +54,7 @@ class TrainingConfig:
       epochs: how often the training is validated and saved; each is a pass over the training split, or several where
         it is small.
       min_epoch_steps: least steps an epoch: so many whole passes over the training split are one.
-      batch_size: images a step; fewer where the split has fewer, or where they are large.
+      batch_size: images a step; fewer where the split is small or the images are large.
       learning_rate: of the convolutions at the peak of the schedule.
       warmup: share of the steps over which the rate rises; it falls to 0 over the rest.
       label_smoothing: share of each label that is spread over all classes.

@@ -38,6 +38,8 @@ _VIEWED = 200
 # Pixel bytes of a batch at most, unless that left too few images for the batch norm: 111 images of 224x224x3. Kept
 # ready, augmented and standardized, a batch takes many times as much.
 _BATCH_BYTES, _FEWEST = 2**24, 16
+# Batches that a pass has at least: of larger ones a small set is learned from less well (docs/LOG.md).
+_FEWEST_BATCHES = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,9 +58,9 @@ class Pace:
 
 
 def pace_of(config: TrainingConfig, train: Split) -> Pace:
-    """Returns the pace of a training: no batch larger than the split or than memory, no epoch of a few steps."""
-    fitting = max(_FEWEST, _BATCH_BYTES // math.prod(train.examples.image_shape))
-    batch_size = min(config.batch_size, train.size, fitting)
+    """Returns the pace of a training: no batch that is most of the split or of the memory, no epoch of a few steps."""
+    fitting = min(_BATCH_BYTES // math.prod(train.examples.image_shape), train.size // _FEWEST_BATCHES)
+    batch_size = min(config.batch_size, train.size, max(_FEWEST, fitting))
     steps = steps_per_epoch(train, batch_size)
     passes = -(-config.min_epoch_steps // steps)
     return Pace(batch_size=batch_size, passes=passes, steps=passes * steps)
