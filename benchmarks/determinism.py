@@ -3,6 +3,7 @@
 python -m benchmarks.determinism on|off FOLDER      # one of them; prints images a second and a digest of the weights
 """
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -65,7 +66,7 @@ def _train(deterministic: bool, folder: Path) -> dict:
     keras.utils.set_random_seed(0)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
-    config = preset("fast").training
+    config = dataclasses.replace(preset("fast").training, flip=True)
     split = open_split(open_records(folder), TRAIN, memory=math.inf, scratch=folder)
     pixels = split.images.astype(np.float64)
     model = compile_model(config, split, mean=pixels.mean(0), variance=pixels.var(0), seed=0)

@@ -8,6 +8,8 @@ import math
 
 from models.precision import PRECISIONS
 
+CLASS_WEIGHTS = ("none", "balanced")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
@@ -15,10 +17,10 @@ class NetworkConfig:
 
     Attributes:
       kind: its name in the registry `models/networks`.
-      stem_size: side of the principal patches that are the frozen stem.
+      stem_size: side of the principal patches that are the frozen stem; of large images in steps of it (`stem_of`).
       widths: channels of each stage.
       blocks: residual blocks after the first convolution of each stage.
-      pools: whether the stage halves the resolution.
+      pools: whether the stage halves the resolution, a side below 4 positions excepted.
       members: how many networks of these stages stand side by side on the stem; the mean of their logits answers.
     """
 
@@ -49,12 +51,16 @@ class TrainingConfig:
     Attributes:
       network: its shape.
       seed: of weights, order and augmentation; None takes the pipeline's `seed`, which also draws the splits.
-      epochs: passes over the training split.
-      batch_size: images a step.
+      epochs: how often the training is validated and saved; each is a pass over the training split, or several where
+        it is small.
+      min_epoch_steps: least steps an epoch: so many whole passes over the training split are one.
+      batch_size: images a step; fewer where the split is small or the images are large.
       learning_rate: of the convolutions at the peak of the schedule.
       warmup: share of the steps over which the rate rises; it falls to 0 over the rest.
       label_smoothing: share of each label that is spread over all classes.
-      flip: whether each image is mirrored in every other epoch.
+      class_weights: "balanced": each class weighs the same in the training's loss, however few its images; or "none".
+      flip: whether each image is mirrored in every other pass; None: decided from the training images
+        (`models/mirror.py`).
       shift: most pixels that an image is moved by, in each direction.
       erase: side of the square that is blanked; 0 for none.
       erase_share: share of the images in which it is.
@@ -66,11 +72,13 @@ class TrainingConfig:
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     seed: int | None = None
     epochs: int = 5
+    min_epoch_steps: int = 30
     batch_size: int = 250
     learning_rate: float = 0.1
     warmup: float = 0.03
     label_smoothing: float = 0.2
-    flip: bool = True
+    class_weights: str = "none"
+    flip: bool | None = None
     shift: int = 0
     erase: int = 0
     erase_share: float = 0.5
@@ -81,7 +89,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         seed_fits = self.seed is None or 0 <= self.seed < 2**31
         _require(seed_fits, "seed", "none or 0 to 2147483647", self.seed)
-        for name in ("epochs", "batch_size", "patience"):
+        for name in ("epochs", "min_epoch_steps", "batch_size", "patience"):
             _require(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
         for name in ("shift", "erase"):
             _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
@@ -89,6 +97,8 @@ class TrainingConfig:
             _require(0 <= getattr(self, name) < 1, name, "0 or more and below 1", getattr(self, name))
         _require(0 < self.learning_rate < math.inf, "learning_rate", "a finite number above 0", self.learning_rate)
         _require(0 <= self.erase_share <= 1, "erase_share", "0 to 1", self.erase_share)
+        known = self.class_weights in CLASS_WEIGHTS
+        _require(known, "class_weights", " or ".join(CLASS_WEIGHTS), repr(self.class_weights))
         _require(self.precision in PRECISIONS, "precision", " or ".join(PRECISIONS), repr(self.precision))
 
     @classmethod

@@ -131,7 +131,7 @@ def _numbered(examples: Examples, split: str) -> Iterator[tuple[slice, np.ndarra
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
-    """Returns how many full batches an epoch has; what is left over is in another place of the next permutation."""
+    """Returns how many full batches a pass has; what is left over is in another place of the next permutation."""
     return max(1, split.size // batch_size)
 
 
@@ -145,7 +145,7 @@ def _batch_bytes(split: Split, batch_size: int) -> int:
 
 
 def training_batches(split: Split, *, batch_size: int, seed: int, first_epoch: int = 0) -> tf.data.Dataset:
-    """Returns endless batches, each epoch in an order of its own.
+    """Returns endless batches, each epoch, here a single pass over the images, in an order of its own.
 
     Args:
       split: wherever its images lie.
@@ -189,6 +189,11 @@ def evaluation_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:
         return split.gather(index), tf.gather(labels, index)
 
     return untuned(tf.data.Dataset.range(split.size).batch(batch_size).map(take, 1).prefetch(1))
+
+
+def class_counts(split: Split) -> np.ndarray:
+    """Returns how many examples each class has, int64 [classes]."""
+    return np.bincount(split.labels, minlength=len(split.examples.class_names))
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -10,6 +10,7 @@ Synopsis:
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -30,6 +31,20 @@ class SmoothedCrossEntropy(keras.losses.Loss):
             labels, logits, from_logits=True, label_smoothing=self.label_smoothing
         )
         return ops.sum(losses, axis=-1)
+
+
+def balanced_weights(counts: np.ndarray) -> np.ndarray:
+    """Returns by class the weight of an example in the loss; each class weighs the same, an example 1 on average.
+
+    Args:
+      counts: examples of each class, integer [classes]; a class without any has weight 0.
+
+    Returns:
+      float32 [classes].
+    """
+    present = counts > 0
+    weights = np.where(present, counts.sum() / (present.sum() * np.maximum(counts, 1)), 0)
+    return weights.astype(np.float32)
 
 
 def accuracy(y_true, y_pred):

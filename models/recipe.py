@@ -3,9 +3,10 @@
 Synopsis:
 
     model = compile_model(config, train, mean=mean, variance=variance, seed=42)         # train: an opened split
-    model.fit(augmented_batches(train, config, seed=42), steps_per_epoch=3, shuffle=False)
+    model.fit(augmented_batches(train, config, seed=42), steps_per_epoch=pace_of(config, train).steps, shuffle=False)
 """
 
+import dataclasses
 import math
 
 import keras
@@ -15,16 +16,55 @@ import tensorflow as tf
 from models.augment import augment, augment_further, check_augmentations
 from models.config import TrainingConfig
 from models.images import with_channels
-from models.input_pipeline import Split, parallel_batches, steps_per_epoch, training_batches
+from models.input_pipeline import (
+    Split,
+    class_counts,
+    evaluation_batches,
+    parallel_batches,
+    steps_per_epoch,
+    training_batches,
+)
 from models.memory import MIB, rows_within
+from models.mirror import LOOKED_AT, judge_mirroring, views_of
 from models.networks import NetworkInputs, build_network, check_kind
-from models.objective import SmoothedCrossEntropy, accuracy
+from models.objective import SmoothedCrossEntropy, accuracy, balanced_weights
 from models.optimizer import Muon
 from models.precision import training_policy
 from models.schedule import Triangle
 
 # Images from which a network may derive weights; not a share of the budget, for what is derived would vary with it.
 _SAMPLE, _SAMPLE_BYTES = 2000, 32 * MIB
+# Images that are averaged down at a time.
+_VIEWED = 200
+# Pixel bytes of a batch at most, unless that left too few images for the batch norm: 111 images of 224x224x3. Kept
+# ready, augmented and standardized, a batch takes many times as much.
+_BATCH_BYTES, _FEWEST = 2**24, 16
+# Batches that a pass has at least: of larger ones a small set is learned from less well (docs/LOG.md).
+_FEWEST_BATCHES = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How fast a training goes through its images.
+
+    Attributes:
+      batch_size: images a step.
+      passes: over the images, an epoch; each has an order, and a side of each image, of its own.
+      steps: an epoch.
+    """
+
+    batch_size: int
+    passes: int
+    steps: int
+
+
+def pace_of(config: TrainingConfig, train: Split) -> Pace:
+    """Returns the pace of a training: no batch that is most of the split or of the memory, no epoch of a few steps."""
+    fitting = min(_BATCH_BYTES // math.prod(train.examples.image_shape), train.size // _FEWEST_BATCHES)
+    batch_size = min(config.batch_size, train.size, max(_FEWEST, fitting))
+    steps = steps_per_epoch(train, batch_size)
+    passes = -(-config.min_epoch_steps // steps)
+    return Pace(batch_size=batch_size, passes=passes, steps=passes * steps)
 
 
 def check_names(config: TrainingConfig) -> None:
@@ -34,6 +74,24 @@ def check_names(config: TrainingConfig) -> None:
         check_kind(config.network.kind)
     except ValueError as error:
         raise ValueError(f"network.{error}") from None
+
+
+def decide_flip(config: TrainingConfig, train: Split) -> tuple[TrainingConfig, str]:
+    """Decides what `flip` leaves open, from the first training images alone, so that a resumed training does the same.
+
+    Returns:
+      The recipe with `flip` true or false, and why.
+    """
+    if config.flip is not None:
+        return config, "as asked (training.flip)"
+    views, labels = [], []
+    batches = evaluation_batches(train, batch_size=_VIEWED)
+    for images, batch_labels in batches.take(-(-LOOKED_AT // _VIEWED)).as_numpy_iterator():
+        views.append(views_of(images))
+        labels.append(batch_labels)
+    plain, mirrored = (np.concatenate(side) for side in zip(*views, strict=True))
+    flip, reason = judge_mirroring(plain, mirrored, np.concatenate(labels), train.examples.class_names)
+    return dataclasses.replace(config, flip=flip), reason
 
 
 def compile_model(
@@ -51,7 +109,7 @@ def compile_model(
     )
     policy = training_policy(config.precision)
     model = build_network(config.network, inputs, seed=seed, policy=policy)
-    steps = steps_per_epoch(train, config.batch_size) * config.epochs
+    steps = pace_of(config, train).steps * config.epochs
     model.compile(
         Muon(
             Triangle(config.learning_rate, steps, config.warmup),
@@ -65,10 +123,23 @@ def compile_model(
 
 
 def augmented_batches(train: Split, config: TrainingConfig, *, seed: int, first_epoch: int = 0) -> tf.data.Dataset:
-    """Returns endless training batches: images uint8 [batch, ...], augmented, and one-hot labels float32."""
-    steps, classes = steps_per_epoch(train, config.batch_size), len(train.examples.class_names)
+    """Returns endless training batches, beginning with those of an epoch of the training (`Pace`), from 0.
 
-    def prepare(step: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    Args:
+      train: an opened split.
+      config: the recipe, whose `flip` is decided (`decide_flip`).
+      seed: of order and augmentation.
+      first_epoch: where a resumed training goes on.
+
+    Returns:
+      Batches of images uint8 [batch, height, width, channels], augmented, and one-hot labels float32 [batch, classes];
+      with class weights also the weight of each image in the loss, float32 [batch].
+    """
+    pace, classes = pace_of(config, train), len(train.examples.class_names)
+    steps = pace.steps // pace.passes
+    weights = None if config.class_weights == "none" else tf.constant(balanced_weights(class_counts(train)))
+
+    def prepare(step: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
         images = augment(
             images,
             [seed, tf.cast(step, tf.int32)],
@@ -79,8 +150,9 @@ def augmented_batches(train: Split, config: TrainingConfig, *, seed: int, first_
             erase_share=config.erase_share,
         )
         images = augment_further(images, [seed, tf.cast(step, tf.int32)], config.augmentations)
-        return images, tf.one_hot(labels, classes)
+        answers = images, tf.one_hot(labels, classes)
+        return answers if weights is None else (*answers, tf.gather(weights, labels))
 
-    batches = training_batches(train, batch_size=config.batch_size, seed=seed, first_epoch=first_epoch)
-    ready = parallel_batches(train, config.batch_size)
+    batches = training_batches(train, batch_size=pace.batch_size, seed=seed, first_epoch=first_epoch * pace.passes)
+    ready = parallel_batches(train, pace.batch_size)
     return batches.map(prepare, ready).prefetch(ready)

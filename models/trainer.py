@@ -26,19 +26,23 @@ from models.examples import Examples
 from models.features import TRAIN, VAL
 from models.graph_summary import multiply_adds, write_graph
 from models.images import with_channels
-from models.input_pipeline import Split, evaluation_batches, open_split, steps_per_epoch
+from models.input_pipeline import Split, evaluation_batches, open_split
 from models.memory import inference_rows
 from models.precision import training_policy
 from models.preprocessing import read_statistics
 from models.profile_report import read_profile
 from models.profiling import StepProfiler
 from models.progress import Progress
-from models.recipe import augmented_batches, compile_model
+from models.recipe import augmented_batches, compile_model, decide_flip, pace_of
 from models.trained import Trained, save_trained
 
 REPORT_FILE = "training.json"
 # Of the budget; the rest is the network's.
 _TRAIN_SHARE, _VAL_SHARE = 1 / 2, 1 / 8
+
+# Validation images from which on the first of equally good epochs is kept: one image is 0.2 points then, as much as two
+# seeds differ by, and of fewer more are equal by chance.
+_TELLING = 500
 
 progress = logging.getLogger("progress")
 
@@ -115,9 +119,10 @@ def train_model(
     Returns:
       The network with the weights of its best epoch on `val`, calibrated there, and a report: `epochs` run,
       `best_epoch`, `val_accuracy` of the network in float32, `temperature` that its logits are divided by, the dtype
-      policy it was trained in as `precision`, `parameters`, `multiply_adds` for an image, `examples_per_second` of the
-      last epoch, validation included, and `history`, a dict for each epoch (see `Progress`), whichever process ran it.
-      The `val_loss` of an ensemble is that of the mean of its members, its `loss` the sum of theirs.
+      policy it was trained in as `precision`, whether images were mirrored as `flip` and why as `flip_reason`,
+      `parameters`, `multiply_adds` for an image, `examples_per_second` of the last epoch, validation included, and
+      `history`, a dict for each epoch (see `Progress`), whichever process ran it. The `val_loss` of an ensemble is that
+      of the mean of its members, its `loss` the sum of theirs.
 
     Raises:
       TrainingDivergedError: the loss became NaN or infinite.
@@ -125,22 +130,25 @@ def train_model(
     keras.utils.set_random_seed(seed)
     # The same weights, bit for bit, from the same seed on the same kind of machine; it costs about 3 %.
     tf.config.experimental.enable_op_determinism()
-    steps = steps_per_epoch(train, config.batch_size)
+    config, flip_reason = decide_flip(config, train)
+    progress.info("mirrored: %s; %s", "yes" if config.flip else "no", flip_reason)
+    pace = pace_of(config, train)
     shape, classes = with_channels(train.examples.image_shape), len(train.examples.class_names)
     asked = evaluation_batches(val, batch_size=inference_rows(shape))
     model = compile_model(config, train, mean=mean, variance=variance, seed=seed)
-    stopping = keras.callbacks.EarlyStopping(
-        "val_accuracy", mode="max", patience=config.patience, restore_best_weights=True
-    )
+    kind = _LatestOfEquals if val.size < _TELLING else keras.callbacks.EarlyStopping
+    stopping = kind("val_accuracy", mode="max", patience=config.patience, restore_best_weights=True)
     history: list[dict] = []
     checkpoint = Checkpoint(checkpoint_path, stopping, history)
     first_epoch, epochs = checkpoint.restore(model, config.epochs)
     additions = multiply_adds(model, shape)
     progress.info(
-        "%s parameters, %.1f M multiply-adds an image, %d steps an epoch, from epoch %d",
+        "%s parameters, %.1f M multiply-adds an image%s, %d steps of %d images an epoch, from epoch %d",
         f"{model.count_params():,}",
         additions / 1e6,
-        steps,
+        _seen_at(model),
+        pace.steps,
+        pace.batch_size,
         first_epoch + 1,
     )
     write_graph(model, shape, log_dir / "train")
@@ -148,12 +156,12 @@ def train_model(
         augmented_batches(train, config, seed=seed, first_epoch=first_epoch),
         initial_epoch=first_epoch,
         epochs=epochs,
-        steps_per_epoch=steps,
+        steps_per_epoch=pace.steps,
         validation_data=asked.map(lambda x, y: (x, tf.one_hot(y, classes))),
         verbose=0,
         shuffle=False,
         callbacks=[
-            Progress(config.epochs, train.size, history),
+            Progress(config.epochs, pace.passes * train.size, history),
             keras.callbacks.TensorBoard(str(log_dir), write_graph=False, profile_batch=0),
             StepProfiler(str(log_dir / "train"), first_step=5, steps=10),
             stopping,
@@ -177,11 +185,28 @@ def train_model(
         "val_accuracy": float(np.mean(np.argmax(logits, axis=-1) == labels)),
         "temperature": round(trained.temperature, 4),
         "precision": training_policy(config.precision),
+        "flip": config.flip,
+        "flip_reason": flip_reason,
         "parameters": model.count_params(),
         "multiply_adds": additions,
-        "examples_per_second": round(train.size / history[-1]["seconds"], 1),
+        "examples_per_second": round(pace.passes * train.size / history[-1]["seconds"], 1),
         "history": history,
     }
+
+
+class _LatestOfEquals(keras.callbacks.EarlyStopping):
+    """Keeps the latest of equally good epochs, for the learning rate falls; patience ends as it would."""
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        if logs[self.monitor] == self.best and epoch > self.best_epoch:
+            self.best_epoch, self.best_weights = epoch, self.model.get_weights()
+
+
+def _seen_at(model: keras.Model) -> str:
+    """Returns in words at how many positions the stem sees an image, if the network has a stem."""
+    stem = next((layer for layer in model.layers if layer.name == "stem"), None)
+    return "" if stem is None else " seen at {}x{} positions".format(*stem.output.shape[1:3])
 
 
 def _answers(model: keras.Model, batches: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -72,6 +72,8 @@ def test_floor_of_no_metric_is_refused():
         ("seed", 2**31, "none or 0 to 2147483647, found 2147483648"),
         ("epochs", 0, "1 or more, found 0"),
         ("batch_size", 0, "1 or more, found 0"),
+        ("min_epoch_steps", 0, "1 or more, found 0"),
+        ("class_weights", "rare", "none or balanced, found 'rare'"),
         ("patience", 0, "1 or more, found 0"),
         ("learning_rate", 0, "a finite number above 0, found 0"),
         ("learning_rate", NAN, "a finite number above 0, found nan"),

@@ -15,6 +15,7 @@ import tensorflow as tf
 from models.examples import Examples, ExamplesError
 from models.input_pipeline import (
     Split,
+    class_counts,
     evaluation_batches,
     first_records,
     open_split,
@@ -202,6 +203,13 @@ def test_resumed_training_sees_the_batches_of_the_unbroken_one(split, first_epoc
     unbroken = numbers(split, 50)
     assert [step for step, _ in unbroken] == list(range(50))
     assert numbers(split, 50 - 10 * first_epoch, first_epoch=first_epoch) == unbroken[10 * first_epoch :]
+
+
+def test_examples_of_each_class_are_counted_and_a_class_without_any_is_zero(examples):
+    more = dataclasses.replace(examples, class_names=(*NAMES, "k"))
+    for cache_mib in (1, 0):
+        found = class_counts(open_split(more, "train", cache_mib=cache_mib))
+        assert found.tolist() == [11, 10, 10, 10, 11, 10, 10, 11, 10, 10, 0]  # labels of 100, 101, 102: 0, 7, 4
 
 
 def test_batch_larger_than_the_split_is_the_whole_split(split):

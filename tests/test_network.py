@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 
 from models.config import NetworkConfig
+from models.graph_summary import multiply_adds
 from models.networks import NetworkInputs, build_network, residual
 from models.networks.layers import FusedNorm
-from models.networks.residual import whitening_kernel
+from models.networks.residual import Stem, stem_of, whitening_kernel
 
 ONE_MEMBER = NetworkConfig()
 RNG = np.random.default_rng(0)
@@ -58,7 +59,7 @@ def test_variance_below_the_average_is_raised_to_it(plain_model):
 def test_stem_whitens_the_patches_of_the_images_and_gives_both_signs(fashion_images):
     images = fashion_images[:200, ..., None]
     mean, variance = np.full((28, 28, 1), 73.0), np.full((28, 28, 1), 8_100.0)
-    kernel = whitening_kernel(images, mean, variance, 4)
+    kernel = whitening_kernel(images, mean, variance, Stem(block=1, patch=(4, 4), stride=1, channels=32))
     assert kernel.shape == (4, 4, 1, 32)
     np.testing.assert_array_equal(kernel[..., 16:], -kernel[..., :16])
     outputs = tf.nn.conv2d(((images - 73.0) / 90.0).astype("float32"), kernel[..., :6], 1, "VALID").numpy()
@@ -85,7 +86,61 @@ def test_stem_is_made_of_the_sample_s_patches_as_the_first_layers_pass_them_on(f
     moments = {"mean": np.full((28, 28, 1), 73.0), "variance": np.full((28, 28, 1), 8_100.0)}
     inputs = NetworkInputs(input_shape=(28, 28, 1), classes=10, sample=images, **moments)
     model = build_network(NetworkConfig(stem_size=3), inputs, seed=0)
-    np.testing.assert_array_equal(model.get_layer("stem").kernel, whitening_kernel(images, **moments, size=3))
+    stem = Stem(block=1, patch=(3, 3), stride=1, channels=18)
+    np.testing.assert_array_equal(model.get_layer("stem").kernel, whitening_kernel(images, **moments, stem=stem))
+
+
+@pytest.mark.parametrize(
+    ("shape", "stem_size", "expected"),
+    [
+        ((28, 28, 1), 2, Stem(block=1, patch=(2, 2), stride=1, channels=8)),
+        ((28, 28, 1), 4, Stem(block=1, patch=(4, 4), stride=1, channels=32)),
+        ((55, 55, 3), 2, Stem(block=1, patch=(2, 2), stride=1, channels=24)),
+        ((56, 56, 1), 2, Stem(block=1, patch=(4, 4), stride=2, channels=32)),
+        ((96, 96, 3), 2, Stem(block=1, patch=(6, 6), stride=3, channels=32)),  # of 216
+        ((224, 224, 3), 2, Stem(block=2, patch=(8, 8), stride=4, channels=32)),
+        ((224, 224, 3), 1, Stem(block=2, patch=(4, 4), stride=4, channels=32)),
+        ((2_000, 3_000, 3), 2, Stem(block=21, patch=(8, 8), stride=4, channels=32)),
+        ((96, 96, 12), 2, Stem(block=1, patch=(6, 6), stride=3, channels=96)),  # as many as 28x28x12 has
+        ((1, 50, 1), 2, Stem(block=1, patch=(1, 2), stride=1, channels=4)),
+        ((1, 1, 1), 2, Stem(block=1, patch=(1, 1), stride=1, channels=2)),
+        ((1, 100_000, 1), 2, Stem(block=1, patch=(1, 22), stride=11, channels=32)),
+    ],
+    ids=str,
+)
+def test_stem_follows_from_the_shape_of_the_images_and_the_config(shape, stem_size, expected):
+    assert stem_of(NetworkConfig(stem_size=stem_size), shape) == expected
+
+
+def test_first_stage_sees_any_larger_image_at_26_to_54_positions_a_side():
+    for side in range(28, 2_000):
+        stem = stem_of(ONE_MEMBER, (side, side, 3))
+        assert 26 <= (side // stem.block - stem.patch[0]) // stem.stride + 1 <= 54
+
+
+def test_capped_stem_has_the_strongest_patches_of_blocks_a_stride_apart(fashion_images):
+    """Against a decomposition of patches that loops cut out."""
+    images = fashion_images[:50, ..., None].repeat(2, axis=1).repeat(2, axis=2)
+    moments = {"mean": np.full((56, 56, 1), 73.0), "variance": np.full((56, 56, 1), 8_100.0)}
+    stem = Stem(block=2, patch=(4, 3), stride=3, channels=10)
+    kernel = whitening_kernel(images, **moments, stem=stem)
+    assert kernel.shape == (4, 3, 1, 10)
+    blocks = (fashion_images[:50] - 73.0) / 90.0
+    cut = [blocks[:, row : row + 4, column : column + 3] for row in range(0, 25, 3) for column in range(0, 26, 3)]
+    patches = np.stack(cut, axis=1).reshape(-1, 12)
+    _, scales, directions = np.linalg.svd(patches, full_matrices=False)
+    variances = scales**2 / len(patches)
+    expected = directions[:5] / np.sqrt(variances[:5, None] + 0.01)
+    found = kernel[..., :5].reshape(12, 5).T
+    signs = np.sign((found * expected).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(found, expected * signs, rtol=1e-3, atol=1e-4)
+
+
+def test_large_image_costs_at_most_four_times_a_small_one():
+    small = multiply_adds(network((28, 28, 1)), (28, 28, 1))
+    for shape in ((64, 64, 3), (224, 224, 3), (512, 512, 3)):
+        # A sixty-fourth of the positions of 224x224; three times as many channels to begin with.
+        assert multiply_adds(network(shape), shape) < 4 * small
 
 
 def test_stem_is_not_trained(plain_model):
@@ -94,7 +149,21 @@ def test_stem_is_not_trained(plain_model):
 
 
 @pytest.mark.parametrize(
-    ("shape", "classes"), [((28, 28, 1), 10), ((20, 24, 3), 7), ((17, 9, 1), 2), ((5, 4, 1), 3)], ids=str
+    ("shape", "classes"),
+    [
+        ((28, 28, 1), 10),
+        ((20, 24, 3), 7),
+        ((17, 9, 1), 2),
+        ((5, 4, 1), 3),
+        ((8, 8, 1), 10),
+        ((4, 4, 2), 2),
+        ((2, 2, 1), 2),
+        ((1, 30, 6), 4),
+        ((30, 1, 1), 300),
+        ((120, 90, 4), 5),
+        ((226, 224, 3), 5),
+    ],
+    ids=str,
 )
 def test_logits_have_one_column_a_class_for_any_image_size(shape, classes):
     model = network(shape, classes)

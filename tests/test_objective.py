@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.objective import SmoothedCrossEntropy, accuracy
+from models.objective import SmoothedCrossEntropy, accuracy, balanced_weights
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(0, 2, (6, 3, 4)).astype("float32")
@@ -49,3 +49,10 @@ def test_accuracy_is_that_of_the_mean_of_the_members():
     logits = np.array([[[3.0, 1.0], [-1.0, 0.5]], [[3.0, 1.0], [-3.0, 0.5]]], "float32")
     labels = np.eye(2, dtype="float32")[[0, 0]]
     assert np.asarray(accuracy(labels, logits)).tolist() == [True, False]
+
+
+def test_balanced_weights_are_inverse_frequencies_with_a_mean_of_one():
+    counts = np.array([60, 20, 0, 20])
+    weights = balanced_weights(counts)
+    np.testing.assert_allclose(weights, [100 / 180, 100 / 60, 0, 100 / 60], rtol=1e-6)
+    assert (weights * counts).sum() / counts.sum() == pytest.approx(1)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 from tfx.types import standard_artifacts
 from tfx.types.artifact_utils import encode_split_names
 
@@ -22,10 +23,12 @@ from models.config import NetworkConfig, TrainingConfig
 from models.examples import Examples
 from models.export import export_model
 from models.features import FASHION_MNIST_CLASSES, TRAIN, VAL
-from models.input_pipeline import Split, evaluation_batches, open_split
+from models.images import with_channels
+from models.input_pipeline import Split, evaluation_batches, first_records, open_split
+from models.portable import LITERT_FILE
 from models.progress import Progress, TrainingDivergedError
-from models.recipe import augmented_batches
-from models.trained import Trained, load_trained
+from models.recipe import Pace, augmented_batches, compile_model, decide_flip, pace_of
+from models.trained import Trained, load_trained, save_trained
 from models.trainer import train_model
 from tests.served_models import write_examples
 
@@ -33,7 +36,7 @@ from tests.served_models import write_examples
 pytestmark = pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
 
 NETWORK = NetworkConfig(stem_size=3, widths=(8,), blocks=(0,), pools=(True,))
-CONFIG = TrainingConfig(network=NETWORK, epochs=2, batch_size=20, flip=False, shift=0, erase=0)
+CONFIG = TrainingConfig(network=NETWORK, epochs=2, min_epoch_steps=1, batch_size=20, flip=False, shift=0, erase=0)
 MOMENTS = {"mean": np.full((12, 12, 1), 120.0), "variance": np.full((12, 12, 1), 8_100.0)}
 
 
@@ -115,6 +118,208 @@ def test_resumed_training_sees_the_augmented_batches_of_the_unbroken_one(split):
     for (images, labels), (same, same_labels) in zip(unbroken, resumed, strict=True):
         np.testing.assert_array_equal(images, same)
         np.testing.assert_array_equal(labels, same_labels)
+
+
+@pytest.mark.parametrize("cache_mib", [1, 0], ids=["cached", "streamed"])
+def test_epoch_of_a_small_set_is_several_passes_each_in_an_order_and_from_a_side_of_its_own(examples, cache_mib):
+    split = open_split(examples, TRAIN, cache_mib=cache_mib)
+    config = dataclasses.replace(CONFIG, batch_size=25, min_epoch_steps=9, flip=True)
+    assert pace_of(config, split) == Pace(batch_size=25, passes=3, steps=12)  # four batches a pass, of 120 images
+    shown = [images.numpy() for images, _ in augmented_batches(split, config, seed=1).take(24)]
+    passes = [np.concatenate(shown[start : start + 4]) for start in range(0, 24, 4)]
+    for number, images in enumerate(passes):
+        assert len(np.unique(images, axis=0)) == 100
+        # An image is mirrored in every other pass, and its noise is like no other's.
+        later = {image.tobytes() for image in passes[(number + 1) % 6]}
+        assert not later & {image.tobytes() for image in images}
+        assert later & {image[:, ::-1].tobytes() for image in images}
+    resumed = [images.numpy() for images, _ in augmented_batches(split, config, seed=1, first_epoch=1).take(12)]
+    np.testing.assert_array_equal(resumed, shown[12:])
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "batch_size", "expected"),
+    [
+        ((28, 28), 4_000, 100, Pace(batch_size=100, passes=1, steps=40)),
+        ((28, 28), 55_000, 250, Pace(batch_size=250, passes=1, steps=220)),
+        ((8, 8), 100, 75, Pace(batch_size=25, passes=8, steps=32)),
+        ((8, 8), 60, 250, Pace(batch_size=16, passes=10, steps=30)),
+        ((8, 8), 10, 250, Pace(batch_size=10, passes=30, steps=30)),
+        ((8, 8), 1, 250, Pace(batch_size=1, passes=30, steps=30)),
+        ((224, 224, 3), 60_000, 250, Pace(batch_size=111, passes=1, steps=540)),  # 150,528 bytes an image
+        ((2_048, 2_048, 3), 100, 250, Pace(batch_size=16, passes=5, steps=30)),
+    ],
+    ids=str,
+)
+def test_batches_fit_into_split_and_memory_and_an_epoch_has_thirty_steps(examples, shape, count, batch_size, expected):
+    split = Split(examples=dataclasses.replace(examples, image_shape=shape, counts={TRAIN: count}), name=TRAIN)
+    assert pace_of(TrainingConfig(batch_size=batch_size), split) == expected
+
+
+def test_resumed_training_of_sixty_images_ends_as_the_unbroken_one(examples, tmp_path, monkeypatch):
+    whole = open_split(examples, TRAIN, cache_mib=1)
+    counts = {TRAIN: 60}
+    sixty = Split(
+        examples=dataclasses.replace(examples, counts=counts),
+        name=TRAIN,
+        images=whole.images[:60],
+        labels=whole.labels[:60],
+    )
+    changes = {"epochs": 3, "min_epoch_steps": 7, "batch_size": 25, "flip": None, "shift": 1}
+    unbroken, report = train(sixty, tmp_path / "unbroken", **changes)
+    begin = Progress.on_epoch_begin
+
+    def kill(self, epoch, logs=None):
+        if epoch == 1:
+            raise Killed
+        begin(self, epoch, logs)
+
+    with monkeypatch.context() as killing:
+        killing.setattr(Progress, "on_epoch_begin", kill)
+        with pytest.raises(Killed):
+            train(sixty, tmp_path / "resumed", **changes)
+    resumed, resumed_report = train(sixty, tmp_path / "resumed", **changes)
+    for weight, same in zip(unbroken.weights, resumed.weights, strict=True):
+        np.testing.assert_array_equal(weight, same)
+    for name in ("flip", "flip_reason", "best_epoch", "val_accuracy"):
+        assert resumed_report[name] == report[name]
+    assert report["history"][-1]["learning_rate"] < 0.01, "the schedule ends with the last of 27 steps"
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "precision"),
+    [
+        ((8, 8), 2, "bfloat16"),
+        ((1, 30), 2, "bfloat16"),
+        ((1, 1), 2, "float32"),
+        ((4, 4, 2), 300, "float32"),
+        ((226, 224, 3), 2, "bfloat16"),  # streamed
+    ],
+    ids=str,
+)
+def test_images_of_any_size_and_any_number_of_classes_are_learned_and_served(tmp_path, shape, classes, precision):
+    """Each class a pattern of its own; 300 classes are more than a byte names."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(max(60, classes)) % classes
+    patterns = (
+        rng.integers(0, 256, (classes, *shape)) if classes > 2 else np.stack([np.zeros(shape), np.full(shape, 255)])
+    )
+    images = patterns[labels].astype(np.uint8)
+    names = tuple(f"class {number}" for number in range(classes))
+    examples = write_examples(tmp_path / "examples", dict.fromkeys((TRAIN, VAL), (images, labels)), names)
+    opened, val = (open_split(examples, name, cache_mib=1) for name in (TRAIN, VAL))
+    config = TrainingConfig(epochs=4 if classes > 2 else 1, min_epoch_steps=20, batch_size=30, precision=precision)
+    pixels = images.reshape(len(images), *with_channels(shape)).astype(np.float64)
+    moments = {"mean": pixels.mean(axis=0), "variance": pixels.var(axis=0)}
+    paths = {"log_dir": tmp_path / "logs", "checkpoint_path": tmp_path / "state.npz"}
+    trained, report = train_model(config, opened, val, seed=1, **moments, **paths)
+    assert report["val_accuracy"] > 0.95
+    save_trained(tmp_path / "trained", trained)
+    export_model(load_trained(tmp_path / "trained"), tmp_path / "served", shape, names, first_records(examples, VAL, 4))
+    answers = tf.saved_model.load(str(tmp_path / "served")).signatures["predict_images"](images=tf.constant(images))
+    assert answers["probabilities"].shape == (len(images), classes)
+    right = answers["class_id"].numpy() == labels
+    assert right.mean() == pytest.approx(report["val_accuracy"])
+    assert [name.decode() for name in answers["class_name"].numpy()[right]] == [names[label] for label in labels[right]]
+    runner = Interpreter(str(tmp_path / "served" / LITERT_FILE)).get_signature_runner()
+    np.testing.assert_allclose(runner(images=images)["probabilities"], answers["probabilities"], atol=1e-4)
+
+
+@pytest.mark.parametrize(("asked", "told"), [(True, "as asked"), (False, "as asked"), (None, "mirror images bring ")])
+def test_report_and_progress_tell_whether_images_were_mirrored_and_why(split, tmp_path, caplog, asked, told):
+    caplog.set_level("INFO", logger="progress")
+    _, report = train(split, tmp_path, flip=asked, epochs=1)
+    assert report["flip"] is (asked is not False), "bright noise is as bright from the other side"
+    assert report["flip_reason"].startswith(told)
+    assert f"mirrored: {'yes' if report['flip'] else 'no'}; {report['flip_reason']}" in caplog.messages
+
+
+def test_mirroring_is_decided_alike_from_memory_and_from_the_stream(examples):
+    asked = dataclasses.replace(CONFIG, flip=None)
+    cached, streamed = (open_split(examples, TRAIN, cache_mib=size) for size in (1, 0))
+    assert decide_flip(asked, cached) == decide_flip(asked, streamed)
+
+
+@pytest.mark.parametrize(("validated", "kept"), [(499, 3), (500, 1)])
+def test_latest_of_equally_good_epochs_is_kept_where_validation_is_small(split, tmp_path, monkeypatch, validated, kept):
+    """All epochs are equally good: nothing is learned at a rate of nearly 0."""
+    rows = np.arange(validated) % split.size
+    val = Split(
+        examples=dataclasses.replace(split.examples, counts={VAL: validated}),
+        name=VAL,
+        images=split.images[rows],
+        labels=split.labels[rows],
+    )
+    config = dataclasses.replace(CONFIG, epochs=3, learning_rate=1e-12)
+    paths = {"log_dir": tmp_path, "checkpoint_path": tmp_path / "state.npz"}
+    _, report = train_model(config, split, val, **MOMENTS, seed=1, **paths)
+    assert len({entry["val_accuracy"] for entry in report["history"]}) == 1
+    assert report["best_epoch"] == kept
+
+
+def test_class_weights_are_those_of_the_examples_and_without_them_there_are_none(examples):
+    uneven = open_split(examples, TRAIN, cache_mib=1)
+    rows = np.r_[np.flatnonzero(uneven.labels == 0), np.flatnonzero(uneven.labels == 1)[:20]]  # 60 dark, 20 bright
+    uneven = dataclasses.replace(
+        uneven,
+        examples=dataclasses.replace(uneven.examples, counts={TRAIN: 80}),
+        images=uneven.images[rows],
+        labels=uneven.labels[rows],
+    )
+    weighted = dataclasses.replace(CONFIG, class_weights="balanced")
+    for _, labels, weights in augmented_batches(uneven, weighted, seed=1).take(4):
+        # 80 / (2 x 60) and 80 / (2 x 20), whose mean over 60 and 20 examples is 1.
+        np.testing.assert_allclose(weights, np.where(labels[:, 1] == 1, 2.0, 2 / 3), rtol=1e-6)
+    assert len(augmented_batches(uneven, CONFIG, seed=1).element_spec) == 2
+
+
+def test_loss_with_class_weights_is_the_weighted_mean_and_validation_is_not_weighted(split, tmp_path):
+    """At a rate of nearly 0 the loss of an epoch is that of the first weights; labels are smoothed by 0.2."""
+    rows = np.r_[np.flatnonzero(split.labels == 0)[:45], np.flatnonzero(split.labels == 1)[:15]]
+    uneven = dataclasses.replace(
+        split,
+        examples=dataclasses.replace(split.examples, counts={TRAIN: 60}),
+        images=split.images[rows],
+        labels=split.labels[rows],
+    )
+    changes = {"learning_rate": 1e-12, "epochs": 1, "batch_size": 15, "precision": "float32"}
+    losses = {}
+    for kind in ("none", "balanced"):
+        _, report = train(uneven, tmp_path / kind, class_weights=kind, **changes)
+        losses[kind] = report["history"][0]
+    config = dataclasses.replace(CONFIG, **changes)
+    model = compile_model(config, uneven, **MOMENTS, seed=1)
+    each, found = [], []
+    for images, labels in augmented_batches(uneven, config, seed=1).take(4):  # each image once
+        logits = model(images, training=True).numpy().astype(np.float64)
+        log_shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        each.append(-((0.8 * labels.numpy() + 0.1) * log_shares).sum(axis=1))
+        found.append(labels.numpy()[:, 1])
+    each, bright = np.concatenate(each), np.concatenate(found) == 1
+    assert losses["none"]["loss"] == pytest.approx(each.mean(), rel=1e-4)
+    expected = (each[~bright].mean() + each[bright].mean()) / 2
+    assert losses["balanced"]["loss"] == pytest.approx(expected, rel=1e-4)
+    assert losses["balanced"]["val_loss"] == pytest.approx(losses["none"]["val_loss"], rel=1e-6)
+
+
+def test_balanced_weights_find_the_rare_class(tmp_path):
+    """One image in twenty is of the second class, and most of those look like the first."""
+    rng = np.random.default_rng(0)
+
+    def draw(count: int, rare: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = (np.arange(count) < rare).astype(np.uint8)
+        grey = rng.normal(110 + 25 * labels, 20)[:, None, None]
+        return np.clip(grey + rng.normal(0, 20, (count, 12, 12)), 0, 255).astype(np.uint8), labels
+
+    examples = write_examples(tmp_path / "examples", {TRAIN: draw(400, 20), VAL: draw(400, 200)}, ("many", "few"))
+    few, val = (open_split(examples, name, cache_mib=1) for name in (TRAIN, VAL))
+    recall = {}
+    for kind in ("none", "balanced"):
+        config = dataclasses.replace(CONFIG, epochs=3, class_weights=kind)
+        paths = {"log_dir": tmp_path / kind, "checkpoint_path": tmp_path / f"{kind}.npz"}
+        trained, _ = train_model(config, few, val, **MOMENTS, seed=1, **paths)
+        recall[kind] = np.mean(np.argmax(trained.model()(val.images[:200]), axis=-1) == 1)
+    assert recall["balanced"] > recall["none"] + 0.2
 
 
 def test_unknown_precision_is_refused_with_the_known_ones():

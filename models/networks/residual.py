@@ -2,8 +2,9 @@
 
 Standardization, a frozen stem of principal patches, then stages of [convolution, 2x2 max-pool if the stage has one,
 batch norm, ReLU, residual blocks], a global max-pool and a scaled linear head. Several such members may stand on one
-stem, each fitted for itself; their mean answers. Image size, channels and classes come from the data. Under the policy
-"mixed_bfloat16" everything between standardization and head computes in bfloat16, with float32 weights.
+stem, each fitted for itself; their mean answers. Image size, channels and classes come from the data; the stem brings
+images of 56 pixels and more to the resolution of smaller ones (`stem_of`). Under the policy "mixed_bfloat16" everything
+between standardization and head computes in bfloat16, with float32 weights.
 
 Synopsis:
 
@@ -11,7 +12,9 @@ Synopsis:
     model(images)                                               # [batch, 28, 28, 1] to logits, float32 [batch, 10]
 """
 
+import dataclasses
 import itertools
+import math
 
 import keras
 import numpy as np
@@ -30,6 +33,45 @@ _WHITENING_SAMPLE = 2000
 _WHITENING_EPSILON = 1e-2
 # Of the patches that are held at a time; all 2,000 images of Fashion-MNIST have 47 MB of them.
 _PATCH_BYTES = 256 * MIB
+# Side that the stem brings larger images to, 28 to 55 positions, and the stride of patches from which on blocks are
+# averaged beforehand, since the cost of patches grows with their area.
+_SIDE, _LARGEST_STRIDE = 28, 4
+# Side from which on a stage with a pool halves it.
+_POOLED = 4
+# Patches with both signs that are kept of larger images, or as many as small ones have; more tell less (docs/LOG.md).
+_STEM_CHANNELS = 32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stem:
+    """How an image comes to the first stage: a function of its shape and the config alone.
+
+    Attributes:
+      block: side of the blocks that are averaged first.
+      patch: (height, width) of the principal patches, in blocks.
+      stride: from one patch to the next, in blocks.
+      channels: patches that are kept, with both signs.
+    """
+
+    block: int
+    patch: tuple[int, int]
+    stride: int
+    channels: int
+
+
+def stem_of(config: NetworkConfig, input_shape: tuple[int, int, int]) -> Stem:
+    """Returns the stem for images (height, width, channels).
+
+    Below 56 pixels a side patches of `config.stem_size` begin at each pixel; larger images have larger ones, a stride
+    apart, and from 224 pixels on they are made of the averages of blocks.
+    """
+    height, width, channels = input_shape
+    block = max(1, min(math.isqrt(height * width) // (_SIDE * _LARGEST_STRIDE), height, width))
+    sides = height // block, width // block
+    stride = max(1, math.isqrt(math.prod(sides)) // _SIDE)
+    patch = tuple(min(side, config.stem_size * stride) for side in sides)
+    most = max(_STEM_CHANNELS, 2 * config.stem_size**2 * channels)
+    return Stem(block=block, patch=patch, stride=stride, channels=min(2 * math.prod(patch) * channels, most))
 
 
 def spread_floor(variance: np.ndarray) -> np.ndarray:
@@ -41,31 +83,38 @@ def spread_floor(variance: np.ndarray) -> np.ndarray:
     return np.maximum(variance, max(variance.mean(), _SMALLEST_STD**2))
 
 
-def whitening_kernel(images: np.ndarray, mean: np.ndarray, variance: np.ndarray, size: int) -> np.ndarray:
-    """Computes the kernel of the frozen stem: all principal patches, scaled to unit variance, with both signs.
+def whitening_kernel(images: np.ndarray, mean: np.ndarray, variance: np.ndarray, stem: Stem) -> np.ndarray:
+    """Computes the kernel of the frozen stem: the principal patches, scaled to unit variance, with both signs.
 
     Source: airbench (arXiv:2404.00498), after Page's "How to train your ResNet".
 
     Args:
-      images: uint8 [n, height, width, channels]; the first 2,000 are used.
+      images: uint8 [n, height, width, channels]; the first 2,000 are used, or fewer where they are large.
       mean, variance: of each pixel, [height, width, channels].
-      size: side of a patch.
+      stem: as `stem_of` gives it.
 
     Returns:
-      float32 [size, size, channels, 2 * size * size * channels], the strongest patch first, the negatives behind.
+      float32 [*stem.patch, channels, stem.channels], the strongest patch first, the negatives behind.
     """
     images, spread = images[:_WHITENING_SAMPLE], np.sqrt(spread_floor(variance))
-    values = size * size * mean.shape[-1]
-    block = rows_within(_PATCH_BYTES, mean[..., 0].size * values * 8, most=_WHITENING_SAMPLE)
+    height, width, channels = mean.shape
+    rows, columns = height // stem.block, width // stem.block
+    values = math.prod(stem.patch) * channels
+    values_of_image = max(mean.size, rows * columns * values // stem.stride**2)
+    block = rows_within(_PATCH_BYTES, values_of_image * 8, most=_WHITENING_SAMPLE)
     products, count = 0, 0
     for start in range(0, len(images), block):
         inputs = (images[start : start + block] - mean) / spread
-        windows = np.lib.stride_tricks.sliding_window_view(inputs, (size, size), axis=(1, 2))
+        if stem.block > 1:
+            inputs = inputs[:, : rows * stem.block, : columns * stem.block]
+            inputs = inputs.reshape(-1, rows, stem.block, columns, stem.block, channels).mean(axis=(2, 4))
+        windows = np.lib.stride_tricks.sliding_window_view(inputs, stem.patch, axis=(1, 2))
+        windows = windows[:, :: stem.stride, :: stem.stride]
         patches = np.moveaxis(windows, 3, -1).reshape(-1, values)
         products, count = products + patches.T @ patches, count + len(patches)
     values, vectors = np.linalg.eigh(products / count)
     kernel = (vectors / np.sqrt(values + _WHITENING_EPSILON))[:, ::-1]
-    kernel = kernel.reshape(size, size, mean.shape[-1], -1)
+    kernel = kernel[:, : stem.channels // 2].reshape(*stem.patch, channels, -1)
     return np.concatenate([kernel, -kernel], axis=-1).astype(np.float32)
 
 
@@ -87,9 +136,10 @@ def build(config: NetworkConfig, inputs: NetworkInputs, *, seed: int, policy: st
     def member(x):
         for width, blocks, pool in zip(config.widths, config.blocks, config.pools, strict=True):
             x = conv(x, width)
-            if pool and min(x.shape[1:3]) > 1:
+            halved = tuple(2 if side >= _POOLED and pool else 1 for side in x.shape[1:3])
+            if max(halved) > 1:
                 # Before the norm: a quarter of its work.
-                x = layers.MaxPooling2D(2, dtype=policy)(x)
+                x = layers.MaxPooling2D(halved, dtype=policy)(x)
             x = norm_relu(x)
             for _ in range(blocks):
                 x = layers.Add(dtype=policy)([x, norm_relu(conv(x, width))])
@@ -104,8 +154,11 @@ def build(config: NetworkConfig, inputs: NetworkInputs, *, seed: int, policy: st
     x = layers.Normalization(axis=(1, 2, 3), mean=mean, variance=variance, name="standardization")(images)
     damping = spread_floor(variance) / np.maximum(variance, _SMALLEST_STD**2)
     x = layers.Normalization(axis=(1, 2, 3), mean=np.zeros_like(mean), variance=damping, name="damping")(x)
-    kernel = whitening_kernel(inputs.sample, mean, variance, config.stem_size)
-    stem = layers.Conv2D(kernel.shape[-1], config.stem_size, use_bias=False, trainable=False, dtype=policy, name="stem")
+    shape = stem_of(config, inputs.input_shape)
+    if shape.block > 1:
+        x = layers.AveragePooling2D(shape.block, name="blocks")(x)
+    options = {"use_bias": False, "trainable": False, "dtype": policy, "name": "stem"}
+    stem = layers.Conv2D(shape.channels, shape.patch, shape.stride, **options)
     x = layers.Activation("relu", dtype=policy)(stem(x))
-    stem.set_weights([kernel])
+    stem.set_weights([whitening_kernel(inputs.sample, mean, variance, shape)])
     return keras.Model(images, ensemble([member(x) for _ in range(config.members)]))

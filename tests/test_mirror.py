@@ -1,0 +1,103 @@
+"""Mirroring is refused where it makes one class of another: on real clothes and digits, and on drawn letters."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from sklearn.datasets import load_digits
+
+from models.mirror import judge_mirroring, views_of
+
+# A stem, and a bowl at its lower right: b. The others are its mirror images.
+TURNS = {"b": (), "d": (1,), "p": (0,), "q": (0, 1)}
+
+
+def letters(names: str, count: int, side: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    """Draws letters of any place, size and slope: uint8 [count, side, side, 1], int64 [count]."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % len(names)
+    images = np.zeros((count, side, side, 1), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        picture = Image.new("L", (120, 120))
+        draw = ImageDraw.Draw(picture)
+        left, bowl = rng.integers(25, 45), rng.integers(20, 45)
+        draw.line((left, 15, left, 105), fill=255, width=9)
+        draw.ellipse((left, 105 - bowl, left + bowl, 105), outline=255, width=9)
+        drawn = np.asarray(picture.rotate(float(rng.uniform(-8, 8))).resize((side, side)))
+        image[..., 0] = np.flip(drawn, TURNS[names[label]])
+    return images, labels
+
+
+def decide(images, labels, names) -> tuple[bool, str]:
+    return judge_mirroring(*views_of(images), labels, names)
+
+
+def test_views_are_the_whole_grey_levels_of_blocks_and_of_their_mirror_image():
+    image = np.zeros((1, 32, 17, 1), np.uint8)  # blocks of 2x2; the column that is left over is cut
+    image[0, :2, :2, 0] = [[10, 20], [30, 41]]
+    image[0, :2, 15:, 0] = [[7, 100], [7, 100]]
+    plain, mirrored = views_of(image)
+    assert plain.shape == mirrored.shape == (1, 16 * 8)
+    assert plain[0, [0, 7]].tolist() == [25.0, 4.0]  # 101 / 4, and (7 + 7) / 4 rounded to the even
+    assert mirrored[0, [0, 7]].tolist() == [54.0, 15.0]  # (100 + 100 + 7 + 7) / 4, and (20 + 41) / 4
+
+
+@pytest.mark.parametrize("names", ["bd", "bdpq"])
+@pytest.mark.parametrize("count", [60, 600])
+def test_letters_that_are_each_other_s_mirror_image_are_not_mirrored(names, count):
+    flip, reason = decide(*letters(names, count), names)
+    assert not flip
+    pairs = [f"'{one}' resembles a mirrored '{other}' in" for one, other in ("bd", "db", "pq", "qp")]
+    assert any(pair in reason for pair in pairs)
+
+
+def test_letters_of_which_none_is_another_s_mirror_image_are_mirrored():
+    assert decide(*letters("bq", 600), "bq")[0], "a mirrored b is a d, and there is none"
+
+
+def test_clothes_are_mirrored(fashion_images, fashion_labels):
+    assert decide(fashion_images[..., None], fashion_labels.astype(np.int64), list("0123456789"))[0]
+
+
+def test_digits_are_not_mirrored():
+    digits = load_digits()
+    images = (digits.images * 15).astype(np.uint8)[..., None]
+    assert not decide(images, digits.target, list("0123456789"))[0]
+
+
+def test_one_pair_among_many_classes_is_enough():
+    """Signs that point left or right among twenty that are the same from both sides: a tenth of all images."""
+    rng = np.random.default_rng(0)
+    patterns = rng.integers(0, 256, (20, 12, 12))
+    patterns = (patterns + patterns[:, :, ::-1]) // 2
+    patterns[1] = patterns[0] = rng.integers(0, 256, (12, 12))
+    patterns[1] = patterns[0, :, ::-1]
+    labels = np.arange(1_000) % 20
+    images = np.clip(patterns[labels] + rng.normal(0, 60, (1_000, 12, 12)), 0, 255).astype(np.uint8)[..., None]
+    flip, reason = decide(images, labels, [f"sign {n}" for n in range(20)])
+    assert not flip
+    assert "'sign 0' resembles a mirrored 'sign 1'" in reason or "'sign 1' resembles a mirrored 'sign 0'" in reason
+    symmetric = ~np.isin(labels, [0, 1])
+    assert decide(images[symmetric], labels[symmetric], [f"sign {n}" for n in range(20)])[0]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (np.zeros((1, 4, 4, 1), np.uint8), [0]),
+        (np.zeros((5, 4, 4, 1), np.uint8), [0] * 5),
+        (np.zeros((2, 4, 4, 1), np.uint8), [0, 1]),
+        (np.arange(40, dtype=np.uint8).reshape(10, 4, 1, 1), [0, 1] * 5),
+    ],
+    ids=["one image", "one class", "one image a class", "one pixel wide"],
+)
+def test_images_that_tell_nothing_are_mirrored(images, labels):
+    flip, reason = decide(images, np.array(labels), "ab")
+    assert flip
+    assert reason.startswith("mirror images bring another class nearer to 0 of ")
+
+
+def test_order_beyond_the_first_four_thousand_is_not_looked_at():
+    images, labels = letters("bd", 600)
+    many, rows = np.arange(4_500) % 600, np.arange(4_500) < 4_000
+    spoilt = np.where(rows, labels[many], 1 - labels[many])
+    assert decide(images[many], spoilt, "bd") == decide(images[many[rows]], labels[many[rows]], "bd")
