@@ -7,7 +7,7 @@ told here by the process that builds the pipeline, in which its executors run.
 Synopsis:
 
     places.tell(dataset, memory=2**30, checkpoints=root.checkpoints, serving=root.serving_root)
-    places.dataset(dataset.digest).files["train_images"], places.folder("checkpoints")
+    places.dataset(dataset.digest).contents, places.folder("checkpoints")
     places.memory()      # 1073741824
 """
 

@@ -1,9 +1,4 @@
-"""Writes images and labels in the forms that people have them in, each with the library that people use for it.
-
-Synopsis:
-
-    FORMS["Parquet"](folder, {"train": (images, labels), "test": (others, their_labels)})
-"""
+"""Writes images and labels in the forms that people have them in, each with the library that people use for it."""
 
 import gzip
 import io

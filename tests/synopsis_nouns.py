@@ -28,6 +28,7 @@ from components.evaluator.results import read_metrics
 from components.example_gen.dataset import inspect_dataset
 from components.example_gen.idx import read_idx
 from components.example_gen.ingest import SplitSettings
+from components.example_gen.kinds import find_kind
 from components.exporter.component import Exporter
 from components.pusher.serving_folder import publish
 from components.schema_gen.proposal import propose_schema
@@ -47,6 +48,7 @@ from pipeline.report.collect import collect
 from pipeline.run.code_digest import ROOT
 from pipeline.run.database import connection_to
 from pipeline.settings import Settings
+from tests.forms import encoded
 from tests.served_models import write_examples
 from tests.test_partial_run import record_data
 from tests.test_schema_gen import statistics_of
@@ -115,7 +117,7 @@ class Once:
 
     @functools.cached_property
     def schema(self):
-        return propose_schema(self.statistics["train"], class_count=CLASSES)
+        return propose_schema(self.statistics, class_count=CLASSES)
 
     @functools.cached_property
     def data(self) -> Path:
@@ -255,6 +257,14 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         "validated": lambda: {
             split: tfdv.validate_statistics(found, once.schema) for split, found in once.statistics.items()
         },
+        "contents": lambda: once.dataset.contents,
+        "encoded": lambda: encoded(once.images[0, ..., 0]),
+        "indices": lambda: np.arange(2),
+        "part": lambda: once.dataset.contents.parts["test"],
+        "pixels": lambda: once.images[0],
+        "components.bulk_inferrer.folder.contents": lambda: (lambda kind, found: kind.open(found))(
+            *find_kind(made("asked", "one.png"), for_training=False)
+        ),
         "components.data_gate.duplicates.examples": lambda: once.with_duplicates,
         "components.places.dataset": lambda: once.dataset,
         "components.evaluator.slicer.labels": lambda: once.labels[: len(once.records)],
@@ -302,7 +312,9 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         "connection": lambda: connection_to(root),
         "content": lambda: {"failure": None, "blessed": False, "nodes": [], "pushed_model": None, "exit_status": 4},
         "exporter": lambda: Exporter(
-            examples=Channel(type=standard_artifacts.Examples), model=Channel(type=standard_artifacts.Model)
+            examples=Channel(type=standard_artifacts.Examples),
+            statistics=Channel(type=standard_artifacts.ExampleStatistics),
+            model=Channel(type=standard_artifacts.Model),
         ),
         "facts": lambda: collect(OutputRoot(once.recorded), "latest"),
         "outputs": lambda: {"examples": {"id": 1, "uri": "", "counts": '{"train": 3, "test": 1}'}},

@@ -1,5 +1,6 @@
 """Where the data are looked for, in which order, and under which name they are known."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,17 @@ from components.errors import InputError
 from components.example_gen.dataset import Dataset, inspect_dataset
 from pipeline.config import PipelineConfig
 from pipeline.output_root import OutputRoot
-from pipeline.run.data import candidates, choose_name, describe_data, find_dataset, locate_data, recall_dataset
+from pipeline.presets import preset
+from pipeline.run.data import (
+    candidates,
+    choose_name,
+    describe_data,
+    describe_plan,
+    find_dataset,
+    floors_in_force,
+    locate_data,
+    recall_dataset,
+)
 
 
 @pytest.fixture
@@ -41,10 +52,10 @@ def test_named_folder_goes_before_all_others(folders):
 
 
 def test_named_folder_without_data_is_not_replaced_by_another(folders, tmp_path):
+    assert locate_data(tmp_path / "named", folders) == tmp_path / "named"
     with pytest.raises(InputError) as raised:
-        locate_data(tmp_path / "named", folders)
-    assert f"in {tmp_path / 'named'}, found none" in str(raised.value)
-    assert str(folders[0]) not in str(raised.value)
+        find_dataset(PipelineConfig(data_dir=tmp_path / "named"), tmp_path, OutputRoot(tmp_path / "output"))
+    assert f"{tmp_path / 'named'}: expected a data set, found no such file or folder" in str(raised.value)
 
 
 def test_every_folder_looked_in_is_told(tmp_path):
@@ -158,8 +169,8 @@ def test_without_a_database_the_folder_names_the_data_and_nothing_is_made(datase
 def test_data_set_comes_back_from_what_a_record_keeps_of_it_without_its_files(dataset):
     found = dataset(1, "raw")
     recalled = recall_dataset(json.loads(json.dumps(describe_data(found))))
-    assert recalled.files == {}
-    assert {**vars(recalled), "files": found.files} == vars(found)
+    assert recalled.contents is None
+    assert recalled == found
     assert isinstance(recalled.folder, Path)
 
 
@@ -169,6 +180,72 @@ def test_schema_beside_recalled_data_is_read_anew_and_a_kept_one_holds_where_it_
     assert recall_dataset(kept).schema == "kept"
     (found.folder / "schema.pbtxt").write_text("feature { name: 'edited' }")
     assert "edited" in recall_dataset(kept).schema
+
+
+def test_floors_of_a_data_set_are_its_owners_by_preset_below_what_a_person_gives(dataset, tmp_path):
+    found = dataset(1, "raw")
+    assert floors_in_force(PipelineConfig(), found) == {}
+    (found.folder / "floors.toml").write_text("[default]\naccuracy = 0.3\nloss = 2\n[smoke]\naccuracy = 0.1\n")
+    root = OutputRoot(tmp_path / "output")
+    for config, floors in (
+        (preset("fast"), {"accuracy": 0.3, "loss": 2}),
+        (preset("smoke"), {"accuracy": 0.1, "loss": 2}),
+        (preset("smoke", floors={"accuracy": 0.9}), {"accuracy": 0.9, "loss": 2}),
+    ):
+        owned = find_dataset(dataclasses.replace(config, data_dir=found.folder), tmp_path, root)
+        assert floors_in_force(config, owned) == floors
+
+
+def test_floors_of_fashion_mnist_are_of_no_other_data(dataset):
+    fashion = dataclasses.replace(dataset(1, "raw"), is_fashion_mnist=True)
+    expected = {"smoke": (0.6, 0.0), "fast": (0.9092, 0.5), "best": (0.94, 0.5)}
+    for name, floors in expected.items():
+        assert tuple(floors_in_force(preset(name), fashion).values()) == floors
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("accuracy = 0.5", "expected tables such as [default], found accuracy outside of one"),
+        ("[default]\nacuracy = 0.5", "[default]: floors.acuracy: expected a metric"),
+        ("[default]\naccuracy = 2", "[default]: floors.accuracy: expected 0 to 1, found 2"),
+        ("[default", "expected TOML, found"),
+    ],
+)
+def test_floors_that_are_none_are_refused_with_their_file(dataset, tmp_path, text, told):
+    folder = dataset(1, "raw").folder
+    (folder / "floors.toml").write_text(text)
+    with pytest.raises(InputError) as raised:
+        find_dataset(PipelineConfig(data_dir=folder), tmp_path, OutputRoot(tmp_path / "output"))
+    assert str(raised.value).startswith(str(folder / "floors.toml"))
+    assert told in str(raised.value)
+
+
+def test_floor_of_a_class_that_the_data_lack_is_refused_with_those_that_they_have(dataset):
+    config = PipelineConfig(floors={"accuracy@class=Bag": 0.5})
+    with pytest.raises(
+        InputError, match=r"^floors\.accuracy@class=Bag: expected a class of the data \(0, 1\), found 'Bag'\.$"
+    ):
+        floors_in_force(config, dataset(1, "raw"))
+
+
+def test_few_images_are_told_with_what_they_say_of_a_model(dataset):
+    told, few = describe_plan(PipelineConfig(), dataset(1, "raw"))
+    assert told == "IDX: 4 train and 4 test images of 3x3, 2 classes"
+    assert few.startswith("few images: train 3, val 1, test 4; ")
+    # Of 4 answers of which 3.6 are right, Wilson's interval.
+    assert few.endswith("all that is known is 42 to 99 %")
+
+
+def test_damaged_files_of_the_projects_own_are_to_be_fetched_again_and_no_others(idx_folder, tmp_path):
+    folder = idx_folder(*arrays(1), name="project/data")
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(b"damaged")
+    root = OutputRoot(tmp_path / "output")
+    with pytest.raises(InputError, match="delete them and run 'make data'"):
+        find_dataset(PipelineConfig(), tmp_path / "project", root)
+    with pytest.raises(InputError) as raised:
+        find_dataset(PipelineConfig(data_dir=folder), tmp_path / "project", root)
+    assert "make data" not in str(raised.value)
 
 
 @pytest.fixture

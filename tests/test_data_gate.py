@@ -180,7 +180,18 @@ def test_errors_come_before_warnings_whatever_their_split(artifact):
 
 def test_image_of_training_in_another_split_is_an_error(examples):
     lines = gather({}, {}, examples({"train": (PAIR, [0, 1]), "val": (PAIR, [0, 1])}))
-    assert lines == ["error: val: image: expected no image that is in train too, found 2: records 0, 1"]
+    assert lines == [
+        "error: val: image: expected no image that is in train too, found 2: record 0 is record 0, record 1 is record 1"
+    ]
+
+
+def test_share_of_duplicates_that_is_tolerated_is_a_warning(examples):
+    found = examples({"train": (PAIR, [0, 1]), "val": (PAIR, [0, 1])})
+    severities = [
+        find_anomalies({}, {}, schema_pb2.Schema(), found, {}, duplicate_tolerance=share)[0].severity
+        for share in (0.99, 1.0)
+    ]
+    assert severities == ["error", "warning"]
 
 
 WARNED = [Anomaly(severity="warning", split="val", feature="label", text="drifts")]

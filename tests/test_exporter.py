@@ -5,15 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx.types import channel_utils, standard_artifacts
 from tfx.types.artifact_utils import encode_split_names
 
 from components.artifacts import describe_examples
 from components.exporter.component import Exporter, export
+from components.statistics_gen.image_statistics import PIXEL_FEATURES
 from models.card import read_card
 from models.config import NetworkConfig
 from models.examples import Examples
-from models.features import SPLITS, VAL
+from models.features import SPLITS, STATISTICS_FILE, TRAIN, VAL
+from models.files import write_bytes
 from models.networks import NetworkInputs, build_network
 from models.portable import LITERT_FILE
 from models.trained import Trained, TrainedError, load_trained, save_trained
@@ -48,12 +51,32 @@ def artifact(kind: type, uri: Path):
     return made
 
 
+def observed() -> statistics_pb2.DatasetFeatureStatisticsList:
+    """Statistics of 100 images, each figure of which lies between 10 and 20."""
+    statistics = statistics_pb2.DatasetFeatureStatisticsList()
+    dataset = statistics.datasets.add(num_examples=100)
+    for name in PIXEL_FEATURES:
+        feature = dataset.features.add()
+        feature.path.step.append(name)
+        feature.num_stats.min, feature.num_stats.max = 10, 20
+    return statistics
+
+
 def test_executor_exports_what_was_learned_and_records_its_size(examples, model_folder, tmp_path):
     described = artifact(standard_artifacts.Examples, examples.folder)
     described.split_names = encode_split_names(list(SPLITS))
     describe_examples(described, examples)
     model = artifact(standard_artifacts.Model, tmp_path / "model")
-    inputs = {"examples": [described], "trained": [artifact(standard_artifacts.Model, model_folder)]}
+    statistics = artifact(standard_artifacts.ExampleStatistics, tmp_path / "statistics")
+    statistics.split_names = encode_split_names([TRAIN])
+    train = tmp_path / "statistics" / f"Split-{TRAIN}"
+    train.mkdir(parents=True)
+    write_bytes(train / STATISTICS_FILE, observed().SerializeToString())
+    inputs = {
+        "examples": [described],
+        "statistics": [statistics],
+        "trained": [artifact(standard_artifacts.Model, model_folder)],
+    }
     Exporter.EXECUTOR_SPEC.executor_class().Do(inputs, {"model": [model]}, {})
 
     folder = Path(model.uri, SERVING)
@@ -61,7 +84,13 @@ def test_executor_exports_what_was_learned_and_records_its_size(examples, model_
     expected = tf.nn.softmax(load_trained(model_folder / SERVING)(IMAGES[..., None]))
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
     assert np.std(expected) > 0.01
-    assert read_card(folder) == {"image_shape": list(SHAPE), "class_names": list(NAMES)}
+    assert read_card(folder) == {
+        "image_shape": list(SHAPE),
+        "class_names": list(NAMES),
+        "image_fit": "pad",
+        # Of 100 images from 10 to 20: a fifth of that span on either side.
+        "ranges": {name: [8, 22] for name in PIXEL_FEATURES},
+    }
     assert (folder / LITERT_FILE).is_file()
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     assert model.get_int_custom_property("bytes") == sum(sizes) > 10_000
@@ -80,12 +109,11 @@ def test_folder_without_a_finished_training_is_refused_and_nothing_is_exported(e
     assert not (tmp_path / "served").exists()
 
 
-def test_exporter_takes_examples_and_a_model_and_gives_a_model():
-    examples, model = (
-        channel_utils.as_channel([kind()]) for kind in (standard_artifacts.Examples, standard_artifacts.Model)
-    )
-    exporter = Exporter(examples=examples, model=model)
-    assert set(exporter.inputs) == {"examples", "trained"}
+def test_exporter_takes_examples_statistics_and_a_model_and_gives_a_model():
+    kinds = (standard_artifacts.Examples, standard_artifacts.ExampleStatistics, standard_artifacts.Model)
+    examples, statistics, model = (channel_utils.as_channel([kind()]) for kind in kinds)
+    exporter = Exporter(examples=examples, statistics=statistics, model=model)
+    assert set(exporter.inputs) == {"examples", "statistics", "trained"}
     assert exporter.outputs["model"].type is standard_artifacts.Model
     assert exporter.exec_properties == {}
 

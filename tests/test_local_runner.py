@@ -212,8 +212,8 @@ def test_missing_data_end_2_in_one_line_and_leave_the_output_root_alone(tmp_path
     assert process.returncode == 2
     assert process.stdout == ""
     (line,) = process.stderr.splitlines()
-    assert str(tmp_path / "nowhere") in line
-    assert "make data" in line
+    assert f"{tmp_path / 'nowhere'}: expected a data set, found no such file or folder" in line
+    assert "make data" not in line, "that is for Fashion-MNIST"
     assert [path.name for path in tmp_path.rglob("*")] == (["output", "precious"] if existing else [])
 
 

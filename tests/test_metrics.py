@@ -120,11 +120,10 @@ def test_matrix_has_the_counts_by_label_and_prediction():
 
 
 def test_names_labels_and_floors_are_read_without_tensorflow():
-    evaluator, inferrer = "components.evaluator", "components.bulk_inferrer"
-    modules = [f"{evaluator}.{name}" for name in ("metrics", "slices", "floors", "calibration")]
+    evaluator = "components.evaluator"
+    modules = [f"{evaluator}.{name}" for name in ("metrics", "slices", "floors", "chance", "calibration")]
     modules += [
         "components.prediction_columns",
-        f"{inferrer}.sources",
         "pipeline.report.predictions",
         "pipeline.predict",
     ]

@@ -32,7 +32,12 @@ from pipeline.nodes import NODES, Selection
         ("Evaluator", {"blessing": {"blessed": 1}, "evaluation": {"test_accuracy": 0.9246}}, "blessed, 92.46 % test"),
         ("Evaluator", {"blessing": {"blessed": 0}, "evaluation": {"test_accuracy": 0.1}}, "not blessed, 10.00 % test"),
         ("Pusher", {"pushed_model": {"pushed": 0, "pushed_version": ""}}, "not pushed"),
-        ("SchemaGen", {"schema": {}}, ""),
+        ("SchemaGen", {"schema": {}}, "curated"),
+        (
+            "SchemaGen",
+            {"schema": {"curated": 0, "uri": "/o/schema/4"}},
+            "inferred; to make it the curated one, copy /o/schema/4/schema.pbtxt beside the data",
+        ),
     ],
 )
 def test_node_tells_what_it_made(node, outputs, told):

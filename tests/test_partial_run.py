@@ -85,18 +85,18 @@ def test_part_takes_settings_and_data_of_the_latest_run_that_has_what_it_needs(e
     base = find_base(given(root), Selection(from_node="Evaluator"), root)
     assert (base.run_id, base.settings.config.preset) == ("fast", "fast")
     assert (base.dataset.digest, base.dataset.class_names) == (dataset.digest, ("0", "1"))
-    assert base.settings.origins["floors.accuracy"] == "run fast"
+    assert base.settings.origins["training.epochs"] == "run fast"
 
 
 def test_named_preset_chooses_the_run_that_it_fits(earlier, root):
     base = find_base(given(root, preset="smoke"), Selection(from_node="Evaluator"), root)
-    assert (base.run_id, base.settings.config.floors["accuracy"]) == ("smoke", 0.6)
+    assert (base.run_id, base.settings.config.training.epochs) == ("smoke", 4)
 
 
 def test_what_concerns_nodes_that_run_again_may_be_given(earlier, root):
     base = find_base(given(root, "floors.accuracy=0.3"), Selection(from_node="Evaluator"), root)
     assert base.run_id == "fast"
-    assert base.settings.config.floors == {"accuracy": 0.3, "accuracy@class": 0.5}
+    assert base.settings.config.floors == {"accuracy": 0.3}
     trained = find_base(given(root, "training.seed=7"), Selection(from_node="Trainer"), root)
     assert (trained.settings.config.seed, trained.settings.config.training.seed) == (42, 7)
 
@@ -157,9 +157,7 @@ def test_cache_key_of_no_node_holds_a_path(dataset, tmp_path):
     sides = []
     for name in ("one", "two"):
         folder = tmp_path / name
-        moved = dataclasses.replace(
-            dataset, folder=folder, files={role: folder / path.name for role, path in dataset.files.items()}
-        )
+        moved = dataclasses.replace(dataset, folder=folder)
         pipeline = create_pipeline(preset("smoke", output_root=folder), moved)
         sides.append({node.id: json.dumps(node.exec_properties, default=str) for node in pipeline.components})
         assert str(tmp_path) not in json.dumps(sides[-1])

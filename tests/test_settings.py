@@ -58,7 +58,7 @@ def test_each_layer_goes_before_the_ones_below_it(write):
         "training.batch_size": (30, "experiment.toml"),
         "training.patience": (30, "experiment.toml"),
         "training.network.widths": ((2, 2, 2), "IMAGE_PIPELINE_TRAINING__NETWORK__WIDTHS"),
-        "split_sizes": ((4000, 500, 1000), "preset smoke"),
+        "split_limits": ((4000, 500, 1000), "preset smoke"),
         "preset": ("smoke", "--preset smoke"),
         "seed": (42, "default"),
     }
@@ -139,12 +139,12 @@ def test_table_on_the_command_line_sets_what_it_holds():
     assert settings.given == {"training.epochs": 3, "training.network.members": 2, "floors.accuracy@class=Bag": 0.1}
 
 
-def test_floors_are_merged_over_those_of_the_preset(write):
-    file = write('preset = "smoke"\n[floors]\n"accuracy@class=Bag" = 0.3')
-    assert settle(file=file, IMAGE_PIPELINE_FLOORS__ACCURACY="0.7").config.floors == {
-        "accuracy": 0.7,
-        "accuracy@class": 0.0,
+def test_floors_of_all_layers_are_merged(write):
+    file = write('preset = "smoke"\n[floors]\n"accuracy@class=Bag" = 0.3\naccuracy = 0.1')
+    assert settle("floors.loss=2", file=file, IMAGE_PIPELINE_FLOORS__ACCURACY="0.7").config.floors == {
+        "accuracy": 0.1,
         "accuracy@class=Bag": 0.3,
+        "loss": 2.0,
     }
 
 
@@ -156,14 +156,18 @@ REFUSED = {
     "seed": ("many", "expected a whole number, found 'many'"),
     "data_dir": ("", "expected a path or none, found ''"),
     "output_root": ("", "expected a path, found ''"),
+    "image_size": ("28", "expected a list of 2, each a whole number or none, found 28"),
+    "image_channels": ("2", "expected none, 1 or 3, found 2"),
+    "image_fit": ("squeeze", "expected pad or crop or stretch, found 'squeeze'"),
+    "broken_images": ("-1", "expected 0 or more, found -1"),
+    "split_limits": ("none,0,none", "expected none, or whole numbers from 1, found (None, 0, None)"),
+    "duplicate_tolerance": ("2", "expected a share from 0 to 1, found 2.0"),
     "split_sizes": ("none,x,none", "expected a list of 3, each a number or none, found ['none', 'x', 'none']"),
     "shards": ("4,1", "expected a list of 3, each a whole number, found [4, 1]"),
     "stratified": ("yes", "expected true or false, found 'yes'"),
     "image_encoding": ("bmp", "expected tensor or jpeg or png, found 'bmp'"),
     "compression": ("zip", "expected '' or GZIP, found 'zip'"),
     "gate_severity": ("info", "expected warning or error, found 'info'"),
-    "floors.accuracy": ("high", "expected a number, found 'high'"),
-    "floors.accuracy@class": ("nan", "expected a finite number, found nan"),
     "accuracy_tolerance": ("2", "expected 0 to 1, found 2.0"),
     "replace_other_classes": ("1", "expected true or false, found 1"),
     "kept_versions": ("0", "expected 1 or more, found 0"),
@@ -289,12 +293,12 @@ def test_given_is_what_a_person_asked_for_as_plain_values(write):
 def test_named_preset_asks_for_each_value_in_which_presets_differ():
     given = settle(preset="fast").given
     assert set(given) == {"preset"}.union(*PRESETS.values())
-    assert (given["training.epochs"], given["split_sizes"], given["variant"]) == (5, [None, 5000, None], "")
+    assert (given["training.epochs"], given["split_limits"], given["variant"]) == (5, [None] * 3, "")
     assert settle("training.epochs=1", preset="smoke").given["training.epochs"] == 1
 
 
 def test_settings_from_code_are_given_where_they_differ_from_the_defaults():
-    settings = Settings.of(PipelineConfig(seed=7, floors={"accuracy": 0.9092, "accuracy@class": 0.1}))
+    settings = Settings.of(PipelineConfig(seed=7, floors={"accuracy@class": 0.1}, kept_versions=5))
     assert settings.given == {"seed": 7, "floors.accuracy@class": 0.1}
     assert {name for name, origin in settings.origins.items() if origin == "code"} == set(settings.given)
     assert set(settings.origins) == set(flatten(settings.config))
@@ -312,7 +316,7 @@ def test_settings_on_top_of_a_run_are_the_runs_but_for_what_is_given(earlier):
     settings = settle("training.epochs=2", "output_root=/new", "data_dir=/data").on_top_of(earlier, "20260101-1")
     config = settings.config
     assert (config.preset, config.seed, config.training.network.widths) == ("smoke", 9, (16, 32, 64))
-    assert (config.training.epochs, config.split_sizes) == (2, (4000, 500, 1000))
+    assert (config.training.epochs, config.split_limits) == (2, (4000, 500, 1000))
     assert (config.output_root, config.data_dir, config.enable_cache) == (Path("/new"), Path("/data"), True)
     assert config.memory_mib is None
     assert settings.origins["seed"] == "run 20260101-1"
@@ -375,7 +379,7 @@ def test_shown_settings_name_every_leaf_with_value_and_origin():
     assert all(row[column - 2 : column] == "  " and row[column] != " " for row in rows)
     cells = [re.split("  +", row) for row in rows]
     assert ["training.network.widths", "[16, 32, 64]", "--set training.network.widths=16,32,64"] in cells
-    assert ["split_sizes", "[4000, 500, 1000]", "preset smoke"] in cells
+    assert ["split_limits", "[4000, 500, 1000]", "preset smoke"] in cells
     assert ["training.seed", '"none"', "default"] in cells
 
 

@@ -49,6 +49,7 @@ ELSEWHERE = {
     "pandas": "pandas",
     "places": "components.places",
     "preset": "pipeline.presets",
+    "read_card": "models.card",
     "replace": "dataclasses",
 }
 # What lies in the working directory of a synopsis that names it by a relative path.

@@ -2,8 +2,8 @@
 
 Synopsis:
 
-    model = tf.saved_model.load(saved_model).signatures["predict_images"]
-    asked = Asking(read_card(saved_model), model, Broken(0))
+    loaded = tf.saved_model.load(saved_model)
+    asked = Asking(read_card(saved_model), loaded.signatures["predict_images"], Broken(0))
     for table in asked.predictions(contents):           # pa.Table with the columns of a file of predictions
         print(table["class_name"])
     asked.warnings()                                    # e.g. ["3 of 20 images are in colour, and were ..."]

@@ -2,8 +2,8 @@
 
 Synopsis:
 
-    floor_over_chance([900, 100])        # 0.9156: naming the larger class is right for 0.9 of them
-    interval(45, 50)                     # (0.786, 0.957): what 45 right answers of 50 say
+    round(floor_over_chance([900, 100]), 4)        # 0.9156: naming the larger class is right for 0.9 of them
+    [round(end, 3) for end in interval(45, 50)]    # [0.786, 0.957]: what 45 right answers of 50 say
 """
 
 import math

@@ -3,7 +3,7 @@
 Synopsis:
 
     classes = name_classes(np.array([1, 3, 3]), given=None, listed=None)
-    classes.names, classes.number(np.array([3, 1]))            # ("1", "3"), [1, 0]
+    classes.names, list(classes.number(np.array([3, 1])))      # ("1", "3"), [1, 0]
 """
 
 import codecs

@@ -85,7 +85,7 @@ class Dataset:
     name: str
     folder: Path
     kind: str
-    contents: Contents | None
+    contents: Contents | None = dataclasses.field(compare=False)
     counts: dict[str, int]
     image_shape: tuple[int, ...]
     image_fit: str

@@ -5,7 +5,7 @@ they are, for decoding them takes ten times as long, and decoded by several thre
 
 Synopsis:
 
-    survey = survey_part(part)                                       # labels, sizes, channels, digest
+    survey = survey_part(part, Broken(0))                            # labels, sizes, channels, digest
     for block in read_part(part, ImageForm((28, 28), "pad"), Broken(0), Digest()):
         block.images, block.labels                                   # uint8 [n, 28, 28], [n]
 """
