@@ -95,7 +95,8 @@ def _anomalies(outputs: Outputs) -> list[str]:
 
 def _trained(outputs: Outputs) -> str:
     training = json.loads(outputs["model_run"]["training"])
-    return f"{_percent(training['val_accuracy'])} validation, {training['epochs']} epochs"
+    mirrored = {True: ", mirrored", False: ", not mirrored"}.get(training.get("flip"), "")
+    return f"{_percent(training['val_accuracy'])} validation, {training['epochs']} epochs{mirrored}"
 
 
 def _training(outputs: Outputs) -> dict:

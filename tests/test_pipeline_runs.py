@@ -405,7 +405,7 @@ def test_leaked_test_images_end_3_and_name_the_split(altered_data, train_images,
     leaked[:100] = test_images[:100]
     (altered_data / "train-images-idx3-ubyte.gz").unlink()
     write_idx(altered_data / "train-images-idx3-ubyte", leaked)
-    run = run_smoke(tmp_path / "output", altered_data, ROOT, "--set", "split_sizes=none,5000,none")
+    run = run_smoke(tmp_path / "output", altered_data, ROOT, "--set", "split_limits=none,none,none")
     assert run.status == 3, run
     assert run.states["DataGate"] == "failed"
     assert run.states["Trainer"] == "skipped"
