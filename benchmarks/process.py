@@ -1,5 +1,6 @@
 """Measures whole processes, two kinds in turn, so that a drift of the machine's speed meets both alike."""
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -16,7 +17,7 @@ _POLL_SECONDS = 0.2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One finished process: wall and CPU seconds, and its own peak resident memory in MiB."""
+    """One finished process: wall and CPU seconds, and the peak resident memory of it and its children in MiB."""
 
     wall: float
     cpu: float
@@ -41,7 +42,8 @@ def measure(command: list[str], log: Path, environment: dict[str, str] | None = 
         peak = 0.0
         # What wait4 reports as the peak begins with the parent's own, and ours may have imported TensorFlow.
         while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
-            peak = max(peak, _peak_mib(process.pid))
+            # No less than the peak of all together, which may fall between two looks.
+            peak = max(peak, sum(map(_peak_mib, _tree(process.pid))))
             time.sleep(_POLL_SECONDS)
         _, status, usage = ended
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -50,6 +52,16 @@ def measure(command: list[str], log: Path, environment: dict[str, str] | None = 
         last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         raise RuntimeError(f"{' '.join(command)} ended with status {process.returncode}:\n{last}")
     return Measured(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak_mib=peak)
+
+
+def _tree(pid: int) -> list[int]:
+    """Returns a process and what it started, directly or not, as far as that is still there."""
+    found = [pid]
+    for parent in found:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += map(int, children.read_text().split())
+    return found
 
 
 def _peak_mib(pid: int) -> float:
