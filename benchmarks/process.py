@@ -42,8 +42,10 @@ def measure(command: list[str], log: Path, environment: dict[str, str] | None = 
         peak = 0.0
         # What wait4 reports as the peak begins with the parent's own, and ours may have imported TensorFlow.
         while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
-            # No less than the peak of all together, which may fall between two looks.
-            peak = max(peak, sum(map(_peak_mib, _tree(process.pid))))
+            tree = _tree(process.pid)
+            # What is shared counts once, for a process that was just forked shares all; it takes a while to add up.
+            together = sum(_held_mib(pid, "smaps_rollup", "Pss") for pid in tree) if len(tree) > 1 else 0.0
+            peak = max(peak, _held_mib(process.pid, "status", "VmHWM"), together)
             time.sleep(_POLL_SECONDS)
         _, status, usage = ended
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -64,10 +66,10 @@ def _tree(pid: int) -> list[int]:
     return found
 
 
-def _peak_mib(pid: int) -> float:
-    """Returns the most memory that a process has held so far, 0 where the system doesn't tell."""
+def _held_mib(pid: int, file: str, name: str) -> float:
+    """Returns a figure of a process's memory, 0 where the system doesn't tell."""
     try:
-        found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        found = re.search(rf"^{name}:\s*(\d+) kB", Path(f"/proc/{pid}/{file}").read_text(), re.MULTILINE)
     except OSError:
         found = None
     return int(found[1]) / 1024 if found else 0.0
