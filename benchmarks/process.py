@@ -1,5 +1,6 @@
 """Measures whole processes, two kinds in turn, so that a drift of the machine's speed meets both alike."""
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -16,7 +17,7 @@ _POLL_SECONDS = 0.2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One finished process: wall and CPU seconds, and its own peak resident memory in MiB."""
+    """One finished process: wall and CPU seconds, and the peak resident memory of it and its children in MiB."""
 
     wall: float
     cpu: float
@@ -41,7 +42,10 @@ def measure(command: list[str], log: Path, environment: dict[str, str] | None = 
         peak = 0.0
         # What wait4 reports as the peak begins with the parent's own, and ours may have imported TensorFlow.
         while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
-            peak = max(peak, _peak_mib(process.pid))
+            tree = _tree(process.pid)
+            # What is shared counts once, for a process that was just forked shares all; it takes a while to add up.
+            together = sum(_held_mib(pid, "smaps_rollup", "Pss") for pid in tree) if len(tree) > 1 else 0.0
+            peak = max(peak, _held_mib(process.pid, "status", "VmHWM"), together)
             time.sleep(_POLL_SECONDS)
         _, status, usage = ended
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -52,10 +56,20 @@ def measure(command: list[str], log: Path, environment: dict[str, str] | None = 
     return Measured(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak_mib=peak)
 
 
-def _peak_mib(pid: int) -> float:
-    """Returns the most memory that a process has held so far, 0 where the system doesn't tell."""
+def _tree(pid: int) -> list[int]:
+    """Returns a process and what it started, directly or not, as far as that is still there."""
+    found = [pid]
+    for parent in found:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += map(int, children.read_text().split())
+    return found
+
+
+def _held_mib(pid: int, file: str, name: str) -> float:
+    """Returns a figure of a process's memory, 0 where the system doesn't tell."""
     try:
-        found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        found = re.search(rf"^{name}:\s*(\d+) kB", Path(f"/proc/{pid}/{file}").read_text(), re.MULTILINE)
     except OSError:
         found = None
     return int(found[1]) / 1024 if found else 0.0

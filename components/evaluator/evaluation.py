@@ -74,7 +74,8 @@ def evaluate(
     ]
     shared = shared[0] if len(shared) == 1 else shared
     records = tf_example_record.TFExampleRecord(
-        file_pattern=list(map(str, examples.shards(TEST))),
+        # One pattern, not a path for each shard: what Beam flattens it first holds in memory.
+        file_pattern=str(examples.shards(TEST)[0].parent / "*"),
         raw_record_column_name=tfma.ARROW_INPUT_COLUMN,
         telemetry_descriptors=["Evaluator"],
     )
