@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -205,10 +206,11 @@ def test_resumed_training_sees_the_batches_of_the_unbroken_one(split, first_epoc
     assert numbers(split, 50 - 10 * first_epoch, first_epoch=first_epoch) == unbroken[10 * first_epoch :]
 
 
-def test_examples_of_each_class_are_counted_and_a_class_without_any_is_zero(examples):
+def test_examples_of_each_class_are_counted_and_a_class_without_any_is_zero(examples, tmp_path):
     more = dataclasses.replace(examples, class_names=(*NAMES, "k"))
-    for cache_mib in (1, 0):
-        found = class_counts(open_split(more, "train", cache_mib=cache_mib))
+    for memory in (math.inf, 0):
+        with open_split(more, "train", memory=memory, scratch=tmp_path) as split:
+            found = class_counts(split)
         assert found.tolist() == [11, 10, 10, 10, 11, 10, 10, 11, 10, 10, 0]  # labels of 100, 101, 102: 0, 7, 4
 
 

@@ -74,10 +74,11 @@ def test_stem_whitens_the_patches_of_the_images_and_gives_both_signs(fashion_ima
 def test_stem_of_large_images_is_that_of_all_their_patches_taken_block_by_block(monkeypatch):
     images = RNG.integers(0, 256, (7, 9, 8, 2)).astype(np.uint8)
     mean, variance = images.mean(axis=0), images.astype(float).var(axis=0)
-    whole = whitening_kernel(images, mean, variance, 3)
+    stem = Stem(block=1, patch=(3, 3), stride=1, channels=36)
+    whole = whitening_kernel(images, mean, variance, stem)
     # Three images: 9x8 positions of 3x3x2 values of 8 bytes each.
     monkeypatch.setattr(residual, "_PATCH_BYTES", 3 * 72 * 18 * 8)
-    parts = whitening_kernel(images, mean, variance, 3)
+    parts = whitening_kernel(images, mean, variance, stem)
     np.testing.assert_allclose(np.abs(parts), np.abs(whole), rtol=1e-4, atol=1e-6)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -120,9 +121,9 @@ def test_resumed_training_sees_the_augmented_batches_of_the_unbroken_one(split):
         np.testing.assert_array_equal(labels, same_labels)
 
 
-@pytest.mark.parametrize("cache_mib", [1, 0], ids=["cached", "streamed"])
-def test_epoch_of_a_small_set_is_several_passes_each_in_an_order_and_from_a_side_of_its_own(examples, cache_mib):
-    split = open_split(examples, TRAIN, cache_mib=cache_mib)
+@pytest.mark.parametrize("memory", [math.inf, 0], ids=["memory", "scratch file"])
+def test_epoch_of_a_small_set_is_several_passes_each_in_an_order_and_from_a_side_of_its_own(examples, tmp_path, memory):
+    split = open_split(examples, TRAIN, memory=memory, scratch=tmp_path)
     config = dataclasses.replace(CONFIG, batch_size=25, min_epoch_steps=9, flip=True)
     assert pace_of(config, split) == Pace(batch_size=25, passes=3, steps=12)  # four batches a pass, of 120 images
     shown = [images.numpy() for images, _ in augmented_batches(split, config, seed=1).take(24)]
@@ -152,12 +153,13 @@ def test_epoch_of_a_small_set_is_several_passes_each_in_an_order_and_from_a_side
     ids=str,
 )
 def test_batches_fit_into_split_and_memory_and_an_epoch_has_thirty_steps(examples, shape, count, batch_size, expected):
-    split = Split(examples=dataclasses.replace(examples, image_shape=shape, counts={TRAIN: count}), name=TRAIN)
+    described = dataclasses.replace(examples, image_shape=shape, counts={TRAIN: count})
+    split = Split(examples=described, name=TRAIN, labels=np.zeros(count, np.int64))
     assert pace_of(TrainingConfig(batch_size=batch_size), split) == expected
 
 
 def test_resumed_training_of_sixty_images_ends_as_the_unbroken_one(examples, tmp_path, monkeypatch):
-    whole = open_split(examples, TRAIN, cache_mib=1)
+    whole = open_split(examples, TRAIN, memory=math.inf, scratch=tmp_path)
     counts = {TRAIN: 60}
     sixty = Split(
         examples=dataclasses.replace(examples, counts=counts),
@@ -193,7 +195,7 @@ def test_resumed_training_of_sixty_images_ends_as_the_unbroken_one(examples, tmp
         ((1, 30), 2, "bfloat16"),
         ((1, 1), 2, "float32"),
         ((4, 4, 2), 300, "float32"),
-        ((226, 224, 3), 2, "bfloat16"),  # streamed
+        ((226, 224, 3), 2, "bfloat16"),
     ],
     ids=str,
 )
@@ -207,7 +209,7 @@ def test_images_of_any_size_and_any_number_of_classes_are_learned_and_served(tmp
     images = patterns[labels].astype(np.uint8)
     names = tuple(f"class {number}" for number in range(classes))
     examples = write_examples(tmp_path / "examples", dict.fromkeys((TRAIN, VAL), (images, labels)), names)
-    opened, val = (open_split(examples, name, cache_mib=1) for name in (TRAIN, VAL))
+    opened, val = (open_split(examples, name, memory=2**20, scratch=tmp_path) for name in (TRAIN, VAL))
     config = TrainingConfig(epochs=4 if classes > 2 else 1, min_epoch_steps=20, batch_size=30, precision=precision)
     pixels = images.reshape(len(images), *with_channels(shape)).astype(np.float64)
     moments = {"mean": pixels.mean(axis=0), "variance": pixels.var(axis=0)}
@@ -234,10 +236,10 @@ def test_report_and_progress_tell_whether_images_were_mirrored_and_why(split, tm
     assert f"mirrored: {'yes' if report['flip'] else 'no'}; {report['flip_reason']}" in caplog.messages
 
 
-def test_mirroring_is_decided_alike_from_memory_and_from_the_stream(examples):
+def test_mirroring_is_decided_alike_from_memory_and_from_a_scratch_file(examples, tmp_path):
     asked = dataclasses.replace(CONFIG, flip=None)
-    cached, streamed = (open_split(examples, TRAIN, cache_mib=size) for size in (1, 0))
-    assert decide_flip(asked, cached) == decide_flip(asked, streamed)
+    held, written = (open_split(examples, TRAIN, memory=memory, scratch=tmp_path) for memory in (math.inf, 0))
+    assert decide_flip(asked, held) == decide_flip(asked, written)
 
 
 @pytest.mark.parametrize(("validated", "kept"), [(499, 3), (500, 1)])
@@ -257,8 +259,8 @@ def test_latest_of_equally_good_epochs_is_kept_where_validation_is_small(split, 
     assert report["best_epoch"] == kept
 
 
-def test_class_weights_are_those_of_the_examples_and_without_them_there_are_none(examples):
-    uneven = open_split(examples, TRAIN, cache_mib=1)
+def test_class_weights_are_those_of_the_examples_and_without_them_there_are_none(examples, tmp_path):
+    uneven = open_split(examples, TRAIN, memory=math.inf, scratch=tmp_path)
     rows = np.r_[np.flatnonzero(uneven.labels == 0), np.flatnonzero(uneven.labels == 1)[:20]]  # 60 dark, 20 bright
     uneven = dataclasses.replace(
         uneven,
@@ -312,7 +314,7 @@ def test_balanced_weights_find_the_rare_class(tmp_path):
         return np.clip(grey + rng.normal(0, 20, (count, 12, 12)), 0, 255).astype(np.uint8), labels
 
     examples = write_examples(tmp_path / "examples", {TRAIN: draw(400, 20), VAL: draw(400, 200)}, ("many", "few"))
-    few, val = (open_split(examples, name, cache_mib=1) for name in (TRAIN, VAL))
+    few, val = (open_split(examples, name, memory=math.inf, scratch=tmp_path) for name in (TRAIN, VAL))
     recall = {}
     for kind in ("none", "balanced"):
         config = dataclasses.replace(CONFIG, epochs=3, class_weights=kind)
