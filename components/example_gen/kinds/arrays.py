@@ -35,12 +35,12 @@ _AXES = {
     **dict.fromkeys(("y", "labels", "label", "targets", "target"), "labels"),
 }
 # What damage makes zipfile and NumPy raise, each found by flipping bytes or seen in their source.
-_FAILURES = (OSError, ValueError, EOFError, SyntaxError, LookupError, TypeError, RuntimeError, OverflowError, MemoryError)
-_FAILURES += (tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
+_FAILURES = (OSError, ValueError, EOFError, SyntaxError, LookupError, TypeError, RuntimeError, OverflowError)
+_FAILURES += (MemoryError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
 
 
 # The record at the end of an archive, and the longest comment behind it.
-_ZIP_END_BYTES = 22 + (1 << 16)
+_ZIP_END_BYTES, _ZIP64 = 22 + (1 << 16), 0xFFFF
 
 
 class Array(NamedTuple):
@@ -89,7 +89,7 @@ def _members(path: Path) -> list[str | None]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            if len(names) != (told := _entries(path)):
+            if (told := _entries(path)) not in (len(names), _ZIP64):
                 raise zipfile.BadZipFile(f"{len(names)} members where its end tells {told}")
             for name in names:
                 # A name stands twice in an archive; of a damaged one the array would be taken for none of the data.
@@ -208,7 +208,9 @@ def _read_labels(array: Array) -> np.ndarray:
 def _require_end(array: Array, stream: BinaryIO) -> None:
     """Reads past the values, which also makes zipfile compare its checksum."""
     if stream.read(1):
-        raise InputError(f"{_where(array)}: expected an array as its header says, found more behind it. Use a good copy.")
+        raise InputError(
+            f"{_where(array)}: expected an array as its header says, found more behind it. Use a good copy."
+        )
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from components.example_gen.kinds.registry import (
     Listing,
     Picture,
     PicturePart,
+    missing_shards,
     part_of,
     register,
 )
@@ -50,6 +51,7 @@ def _open(found: tuple[dict[str, list[Path]], bool]) -> Contents:
             if part in files
         },
         class_names=first[2],
+        notes=missing_shards(names),
     )
 
 
