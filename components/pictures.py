@@ -23,6 +23,8 @@ from models.tfrecords import decode_tensor
 # How the picture formats that are read begin; WebP is RIFF with a word of its own at byte 8.
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM")
 MAGIC_BYTES = 16
+# Of a chunk, what is none of its data: their size, its name and its checksum.
+_PNG_CHUNK = 12
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 _ORIENTATION, _FIRST_TURNED = 0x0112, 5
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "F")
@@ -78,6 +80,7 @@ def decode(encoded: bytes, shape: tuple[int, ...], how: str) -> np.ndarray:
     if encoded.startswith(_TENSOR):
         return fit(_pixels_of(encoded), shape, how)
     try:
+        _check_pixels(encoded)
         with _open(encoded) as picture:
             # A JPEG many times too large is decoded at a half, a quarter or an eighth, as long as that is no enlarging.
             picture.draft(None, (2 * max(shape[:2]), 2 * max(shape[:2])))
@@ -110,6 +113,17 @@ def _open(encoded: bytes) -> Image.Image:
         # A picture of 100 megapixels is large, not an attack; twice as much is an error still.
         warnings.simplefilter("ignore")
         return Image.open(io.BytesIO(encoded), formats=_FORMATS)
+
+
+def _check_pixels(encoded: bytes) -> None:
+    """Compares the checksums of a PNG's pixels, which Pillow passes over."""
+    position = len(_MAGIC[0]) if encoded.startswith(_MAGIC[0]) else len(encoded)
+    while position + _PNG_CHUNK <= len(encoded):
+        size, kind = struct.unpack_from(">I4s", encoded, position)
+        end = position + _PNG_CHUNK + size
+        if kind == b"IDAT" and zlib.crc32(encoded[position + 4 : end - 4]).to_bytes(4) != encoded[end - 4 : end]:
+            raise ValueError("the checksum of its pixels is another")
+        position = end
 
 
 def _pixels_of(encoded: bytes) -> np.ndarray:

@@ -35,8 +35,9 @@ class Classes:
 
     def number(self, labels: np.ndarray) -> np.ndarray:
         """Returns the number of each label's class, int64 [n]; -1 where it is none of them."""
-        numbers = {value: number for number, value in enumerate(self.values)}
-        return np.array([numbers.get(label, -1) for label in labels.tolist()], np.int64)
+        # As text: of the folders "1" and "b" training may have both, and another part, which has "1" alone, a number.
+        numbers = {str(value): number for number, value in enumerate(self.values)}
+        return np.array([numbers.get(str(label), -1) for label in labels.tolist()], np.int64)
 
 
 def name_classes(labels: np.ndarray, *, given: tuple[str, ...] | None, listed: tuple[str, ...] | None) -> Classes:

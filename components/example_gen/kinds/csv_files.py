@@ -51,15 +51,18 @@ def find(folder: Path, listing: Listing, for_training: bool) -> tuple[dict[str, 
     """Returns the tables of a folder by part, and notes of those without labels; None where there is none of training.
 
     Raises:
-      InputError: two tables are of one part.
+      InputError: two tables are of one part, or one is empty.
     """
     found: dict[str, list[Path]] = {}
     tables: dict[Path, Table] = {}
-    notes = []
+    notes, empty = [], []
     for path in listing.files:
         if path.name.lower().endswith((".csv", ".csv.gz", ".tsv")):
             table = _look(path)
             if table is None:
+                if part_of(path.name):
+                    notes.append(f"{path.name} has no columns of pixels and is passed over")
+                    empty += [] if path.stat().st_size else [path]
                 continue
             if table.label < 0 and for_training:
                 notes.append(f"{path.name} has no column of labels and is passed over")
@@ -72,6 +75,8 @@ def find(folder: Path, listing: Listing, for_training: bool) -> tuple[dict[str, 
     found.pop("", None)
     if not found or (for_training and TRAIN not in found):
         return None
+    if empty:
+        raise InputError(f"{empty[0]}: expected a table of images, found an empty file. Delete it.")
     return {part: tables[path] for part, path in one_each(folder, found).items()}, tuple(notes)
 
 

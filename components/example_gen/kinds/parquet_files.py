@@ -17,6 +17,7 @@ from components.example_gen.kinds.registry import (
     Listing,
     Picture,
     PicturePart,
+    missing_shards,
     part_of,
     register,
 )
@@ -50,25 +51,21 @@ def _open(found: tuple[dict[str, list[Path]], bool]) -> Contents:
             if part in files
         },
         class_names=first[2],
+        notes=missing_shards(names),
     )
 
 
 def _columns(path: Path, for_training: bool) -> tuple[str, str | None, tuple[str, ...] | None]:
     """Returns the columns of images and of labels, and the names of the classes if the schema tells them."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         schema = pq.read_schema(path)
-    except (pa.ArrowInvalid, OSError) as error:
+    except _failures() as error:
         raise InputError(f"{path}: expected Parquet, found {_first_line(error)}. Use a good copy.") from None
-    features = {}
-    if b"huggingface" in (schema.metadata or {}):
-        features = json.loads(schema.metadata[b"huggingface"]).get("info", {}).get("features", {})
+    features = _features(path, (schema.metadata or {}).get(b"huggingface"))
     images = [field.name for field in schema if _is_image(field.type)]
-    classes = [
-        name for name, feature in features.items() if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-    ]
+    classes = [name for name, feature in features.items() if feature.get("_type") == "ClassLabel"]
     labels = [name for name in (*_LABELS, *classes) if name in schema.names]
     if not images or (for_training and not labels):
         told = ", ".join(f"{field.name} ({field.type})" for field in schema)
@@ -83,6 +80,22 @@ def _columns(path: Path, for_training: bool) -> tuple[str, str | None, tuple[str
     return image, labels[0], tuple(given) if given else None
 
 
+def _features(path: Path, told: bytes | None) -> dict[str, dict]:
+    """Returns what the metadata that the Hugging Face hub adds say of each column; of the classes, their names."""
+    try:
+        features = json.loads(told)["info"]["features"] if told else {}
+        found = {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+        for feature in found.values():
+            # `...`.join takes texts alone.
+            "".join(feature.get("names") or ())
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: expected the features of the columns as JSON in the metadata, found {_first_line(error)}. Use a "
+            "good copy."
+        ) from None
+    return found
+
+
 def _is_image(kind: "pa.DataType") -> bool:
     import pyarrow as pa
 
@@ -92,13 +105,12 @@ def _is_image(kind: "pa.DataType") -> bool:
 
 
 def _pictures(files: list[tuple[Path, str, str | None]]) -> Iterator[Picture]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     for path, image, label in files:
         position = 0
         try:
-            with pq.ParquetFile(path, pre_buffer=False) as file:
+            with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
                 for batch in file.iter_batches(_ROWS, columns=[image, *([label] if label else [])]):
                     labels = batch[label].to_pylist() if label else [UNLABELLED] * len(batch)
                     for picture, given in zip(batch[image].to_pylist(), labels, strict=True):
@@ -110,15 +122,26 @@ def _pictures(files: list[tuple[Path, str, str | None]]) -> Iterator[Picture]:
                             )
                         yield Picture(path, position, encoded, given)
                         position += 1
-        except (pa.ArrowInvalid, OSError) as error:
+                if position != file.metadata.num_rows:
+                    raise InputError(
+                        f"{path}: expected {file.metadata.num_rows:,} rows, found {position:,}. Use a good copy."
+                    )
+        except _failures() as error:
             raise InputError(
                 f"{path}: expected Parquet, found a damaged file after row {position:,} ({_first_line(error)}). "
                 "Use a good copy."
             ) from None
 
 
+def _failures() -> tuple[type[Exception], ...]:
+    """Returns what pyarrow raises where a file is damaged."""
+    import pyarrow as pa
+
+    return (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError, MemoryError)
+
+
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".")
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 register(Kind(name="Parquet", expects="Parquet (*train*.parquet with columns image and label)", find=find, open=_open))

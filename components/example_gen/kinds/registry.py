@@ -13,7 +13,7 @@ Synopsis:
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ _PART_WORDS = {
 # What unpacking a download leaves beside the data.
 _LEFTOVERS = ("thumbs.db", "desktop.ini", "__macosx")
 _BLOCK_BYTES = 1 << 20
+_SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})")
 
 
 class Listing(NamedTuple):
@@ -183,6 +184,20 @@ def one_each(folder: Path, found: dict[Any, list[Path]]) -> dict[Any, Path]:
             names = ", ".join(str(path.relative_to(folder)) if path != folder else path.name for path in paths)
             raise InputError(f"{folder}: expected one data set in the folder, found {names}. Give each its own.")
     return {role: path for role, (path,) in found.items()}
+
+
+def missing_shards(paths: Iterable[Path]) -> tuple[str, ...]:
+    """Returns a note for each set of files called NAME-00000-of-00008 of which some are not there."""
+    found: dict[tuple[Path, str], set[str]] = {}
+    for path in paths:
+        if shard := _SHARD.match(path.name):
+            found.setdefault((path.parent, f"{shard[1]}-*-of-{shard[3]}"), set()).add(shard[2])
+    totals = {name: (len(numbers), int(name[1].rpartition("-")[2])) for name, numbers in found.items()}
+    return tuple(
+        f"{total - count:,} of the {total:,} files {name} are not there"
+        for (_, name), (count, total) in totals.items()
+        if count < total
+    )
 
 
 def rows_a_block(image_shape: tuple[int, ...], itemsize: int = 1) -> int:

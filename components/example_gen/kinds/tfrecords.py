@@ -15,6 +15,7 @@ from components.example_gen.kinds.registry import (
     Listing,
     Picture,
     PicturePart,
+    missing_shards,
     part_of,
     register,
 )
@@ -47,7 +48,8 @@ def _open(found: tuple[dict[str, list[Path]], Path | None, bool]) -> Contents:
             for part in PARTS
             if part in files
         },
-        class_names=tuple(names.read_text(encoding="utf-8").split("\n")[:-1]) if names else None,
+        class_names=tuple(names.read_text(encoding="utf-8", errors="replace").splitlines()) if names else None,
+        notes=missing_shards(path for paths in files.values() for path in paths),
     )
 
 
@@ -55,6 +57,8 @@ def _pictures(paths: list[Path], needs_label: bool) -> Iterator[Picture]:
     for path in paths:
         position = 0
         try:
+            if not path.stat().st_size:
+                raise ValueError("expected TFRecords, found an empty file")
             for record in read_records(path, compression_of(path), check=True):
                 encoded, label = _image_and_label(record, needs_label)
                 yield Picture(path, position, encoded, label)

@@ -1,0 +1,658 @@
+"""Each kind of input, as people have it: the same images and labels come out of all, and nothing else out of damage."""
+
+import gzip
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.errors import InputError
+from components.example_gen.dataset import Dataset, ImageSettings, inspect_dataset
+from components.example_gen.kinds import find_kind
+from components.example_gen.reading import Broken, Digest, plain_labels, read_part
+from tests.conftest import idx_bytes
+from tests.forms import FORMS, encoded, write_csv, write_folders, write_idx, write_keras_npz, write_parquet
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (9, 6, 6), np.uint8)
+LABELS = np.array([0, 1, 2, 0, 1, 2, 2, 1, 0])
+PARTS = {"train": (IMAGES[:6], LABELS[:6]), "test": (IMAGES[6:], LABELS[6:])}
+# Kinds whose digest is that of the pixels.
+OF_PIXELS = ("IDX", "CSV", "NPZ", "MedMNIST")
+
+
+def contents(dataset: Dataset) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Reads all images and the numbers of their classes, by part."""
+    found = {}
+    for name, part in dataset.contents.parts.items():
+        blocks = list(read_part(part, dataset.form, Broken(dataset.broken), Digest()))
+        labels = dataset.classes.number(plain_labels([block.labels for block in blocks]))
+        found[name] = (np.concatenate([block.images for block in blocks]), labels)
+    return found
+
+
+def assert_holds(dataset: Dataset, parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Asserts that a data set holds just these images and numbers of classes, in this order."""
+    found = contents(dataset)
+    assert found.keys() == parts.keys()
+    for name, (images, labels) in parts.items():
+        np.testing.assert_array_equal(found[name][0], images)
+        np.testing.assert_array_equal(found[name][1], labels)
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(InputError) as raised:
+        contents(inspect_dataset(folder))
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def rename(folder: Path, name: Callable[[str], str]) -> None:
+    for path in [path for path in folder.iterdir() if path.is_file()]:
+        content = path.read_bytes()
+        path.unlink()
+        target = folder / name(path.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+
+# all forms
+
+
+@pytest.fixture(scope="module")
+def real(fashion_images, fashion_labels) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return {
+        "train": (fashion_images[:200], fashion_labels[:200]),
+        "test": (fashion_images[200:260], fashion_labels[200:260]),
+    }
+
+
+@pytest.fixture(scope="module")
+def read_forms(real, tmp_path_factory) -> dict[str, Dataset]:
+    found = {}
+    for form, write in FORMS.items():
+        folder = tmp_path_factory.mktemp(form.replace(" ", "_"))
+        write(folder, real)
+        found[form] = inspect_dataset(folder)
+    return found
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_real_images_are_the_same_in_every_form_in_order_with_their_classes(read_forms, real, form):
+    assert read_forms[form].class_names == tuple(map(str, range(10)))
+    assert read_forms[form].image_shape == (28, 28)
+    assert_holds(read_forms[form], real)
+
+
+def test_digest_of_pixels_and_that_of_pictures_are_the_same_in_whatever_files_they_lie(read_forms):
+    digests = {form: dataset.digest for form, dataset in read_forms.items()}
+    assert len({digests[form] for form in OF_PIXELS}) == 1
+    assert len({digest for form, digest in digests.items() if form not in OF_PIXELS}) == 1
+    assert len(set(digests.values())) == 2
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_validation_images_that_the_data_give_are_a_part_of_their_own(tmp_path, form):
+    parts = {"train": PARTS["train"], "val": PARTS["test"], "test": (IMAGES[3:6], LABELS[3:6])}
+    FORMS[form](tmp_path, parts)
+    assert_holds(inspect_dataset(tmp_path), parts)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_training_images_alone_are_a_data_set(tmp_path, form):
+    FORMS[form](tmp_path, {"train": PARTS["train"]})
+    assert_holds(inspect_dataset(tmp_path), {"train": PARTS["train"]})
+
+
+@pytest.mark.parametrize("form", ["CSV", "NPZ", "MedMNIST", "Parquet", "TFRecord"])
+def test_one_file_is_a_data_set_named_after_it(tmp_path, form):
+    FORMS[form](tmp_path, {"train": PARTS["train"]})
+    (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    dataset = inspect_dataset(path)
+    assert_holds(dataset, {"train": PARTS["train"]})
+    assert dataset.name == path.name.partition(".")[0].replace("-", "_")
+
+
+@pytest.mark.parametrize("form", ["CSV", "NPZ", "Parquet", "TFRecord", "class folders"])
+def test_more_than_256_classes_are_told_apart(tmp_path, form):
+    images = np.arange(300 * 4, dtype=np.uint16).view(np.uint8).reshape(300, 2, 4)[:, :, :2].copy()
+    parts = {"train": (images, np.arange(300))}
+    FORMS[form](tmp_path, parts)
+    dataset = inspect_dataset(tmp_path)
+    assert dataset.class_names == tuple(map(str, range(300)))
+    assert_holds(dataset, parts)
+
+
+@pytest.mark.parametrize("form", ["NPZ", "MedMNIST", "CSV", "Parquet", "TFRecord", "class folders"])
+def test_colour_stays_colour(tmp_path, form):
+    parts = {"train": (np.random.default_rng(1).integers(0, 256, (6, 5, 5, 3), np.uint8), LABELS[:6])}
+    FORMS[form](tmp_path, parts)
+    assert_holds(inspect_dataset(tmp_path), parts)
+
+
+# IDX
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda name: name.replace("-idx", ".idx"),
+        lambda name: f"{name.removesuffix('.gz')}/{name}",
+        lambda name: f"emnist-letters-{name}",
+        lambda name: name.replace("t10k", "test"),
+        lambda name: name.removesuffix(".gz"),
+        lambda name: name.replace("-idx3-ubyte.gz", "").replace("-idx1-ubyte.gz", ""),
+        lambda name: name.replace("-", "_").replace(".gz", ".bin"),
+    ],
+    ids=["dots", "a folder each", "prefix", "test", "gzipped without saying so", "no word for IDX", "underscores"],
+)
+def test_idx_is_found_by_the_words_of_its_names(tmp_path, name):
+    write_idx(tmp_path, PARTS)
+    rename(tmp_path, name)
+    assert_holds(inspect_dataset(tmp_path), PARTS)
+
+
+def test_idx_that_is_called_gz_and_is_plain_is_read(tmp_path):
+    write_idx(tmp_path, PARTS)
+    for path in tmp_path.iterdir():
+        path.write_bytes(gzip.decompress(path.read_bytes()))
+    assert_holds(inspect_dataset(tmp_path), PARTS)
+
+
+@pytest.mark.parametrize(("code", "layout"), [(8, "u1"), (9, "i1"), (11, ">i2"), (12, ">i4")], ids=str)
+@pytest.mark.parametrize("columns", [0, 1, 8])
+def test_idx_labels_are_whole_numbers_of_any_type_and_the_first_of_several_columns(tmp_path, code, layout, columns):
+    write_idx(tmp_path, PARTS)
+    for stem, (_, labels) in zip(("train", "t10k"), PARTS.values(), strict=True):
+        values = labels.astype(layout)
+        if columns:
+            values = np.stack([values, *[values * 0 + 9] * (columns - 1)], axis=1)
+        (tmp_path / f"{stem}-labels-idx1-ubyte.gz").unlink()
+        head = struct.pack(f">BBBB{values.ndim}I", 0, 0, code, values.ndim, *values.shape)
+        (tmp_path / f"{stem}-labels-idx{values.ndim}-int").write_bytes(head + values.tobytes())
+    assert_holds(inspect_dataset(tmp_path), PARTS)
+
+
+def test_idx_labels_that_are_no_whole_numbers_are_refused(tmp_path):
+    write_idx(tmp_path, PARTS)
+    path = tmp_path / "train-labels-idx1-ubyte.gz"
+    path.write_bytes(struct.pack(">BBBBI", 0, 0, 13, 1, 6) + LABELS[:6].astype(">f4").tobytes())
+    assert f"{path}: expected whole numbers as labels, found float32" in refusal(tmp_path)
+
+
+# NumPy
+
+
+def test_arrays_of_kmnist_lie_in_an_archive_each(tmp_path):
+    for part, (images, labels) in PARTS.items():
+        np.savez_compressed(tmp_path / f"kmnist-{part}-imgs.npz", images)
+        np.savez_compressed(tmp_path / f"kmnist-{part}-labels.npz", labels.astype(np.uint8))
+    assert_holds(inspect_dataset(tmp_path), PARTS)
+
+
+def test_arrays_may_be_files_of_their_own_and_labels_names(tmp_path):
+    names = np.array(["cat", "dog", "eel"])
+    for part, (images, labels) in PARTS.items():
+        np.save(tmp_path / f"X_{part}.npy", images)
+        np.save(tmp_path / f"y_{part}.npy", names[labels])
+    dataset = inspect_dataset(tmp_path)
+    assert dataset.class_names == ("cat", "dog", "eel")
+    assert_holds(dataset, PARTS)
+
+
+def test_pixels_of_another_type_are_read_where_they_are_whole_numbers_to_255(tmp_path):
+    write_keras_npz(tmp_path, {part: (images.astype(np.float64), labels) for part, (images, labels) in PARTS.items()})
+    assert_holds(inspect_dataset(tmp_path), PARTS)
+
+
+@pytest.mark.parametrize("value", [0.5, -1, 256, np.nan, np.inf], ids=str)
+def test_pixels_that_are_no_bytes_are_refused_with_value_and_image(tmp_path, value):
+    images = PARTS["train"][0].astype(np.float32)
+    images[4, 2, 3] = value
+    write_keras_npz(tmp_path, {"train": (images, LABELS[:6])})
+    found = f"mnist.npz, x_train: expected whole numbers from 0 to 255, found {np.float32(value)} in image 4"
+    assert found in refusal(tmp_path)
+
+
+def test_channels_first_are_refused_with_what_to_call(tmp_path):
+    write_keras_npz(tmp_path, {"train": (np.zeros((6, 3, 8, 8), np.uint8), LABELS[:6])})
+    assert "channels first. Save them with numpy.moveaxis(images, 1, -1)." in refusal(tmp_path)
+
+
+def test_array_with_more_behind_it_than_its_header_says_is_refused(tmp_path):
+    for axis, values in zip("xy", PARTS["train"], strict=True):
+        np.save(tmp_path / f"{axis}_train.npy", values)
+    path = tmp_path / "x_train.npy"
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert f"{path}: expected an array as its header says, found more behind it" in refusal(tmp_path)
+
+
+# CSV
+
+
+@pytest.fixture
+def table(tmp_path) -> Callable[..., None]:
+    """Writes the training images as one table; takes what pandas does, and whether the label is last."""
+
+    def write(name: str = "train.csv", *, last: bool = False, **more: object) -> None:
+        write_csv(tmp_path, {"train": PARTS["train"]})
+        path = tmp_path / "fashion-mnist_train.csv"
+        frame = pd.read_csv(path)
+        path.unlink()
+        frame = frame[[*frame.columns[1:], "label"]] if last else frame
+        frame.to_csv(tmp_path / name, **{"index": False, **more})
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("train.csv", {}),
+        ("mnist_train.csv", {"header": False}),
+        ("train.csv", {"last": True}),
+        ("train.csv", {"sep": ";"}),
+        ("train.tsv", {"sep": "\t"}),
+        ("train.csv", {"encoding": "utf-8-sig"}),
+        ("train.csv.gz", {}),
+        ("train.csv", {"lineterminator": "\r\n"}),
+        ("train.csv", {"quoting": 1}),
+        ("train.csv", {"index": True}),
+        ("A_Z Handwritten Data.csv", {"header": False}),
+    ],
+    ids=lambda value: str(value or "plain"),
+)
+def test_table_is_read_as_it_is_written(table, tmp_path, name, more):
+    table(name, **more)
+    assert_holds(inspect_dataset(tmp_path), {"train": PARTS["train"]})
+
+
+def test_labels_of_a_table_may_be_names(tmp_path):
+    write_csv(tmp_path, {"train": (PARTS["train"][0], np.array(["eel", "ant", "eel", "ant", "eel", "cat"]))})
+    dataset = inspect_dataset(tmp_path)
+    assert dataset.class_names == ("ant", "cat", "eel")
+    assert_holds(dataset, {"train": (PARTS["train"][0], np.array([2, 0, 2, 0, 2, 1]))})
+
+
+def test_table_without_labels_is_passed_over_and_told(table, tmp_path):
+    table()
+    table("test.csv")
+    pd.read_csv(tmp_path / "test.csv").drop(columns="label").to_csv(tmp_path / "test.csv", index=False)
+    dataset = inspect_dataset(tmp_path)
+    assert_holds(dataset, {"train": PARTS["train"]})
+    assert dataset.notes == ("test.csv has no column of labels and is passed over",)
+
+
+def test_table_about_something_else_is_no_data_set(tmp_path):
+    (tmp_path / "train.csv").write_text("label,price\nfish,3\nmeat,7\n")
+    assert "expected a data set, found none of these" in refusal(tmp_path)
+
+
+def test_empty_table_of_a_part_is_refused_and_one_without_pixels_told(table, tmp_path):
+    table()
+    (tmp_path / "test.csv").write_text("label,p1,p2\n")
+    assert inspect_dataset(tmp_path).notes == ("test.csv has no columns of pixels and is passed over",)
+    (tmp_path / "test.csv").write_text("")
+    assert refusal(tmp_path) == f"{tmp_path / 'test.csv'}: expected a table of images, found an empty file. Delete it."
+
+
+def test_pixels_that_are_no_square_are_refused_with_their_number(tmp_path):
+    write_csv(tmp_path, {"train": (np.zeros((6, 2, 4), np.uint8), LABELS[:6])})
+    assert "expected the pixels of a square image, gray or in three colours, found 8 columns" in refusal(tmp_path)
+
+
+def test_row_with_a_value_too_few_and_a_value_that_is_none_are_one_line(table, tmp_path):
+    table()
+    path = tmp_path / "train.csv"
+    lines = path.read_text().splitlines()
+    for line in (lines[2].rpartition(",")[0], lines[2].rpartition(",")[0] + ",", lines[2].rpartition(",")[0] + ",x"):
+        path.write_text("\n".join([*lines[:2], line, *lines[3:]]))
+        assert refusal(tmp_path).startswith(f"{path}: expected a ")
+
+
+# Parquet
+
+
+def parquet(path: Path, columns: dict[str, list], metadata: dict | None = None, **more: object) -> None:
+    schema = pa.table(columns)
+    pq.write_table(schema.replace_schema_metadata(metadata) if metadata else schema, path, **more)
+
+
+def test_plain_bytes_and_names_as_labels_are_read(tmp_path):
+    names = ["eel", "ant", "eel", "ant", "eel", "cat"]
+    parquet(tmp_path / "train.parquet", {"img": [encoded(image) for image in PARTS["train"][0]], "label": names})
+    dataset = inspect_dataset(tmp_path)
+    assert dataset.class_names == ("ant", "cat", "eel")
+    assert_holds(dataset, {"train": (PARTS["train"][0], np.array([2, 0, 2, 0, 2, 1]))})
+
+
+def test_names_of_the_hub_are_those_of_the_classes_and_its_column_is_found(tmp_path):
+    features = {"image": {"_type": "Image"}, "species": {"_type": "ClassLabel", "names": ["eel", "ant", "cat", "fox"]}}
+    columns = {"image": [encoded(image) for image in PARTS["train"][0]], "species": LABELS[:6].tolist()}
+    parquet(tmp_path / "train.parquet", columns, {"huggingface": json.dumps({"info": {"features": features}})})
+    dataset = inspect_dataset(tmp_path)
+    assert dataset.class_names == ("eel", "ant", "cat")
+    assert dataset.notes == ("no image of fox: 3 classes of the 4 that are named",)
+    assert_holds(dataset, {"train": PARTS["train"]})
+
+
+@pytest.mark.parametrize("metadata", ["{", '{"info": 3}', '{"info": {"features": {"label": {"names": [1, 2]}}}}'])
+def test_metadata_that_are_none_are_refused_with_the_file(tmp_path, metadata):
+    columns = {"image": [encoded(image) for image in PARTS["train"][0]], "label": LABELS[:6].tolist()}
+    parquet(tmp_path / "train.parquet", columns, {"huggingface": metadata})
+    assert f"{tmp_path / 'train.parquet'}: expected the features of the columns as JSON" in refusal(tmp_path)
+
+
+def test_row_without_an_image_or_a_label_is_refused_by_its_number(tmp_path):
+    whole = {"image": [encoded(image) for image in PARTS["train"][0]], "label": LABELS[:6].tolist()}
+    for column, told in (("image", "no bytes"), ("label", "the label None")):
+        values = [*whole[column][:4], None, *whole[column][5:]]
+        parquet(tmp_path / "train.parquet", {**whole, column: values})
+        assert f"train.parquet, row 4: expected the bytes of an image and one label, found {told}" in refusal(tmp_path)
+
+
+# TFRecord
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""], ids=["unix", "windows", "none at the end"])
+def test_names_of_tfds_are_those_of_the_classes(tmp_path, end):
+    FORMS["TFRecord"](tmp_path, PARTS)
+    (tmp_path / "label.labels.txt").write_bytes((end or "\n").join(["eel", "ant", "cat"]).encode() + end.encode())
+    dataset = inspect_dataset(tmp_path)
+    assert dataset.class_names == ("eel", "ant", "cat")
+    assert_holds(dataset, PARTS)
+
+
+def test_records_of_another_kind_are_refused_with_their_features(tmp_path):
+    import tensorflow as tf
+
+    with tf.io.TFRecordWriter(str(tmp_path / "train.tfrecord")) as writer:
+        feature = {"audio": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"x"]))}
+        writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    assert "train.tfrecord, record 0: expected the features image (bytes) and label, found audio" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["Parquet", "TFRecord"])
+def test_shards_that_are_not_there_are_told_by_their_number(tmp_path, form):
+    FORMS[form](tmp_path, PARTS)
+    assert inspect_dataset(tmp_path).notes == ()
+    (path,) = tmp_path.rglob("*train*")
+    path.rename(path.with_name(path.name.replace("00000-of-00001", "00002-of-00005")))
+    dataset = inspect_dataset(tmp_path)
+    assert_holds(dataset, PARTS)
+    assert dataset.notes == (f"4 of the 5 files {path.name.partition('-00000')[0]}-*-of-00005 are not there",)
+
+
+# class folders
+
+
+@pytest.fixture
+def folders(tmp_path) -> Path:
+    """Classes b, a and c, whose pictures are numbered through all of them."""
+    for part, (images, labels) in PARTS.items():
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            path = tmp_path / "data" / part / "bac"[label] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded(image))
+    return tmp_path / "data"
+
+
+# The classes are numbered in the order of their names, a, b and c.
+BY_NAME = {part: (images, np.array([1, 0, 2])[labels]) for part, (images, labels) in PARTS.items()}
+
+
+def test_folders_of_train_and_test_are_parts_and_those_below_are_classes(folders):
+    dataset = inspect_dataset(folders)
+    assert (dataset.class_names, dataset.notes) == (("a", "b", "c"), ())
+    assert_holds(dataset, BY_NAME)
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "in folders of a download"])
+def test_folders_of_classes_alone_are_all_training(folders, tmp_path, wrapped):
+    shutil.rmtree(folders / "test")
+    target = tmp_path / "new" / ("pets-main/pets" if wrapped else "")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    (folders / "train").rename(target)
+    assert_holds(inspect_dataset(tmp_path / "new"), {"train": BY_NAME["train"]})
+
+
+def test_folder_around_train_and_test_is_no_class(folders, tmp_path):
+    (tmp_path / "around" / "v2").mkdir(parents=True)
+    folders.rename(tmp_path / "around" / "v2" / "data")
+    assert_holds(inspect_dataset(tmp_path / "around"), BY_NAME)
+
+
+@pytest.mark.parametrize("names", [("Training", "Testing"), ("TRAIN", "test_set"), ("train_images", "t10k")], ids=str)
+def test_parts_are_known_by_their_words(folders, names):
+    for part, name in zip(PARTS, names, strict=True):
+        (folders / part).rename(folders / name)
+    assert_holds(inspect_dataset(folders), BY_NAME)
+
+
+def test_what_is_hidden_or_no_picture_is_passed_over_and_counted(folders):
+    for name in (".DS_Store", "train/a/._0.png", "train/a/Thumbs.db", "train/b/desktop.ini", "README.txt"):
+        (folders / name).write_bytes(b"text")
+    for name in ("train/.ipynb_checkpoints", "__MACOSX/train/a"):
+        (folders / name).mkdir(parents=True)
+        (folders / name / "1.png").write_bytes(encoded(IMAGES[0]))
+    (folders / "train" / "at_the_top.png").write_bytes(encoded(IMAGES[0]))
+    dataset = inspect_dataset(folders)
+    assert_holds(dataset, BY_NAME)
+    # Of a hidden folder the folder counts.
+    assert dataset.notes == ("8 files passed over, no pictures of a class (README.txt)",)
+
+
+def test_picture_without_a_suffix_and_one_in_a_folder_below_its_class_count(folders):
+    (folders / "train" / "b" / "0.png").rename(folders / "train" / "b" / "0")
+    (folders / "train" / "a" / "more").mkdir()
+    (folders / "train" / "a" / "1.png").rename(folders / "train" / "a" / "more" / "1.PNG")
+    assert_holds(inspect_dataset(folders), BY_NAME)
+
+
+def test_classes_txt_orders_the_classes(folders):
+    (folders / "classes.txt").write_text("c\na\nb\n")
+    dataset = inspect_dataset(folders)
+    assert dataset.class_names == ("c", "a", "b")
+    assert_holds(dataset, {part: (images, np.array([2, 1, 0])[labels]) for part, (images, labels) in PARTS.items()})
+
+
+def test_numbers_as_names_of_folders_are_numbers_and_9_comes_before_10(tmp_path):
+    labels = np.array([9, 10, 100, 9, 10, 100])
+    write_folders(tmp_path, {"train": (IMAGES[:6], labels)})
+    assert inspect_dataset(tmp_path).class_values == (9, 10, 100)
+    shutil.rmtree(tmp_path / "train")
+    for name in ("s9", "s10", "s100"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_bytes(encoded(IMAGES[0]))
+    assert inspect_dataset(tmp_path).class_names == ("s9", "s10", "s100")
+
+
+def test_part_whose_folders_are_all_numbers_has_the_classes_of_training_where_some_are_none(tmp_path):
+    for place, image in zip(("train/1", "train/2", "train/x", "test/2"), IMAGES, strict=False):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "0.png").write_bytes(encoded(image))
+    assert_holds(
+        inspect_dataset(tmp_path), {"train": (IMAGES[:3], np.array([0, 1, 2])), "test": (IMAGES[3:4], np.array([1]))}
+    )
+
+
+def test_class_that_only_test_has_is_refused_by_name(folders):
+    (folders / "test" / "c").rename(folders / "test" / "d")
+    assert "expected the 3 classes that training has, found d in test" in refusal(folders)
+
+
+# broken pictures
+
+
+@pytest.mark.parametrize("form", ["Parquet", "TFRecord", "class folders"])
+def test_broken_picture_is_named_and_left_out_where_so_many_may_be(tmp_path, form, monkeypatch):
+    whole = PARTS["train"][0]
+
+    def written(image: np.ndarray, *_: object) -> bytes:
+        return encoded(image)[:60] if (image == whole[4]).all() else encoded(image)
+
+    monkeypatch.setattr("tests.forms.encoded", written)
+    FORMS[form](tmp_path, PARTS)
+    place = "4.png (" if form == "class folders" else ", image 4 ("
+    message = refusal(tmp_path)
+    assert place in message
+    assert "expected no broken picture. Replace or delete it, or leave such out with --set broken_images=NUMBER." in (
+        message
+    )
+    left = {"train": tuple(np.delete(values, 4, axis=0) for values in PARTS["train"]), "test": PARTS["test"]}
+    assert_holds(inspect_dataset(tmp_path, ImageSettings(broken=1)), left)
+
+
+# damage
+
+
+def npy(folder: Path, parts: dict) -> None:
+    for part, pair in parts.items():
+        for axis, values in zip("xy", pair, strict=True):
+            np.save(folder / f"{axis}_{part}.npy", values.astype(np.uint8))
+
+
+def csv_gz(folder: Path, parts: dict) -> None:
+    write_csv(folder, parts)
+    for path in list(folder.iterdir()):
+        path.with_suffix(".csv.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+        path.unlink()
+
+
+def checked_parquet(folder: Path, parts: dict) -> None:
+    write_parquet(folder, parts)
+    for path in (folder / "data").iterdir():
+        pq.write_table(pq.read_table(path), path, write_page_checksum=True)
+
+
+def jpegs(folder: Path, parts: dict) -> None:
+    for part, (images, labels) in parts.items():
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            path = folder / part / f"c{label}" / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded(image, "JPEG"))
+
+
+CHECKED = {
+    "IDX": write_idx,
+    "NPZ": write_keras_npz,
+    "MedMNIST": FORMS["MedMNIST"],
+    "CSV in gzip": csv_gz,
+    "Parquet with checksums": checked_parquet,
+    "TFRecord": FORMS["TFRecord"],
+    "PNG": write_folders,
+}
+# What has no checksum: a changed byte may be another pixel or, in a text, another label; a file that ends early at the
+# end of a row is a shorter one.
+UNCHECKED = {"CSV": write_csv, "NPY": npy, "Parquet": write_parquet, "JPEG": jpegs}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Callable[[str], tuple[Path, list[Path], dict]]:
+    """Writes a form once and returns its folder, its files and what it holds."""
+    known = {}
+
+    def write(form: str) -> tuple[Path, list[Path], dict]:
+        if form not in known:
+            folder = tmp_path_factory.mktemp("damaged")
+            (CHECKED | UNCHECKED)[form](folder, PARTS)
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            known[form] = folder, files, contents(inspect_dataset(folder))
+        return known[form]
+
+    return write
+
+
+def damaged(data: st.DataObject, files: list[Path]) -> tuple[Path, bytes]:
+    """Draws a file and what is left of it after a cut or with one byte changed."""
+    path = data.draw(st.sampled_from(files), label="file")
+    content = path.read_bytes()
+    place = data.draw(st.integers(0, len(content) - 1), label="byte")
+    if data.draw(st.booleans(), label="cut"):
+        return path, content[:place]
+    change = data.draw(st.integers(1, 255), label="change")
+    return path, content[:place] + bytes([content[place] ^ change]) + content[place + 1 :]
+
+
+def read_damaged(folder: Path, path: Path, content: bytes) -> dict | str:
+    """Returns what a data set holds with other content of one file, or the line that refuses it."""
+    before = path.read_bytes()
+    path.write_bytes(content)
+    try:
+        return contents(inspect_dataset(folder))
+    except InputError as error:
+        assert "\n" not in str(error)
+        assert str(folder) in str(error)
+        return str(error)
+    finally:
+        path.write_bytes(before)
+
+
+@pytest.mark.parametrize("form", CHECKED)
+@settings(max_examples=80)
+@given(data=st.data())
+def test_damage_in_a_file_with_checksums_is_refused_or_changes_nothing(written, form, data):
+    folder, files, whole = written(form)
+    found = read_damaged(folder, *damaged(data, files))
+    if not isinstance(found, str):
+        assert found.keys() == whole.keys()
+        for part, (images, labels) in whole.items():
+            np.testing.assert_array_equal(found[part][0], images)
+            np.testing.assert_array_equal(found[part][1], labels)
+
+
+@pytest.mark.parametrize("form", UNCHECKED)
+@settings(max_examples=80)
+@given(data=st.data())
+def test_damage_in_a_file_without_checksums_is_one_line_or_leaves_images_of_that_shape(written, form, data):
+    folder, files, _ = written(form)
+    found = read_damaged(folder, *damaged(data, files))
+    if not isinstance(found, str):
+        assert {images.shape[1:] for images, _ in found.values()} == {(6, 6)}
+        if form != "CSV":
+            assert {part: len(labels) for part, (_, labels) in found.items()} == {"train": 6, "test": 3}
+
+
+@given(content=st.binary(max_size=200), name=st.sampled_from(["train.csv", "train.npz", "x_train.npy", "a/b.png"]))
+@settings(max_examples=60)
+def test_any_bytes_under_any_name_are_refused_in_a_line(tmp_path, content, name):
+    shutil.rmtree(tmp_path)
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_bytes(content)
+    refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "train.tfrecord", "train-images-idx3-ubyte"])
+@given(content=st.binary(max_size=200))
+@settings(max_examples=30)
+def test_any_bytes_under_the_name_of_one_kind_are_refused_by_that_name(tmp_path, content, name):
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(3, np.uint8)))
+    assert str(tmp_path / name) in refusal(tmp_path) or name.endswith("ubyte")
+
+
+# prediction
+
+
+def test_prediction_takes_pictures_wherever_they_lie_and_needs_no_label(tmp_path):
+    for place in ("b.png", "a.png"):
+        (tmp_path / place).write_bytes(encoded(IMAGES[0]))
+    assert find_kind(tmp_path) is None
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "c.jpg").write_bytes(encoded(IMAGES[0], "JPEG"))
+    kind, found = find_kind(tmp_path, for_training=False)
+    pictures = list(kind.open(found).parts["train"].pictures())
+    assert [(picture.file.name, picture.label) for picture in pictures] == [
+        ("a.png", -1),
+        ("b.png", -1),
+        ("c.jpg", "some"),
+    ]
+    assert pictures[0].encoded == encoded(IMAGES[0])
