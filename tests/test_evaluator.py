@@ -153,7 +153,8 @@ def test_first_model_without_a_baseline_is_judged_by_the_floors(alone, good):
     assert blessing.get_int_custom_property("current_model_id") == good.id
     assert not blessing.get_int_custom_property("baseline_model_id")
     assert blessing.get_string_custom_property("verdict") == (
-        "blessed: test accuracy 0.9167; weakest class bee 0.8000; no earlier model to compare with"
+        "blessed: test accuracy 0.9167; 36 test images, which tell it to 0.782 to 0.971; weakest class bee 0.8000; "
+        "no earlier model to compare with"
     )
     assert [path.name for path in Path(blessing.uri).iterdir()] == ["BLESSED"]
 
@@ -167,6 +168,17 @@ def test_floors_refuse_with_metric_slice_bound_and_value(judge, good):
     ]
     assert blessing.get_string_custom_property("verdict").startswith("refused: accuracy (overall)")
     assert [path.name for path in Path(blessing.uri).iterdir()] == ["NOT_BLESSED"]
+
+
+def test_without_a_floor_a_model_has_to_beat_the_largest_class_by_more_than_luck(judge, good, make_model):
+    assert judge(good, floors={})[0].get_int_custom_property("blessed") == 1
+    blessing, metrics = judge(make_model(bias=1000.0), floors={"accuracy@brightness": 0.0})
+    assert metrics["test_accuracy"] == 9 / 36
+    # 15 of the 36 are bees: 0.4167 + 1.645 * sqrt(0.4167 * 0.5833 / 36).
+    assert reasons(blessing) == [
+        "accuracy (overall): expected at least 0.5518, which naming bee for all 36 images and luck can reach, found "
+        "0.2500; set a floor of your own with --set floors.accuracy=FLOOR"
+    ]
 
 
 def test_identical_candidate_is_blessed(judge, good, make_model):

@@ -97,15 +97,6 @@ def test_calibration_error_by_hand():
     assert measured.reliability(np.array([1.0]), np.array([True])) == [(1.0, 1.0, 1)]
 
 
-@pytest.mark.parametrize(
-    ("right", "count", "low", "high"),
-    # Newcombe 1998, Statistics in Medicine 17, table I, method 3; the last two by the limits of the formula.
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (0, 0, 0.0, 1.0)],
-)
-def test_interval_of_a_share_as_published(right, count, low, high):
-    assert measured.wilson_interval(right, count) == pytest.approx((low, high), abs=5e-5)
-
-
 def test_quality_by_slice_covers_each_class_and_value(predictions):
     found = {(q.slicing, q.value): (q.examples, q.accuracy) for q in measured.quality_by_slice(predictions)}
     assert found["overall", "all"] == (6, pytest.approx(4 / 6))

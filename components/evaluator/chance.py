@@ -9,7 +9,7 @@ Synopsis:
 import math
 from collections.abc import Sequence
 
-_ONE_SIDED, _TWO_SIDED = 1.645, 1.960
+_ONE_SIDED, _TWO_SIDED = 1.644854, 1.959964
 
 
 def floor_over_chance(counts: Sequence[int]) -> float:
@@ -24,10 +24,12 @@ def floor_over_chance(counts: Sequence[int]) -> float:
 
 
 def interval(right: float, total: int) -> tuple[float, float]:
-    """Returns the 95 % interval of a share of which `right` of `total` were seen.
+    """Returns the 95 % interval of a share of which `right` of `total` were seen, 0 to 1 where nothing was.
 
     Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
     """
+    if not total:
+        return 0.0, 1.0
     share, squared = right / total, _TWO_SIDED**2
     middle = (share + squared / (2 * total)) / (1 + squared / total)
     reach = _TWO_SIDED * math.sqrt(share * (1 - share) / total + squared / (4 * total**2)) / (1 + squared / total)

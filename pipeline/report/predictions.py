@@ -8,17 +8,15 @@ Synopsis:
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from components.evaluator.calibration import calibration_error, calibration_sums
+from components.evaluator.chance import interval
 from components.evaluator.slices import CLASS
 from components.prediction_columns import COLUMNS
-
-_Z = 1.959964  # of the normal distribution, for 95 %
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,16 +119,6 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> list[tuple[float, 
     return [(float(sure / count), float(correct / count), int(count)) for sure, correct, count in rows if count]
 
 
-def wilson_interval(right: int, count: int) -> tuple[float, float]:
-    """Returns the 95 % interval of a share (Wilson 1927), 0 to 1 where there is nothing."""
-    if not count:
-        return 0.0, 1.0
-    share, z2 = right / count, _Z * _Z
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = _Z / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def quality_by_slice(predictions: Predictions) -> list[SliceQuality]:
     """Returns the quality overall, by class and by the slices of each slicing."""
     parts = [("overall", "all", np.ones(len(predictions.label), bool))]
@@ -142,7 +130,7 @@ def quality_by_slice(predictions: Predictions) -> list[SliceQuality]:
         right, confidence = predictions.right[inside], predictions.confidence[inside]
         if not len(right):
             continue
-        low, high = wilson_interval(int(right.sum()), len(right))
+        low, high = interval(right.sum(), len(right))
         found.append(
             SliceQuality(
                 slicing=slicing,

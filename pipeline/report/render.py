@@ -9,6 +9,7 @@ import datetime
 from pathlib import Path
 
 import jinja2
+import numpy as np
 
 from models.features import TEST
 from models.files import write_text
@@ -29,6 +30,8 @@ from pipeline.report.predictions import (
 )
 from pipeline.report.sections import compare, gates, headline, kept_provenance, logged, provenance
 
+# Of more the matrix is wider than the page and takes megabytes.
+_MATRIX_CLASSES = 30
 _FEATURES = (("image_mean", "mean grey level"), ("image_stddev", "standard deviation of the grey levels"))
 _FEATURE_NAMES = {
     **dict(_FEATURES),
@@ -110,19 +113,21 @@ def _curves(history: list[dict]) -> list[str]:
 
 
 def _matrix(predictions: Predictions) -> dict:
-    """Returns the rows of the confusion matrix; each cell has its count and its share of the row."""
+    """Returns the rows of the confusion matrix; each cell has its count and its share of the row.
+
+    Of many classes those are `shown`, in their order, that are mistaken most often, for others or others for them.
+    """
     counts = confusion_matrix(predictions)
     totals = counts.sum(axis=1, keepdims=True).clip(min=1)
     shares = counts / totals
-    rows = [
-        [{"count": int(n), "share": float(s)} for n, s in zip(row, share, strict=True)]
-        for row, share in zip(counts, shares, strict=True)
-    ]
+    errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    shown = sorted(np.argsort(-errors, kind="stable")[:_MATRIX_CLASSES].tolist())
+    rows = [[{"count": int(counts[a, b]), "share": float(shares[a, b])} for b in shown] for a in shown]
     pairs = sorted(
         ((int(counts[a, b]), a, b) for a in range(len(counts)) for b in range(len(counts)) if a != b), reverse=True
     )
     names = predictions.class_names
-    return {"rows": rows, "worst": [(names[a], names[b], n) for n, a, b in pairs[:3] if n]}
+    return {"shown": shown, "rows": rows, "worst": [(names[a], names[b], n) for n, a, b in pairs[:3] if n]}
 
 
 def _cells(facts: Facts, sprite: Sprite) -> dict[str, list]:
