@@ -142,9 +142,11 @@ def _shape_of(pixels: np.ndarray) -> tuple[int, int, int]:
 
 def _is_gray(picture: Image.Image) -> bool:
     if picture.mode == "P":
-        colours = np.frombuffer(picture.palette.tobytes(), np.uint8)
-        colours = colours[: len(colours) // 3 * 3].reshape(-1, 3) if picture.palette.mode == "RGB" else None
-        return colours is not None and (colours == colours[:, :1]).all().item()
+        # RGB, or of a BMP BGRX, or, once transparency is known, RGBA.
+        mode, content = picture.palette.getdata()
+        colours = np.frombuffer(bytes(content), np.uint8)
+        colours = colours[: len(colours) // len(mode) * len(mode)].reshape(-1, len(mode))[:, :3]
+        return (colours == colours[:, :1]).all().item()
     return picture.mode in _GRAY_MODES or picture.mode.startswith("I;16")
 
 
@@ -165,9 +167,19 @@ def _fitted(picture: Image.Image, shape: tuple[int, ...], how: str) -> np.ndarra
     height, width = shape[:2]
     picture = picture.convert("L" if len(shape) == 2 or shape[2] == 1 else "RGB")
     if picture.size != (width, height):
-        change = {"pad": ImageOps.pad, "crop": ImageOps.fit, "stretch": Image.Image.resize}[how]
+        change = {"pad": _padded, "crop": ImageOps.fit, "stretch": Image.Image.resize}[how]
         picture = change(picture, (width, height), Image.Resampling.BICUBIC)
     return np.asarray(picture).reshape(shape)
+
+
+def _padded(picture: Image.Image, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
+    """Does what `ImageOps.pad` does, which leaves nothing of an image many times as wide as high and then fails."""
+    scale = min(size[0] / picture.width, size[1] / picture.height)
+    width, height = (min(most, max(1, round(side * scale))) for most, side in zip(size, picture.size, strict=True))
+    padded = Image.new(picture.mode, size)
+    place = (round((size[0] - width) / 2), round((size[1] - height) / 2))
+    padded.paste(picture.resize((width, height), method), place)
+    return padded
 
 
 def _reason(error: BaseException) -> str:

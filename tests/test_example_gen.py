@@ -19,13 +19,14 @@ from components.artifacts import open_examples
 from components.errors import InputError
 from components.example_gen import ingest
 from components.example_gen.component import ImageExampleGen
-from components.example_gen.dataset import Dataset, inspect_dataset
+from components.example_gen.dataset import Dataset, ImageSettings, inspect_dataset
 from components.example_gen.ingest import SplitSettings, write_examples
 from components.example_gen.kinds.idx_folder import STEMS
 from models.examples import Examples
 from models.features import SPLITS
 from models.origins import ORIGINS_FILE, read_origins
 from tests.conftest import idx_bytes
+from tests.forms import FORMS
 
 TRAIN, TEST = 130, 40
 FNAPI = ("--runner=FnApiRunner",)
@@ -139,6 +140,52 @@ def test_equal_images_come_into_one_split(write):
     found = {split: {number for number, _ in records(folder, split)} for split in ("train", "val")}
     assert not found["train"] & found["val"]
     assert len(found["train"] | found["val"]) == 65
+
+
+@pytest.mark.parametrize("form", ["class folders", "Parquet", "NPZ"])
+def test_records_are_those_of_idx_to_the_byte_in_whatever_form_the_images_came(tmp_path, form):
+    images = np.random.default_rng(0).integers(0, 256, (TRAIN + TEST, 4, 3), np.uint8)
+    parts = {"train": (images[:TRAIN], LABELS[:TRAIN]), "test": (images[TRAIN:], LABELS[TRAIN:])}
+    written = {}
+    for name in ("IDX", form):
+        (tmp_path / name).mkdir()
+        FORMS[name](tmp_path / name, parts)
+        write_dataset(inspect_dataset(tmp_path / name), tmp_path / f"{name} out")
+        written[name] = contents(tmp_path / f"{name} out")
+        del written[name][ORIGINS_FILE]
+    assert written[form] == written["IDX"]
+    assert len(written[form]) == 3 + 1 + 2
+
+
+def test_labels_with_holes_are_numbered_by_class_in_every_split(write):
+    values = np.array([3, 7, 8, 100, 255], np.uint8)
+    images, labels, others, their_labels = DATA
+    examples, folder = write((images, values[labels], others, values[their_labels]))
+    assert examples.class_names == ("3", "7", "8", "100", "255")
+    for split in SPLITS:
+        assert all(label == LABELS[number] for number, label in records(folder, split))
+
+
+@pytest.mark.parametrize("allowed", [1, 2])
+def test_broken_pictures_are_left_out_of_the_records_as_far_as_is_allowed(tmp_path, allowed):
+    (tmp_path / "data").mkdir()
+    FORMS["class folders"](tmp_path / "data", {"train": DATA[:2], "test": DATA[2:]})
+    # One has no header, of the other only the pixels are cut.
+    for place, kept in (("train/1/1.png", 0), ("train/2/7.png", 50)):
+        path = tmp_path / "data" / place
+        path.write_bytes(path.read_bytes()[:kept])
+    dataset = inspect_dataset(tmp_path / "data", ImageSettings(broken=allowed))
+    if allowed == 1:
+        with pytest.raises(InputError, match=r"7\.png \(.*\): expected at most 1 broken pictures, found one more"):
+            write_dataset(dataset, tmp_path / "out")
+        assert not list((tmp_path / "out").rglob("*"))
+        return
+    examples = write_dataset(dataset, tmp_path / "out")
+    assert examples.counts == {"train": TRAIN - 2 - 30, "val": 30, "test": TEST}
+    found = records(tmp_path / "out", "train") + records(tmp_path / "out", "val")
+    assert sorted(found) == [(number, LABELS[number]) for number in range(TRAIN) if number not in (1, 7)]
+    names = read_origins(tmp_path / "out", "train").names(range(TRAIN - 32))
+    assert not {"train/1/1.png", "train/2/7.png"} & set(names)
 
 
 def test_there_are_no_more_shards_than_examples(write):

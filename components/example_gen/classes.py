@@ -60,6 +60,10 @@ def name_classes(labels: np.ndarray, *, given: tuple[str, ...] | None, listed: t
     names = listed or given
     if labels.dtype.kind == "U":
         return _of_texts(values, listed)
+    if listed and set(map(str, values)) <= set(listed):
+        # The names are the numbers themselves, of folders most likely, in whatever order a listing had them.
+        classes = _of_texts(list(map(str, values)), listed)
+        return dataclasses.replace(classes, values=tuple(map(int, classes.values)))
     if values[0] < 0:
         raise InputError(f"expected labels of 0 and more, found {values[0]}. Number the classes from 0.")
     notes = []
