@@ -61,11 +61,11 @@ def sized(labels, **examples: int) -> dict:
 @pytest.mark.parametrize(
     ("counts", "examples", "label", "mean", "saturated"),
     [
-        # Share s of the largest class, n = 1/train + 1/smallest: 0.02 + 3.5 sqrt(s (1 - s) n), 0.045 + 7 n, 0.18 + 7 n.
+        # Share s of the largest class, n = 1/train + 1/smallest: 0.02 + 3.5 sqrt(s (1 - s) n), 0.045 + 7 n, 0.2 + 14 n.
         # s = 0.5, n = 2/40: 0.02 + 3.5 x 0.5 x 0.22361; 0.045 + 0.35.
-        ([20, 20], {}, 0.4113, 0.395, 0.53),
+        ([20, 20], {}, 0.4113, 0.395, 0.9),
         # s = 0.75, n = 1/80 + 1/20 = 0.0625: 0.02 + 3.5 x 0.43301 x 0.25; 0.045 + 0.4375.
-        ([60, 20], {"val": 20, "test": 50}, 0.3989, 0.4825, 0.6175),
+        ([60, 20], {"val": 20, "test": 50}, 0.3989, 0.4825, 1.0),
         # s = 0.5, n = 1/4 + 1: more than 1.
         ([2, 2], {"val": 1}, 1.0, 1.0, 1.0),
     ],

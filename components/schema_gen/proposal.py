@@ -16,11 +16,12 @@ from components.statistics_gen.image_statistics import SHAPE_FEATURES
 from models.features import IMAGE, LABEL, TRAIN
 
 # How far two sets of examples may be apart: that much on purpose, and what so few examples differ by anyway.
-# Jensen-Shannon divergence of two samples of one distribution goes with the sum of 1/n, its square root with that of a
-# share; the factors hold 99 of 100 samples from 20 to 10,000 images (docs/LOG.md).
+# Jensen-Shannon divergence of two samples of one distribution goes with the sum of 1/n, the largest difference of a
+# share with its root; the factors hold 99 of 100 samples from 20 to 10,000 images (docs/LOG.md). Hardly any image has
+# saturated pixels, so that two samples differ most in their share.
 _LABEL_SHIFT, _LABEL_NOISE = 0.02, 3.5
-_DIVERGENCE, _DIVERGENCE_NOISE = {"image_saturated": 0.18}, 7.0
-_OTHER_DIVERGENCE = 0.045
+_DIVERGENCE, _DIVERGENCE_NOISE = 0.045, 7.0
+_SATURATED_DIVERGENCE, _SATURATED_NOISE = 0.2, 14.0
 # The values that each derived feature can take at all.
 _RANGES = {
     "image_mean": (0.0, 255.0),
@@ -66,7 +67,10 @@ def propose_schema(
         elif feature.name in _RANGES:
             low, high = _RANGES[feature.name]
             feature.float_domain.CopyFrom(schema_pb2.FloatDomain(min=low, max=high))
-            limit = min(1.0, _DIVERGENCE.get(feature.name, _OTHER_DIVERGENCE) + _DIVERGENCE_NOISE * noise)
+            limit = _DIVERGENCE + _DIVERGENCE_NOISE * noise
+            if feature.name == "image_saturated":
+                limit = _SATURATED_DIVERGENCE + _SATURATED_NOISE * noise
+            limit = min(1.0, limit)
             for comparator in (feature.skew_comparator, feature.drift_comparator):
                 comparator.jensen_shannon_divergence.threshold = round(limit, 4)
     return schema

@@ -57,7 +57,8 @@ def _pictures(paths: list[Path], needs_label: bool) -> Iterator[Picture]:
     for path in paths:
         position = 0
         try:
-            if not path.stat().st_size:
+            # For prediction a shard may be empty: whoever wrote it had less than a record for each.
+            if needs_label and not path.stat().st_size:
                 raise ValueError("expected TFRecords, found an empty file")
             for record in read_records(path, compression_of(path), check=True):
                 encoded, label = _image_and_label(record, needs_label)
