@@ -45,11 +45,12 @@ def write_enlarged(source: Path, target: Path, count: int, shape: tuple[int, ...
     """
     from components.example_gen.idx import read_idx
     from components.example_gen.kinds.idx_folder import STEMS, find_files
+    from components.example_gen.kinds.registry import list_files
 
     target.mkdir(parents=True)
-    files, noise = find_files(source), np.random.default_rng(0)
+    files, noise = find_files(source, list_files(source)), np.random.default_rng(0)
     for part, size in (("train", count - count // _TEST_SHARE), ("test", count // _TEST_SHARE)):
-        images, labels = (read_idx(files[f"{part}_{kind}"]) for kind in ("images", "labels"))
+        images, labels = (read_idx(files[part, kind]) for kind in ("images", "labels"))
         numbers = np.arange(size) % len(images)
         with (target / STEMS[f"{part}_images"]).open("wb") as file:
             file.write(_header(size, *shape))

@@ -16,11 +16,13 @@ def write_records(folder: Path) -> None:
     """Writes the training images as the example wants them: 784 floats in -0.5 to 0.5 and the class."""
     import tensorflow as tf
 
-    from components.example_gen.dataset import find_files
     from components.example_gen.idx import read_idx
+    from components.example_gen.kinds.idx_folder import find_files
+    from components.example_gen.kinds.registry import list_files
 
-    files = find_files(Path("data"))
-    images, labels = read_idx(files["train_images"]), read_idx(files["train_labels"])
+    data = Path("data")
+    files = find_files(data, list_files(data))
+    images, labels = read_idx(files["train", "images"]), read_idx(files["train", "labels"])
     folder.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(folder / "mnist.tfrecord")) as writer:
         for image, label in zip(images.reshape(len(images), -1) / 255.0 - 0.5, labels.tolist(), strict=True):

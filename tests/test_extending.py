@@ -59,17 +59,17 @@ def project(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def output(project, fashion_images, fashion_labels, tmp_path_factory) -> Path:
-    """The output root of a run on real images in an NPZ file, with all of the examples."""
+def output(project, fashion_mnist, tmp_path_factory) -> Path:
+    """The output root of a run on real images as raw pixels, with all of the examples."""
     from components.example_gen.idx import read_idx
 
-    data, output = tmp_path_factory.mktemp("npz"), tmp_path_factory.mktemp("output") / "output"
-    parts = {
-        f"{axis}_{part}": read_idx(ROOT / "data" / f"{stem}-{kind}-ubyte.gz")[:count]
-        for part, stem, count in (("train", "train", 2300), ("test", "t10k", 500))
-        for axis, kind in (("x", "images-idx3"), ("y", "labels-idx1"))
-    }
-    np.savez(data / "fashion.npz", **parts)
+    data, output = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("output") / "output"
+    for part, stem, count in (("train", "train", 2300), ("test", "t10k", 500)):
+        images, labels = (
+            read_idx(fashion_mnist / f"{stem}-{kind}-ubyte.gz")[:count] for kind in ("images-idx3", "labels-idx1")
+        )
+        (data / f"{part}.28x28.bin").write_bytes(images.tobytes())
+        (data / f"{part}.labels.txt").write_text("\n".join(map(str, labels.tolist())))
     command = [sys.executable, "local_runner.py", "--preset", "smoke", "--data-dir", str(data)]
     done = subprocess.run(
         [*command, "--output-root", str(output), *FLAGS], cwd=project, capture_output=True, text=True, timeout=600
@@ -123,8 +123,33 @@ def test_component_has_its_line_and_what_it_logged_is_everywhere(summary, output
 
 
 def test_kind_of_input_is_read(summary):
-    assert summary["provenance"]["data"]["kind"] == "NPZ"
+    assert summary["provenance"]["data"]["kind"] == "raw pixels"
     assert summary["data"]["splits"] == {"train": 2000, "val": 300, "test": 500}
+    assert list(summary["metrics"]["per_class_accuracy"]) == [str(label) for label in range(10)]
+
+
+def test_kind_of_input_refuses_what_does_not_fit_in_a_line_and_is_none_without_labels(project, tmp_path):
+    (tmp_path / "train.2x3.bin").write_bytes(bytes(6 * 4))
+    told = {
+        None: f"{tmp_path}: expected a data set, found none of these: ",
+        "a b a": f"{tmp_path / 'train.labels.txt'}: expected 4 labels, one an image, found 3. Mend the file.",
+        "a b a b": "raw pixels: 4 train images of 2x3, 2 classes",
+    }
+    inspect = f"""if True:
+        from pathlib import Path
+        from components.errors import InputError
+        from components.example_gen.dataset import inspect_dataset
+        try:
+            print(inspect_dataset(Path({str(tmp_path)!r})).describe())
+        except InputError as error:
+            print(error)"""
+    for labels, line in told.items():
+        if labels:
+            (tmp_path / "train.labels.txt").write_text(labels.replace(" ", "\n"))
+        command = [sys.executable, "-c", inspect]
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=120)
+        (found,) = done.stdout.splitlines()
+        assert found.startswith(line), done.stderr
 
 
 def test_unknown_augmentation_and_network_are_one_line(project, tmp_path):

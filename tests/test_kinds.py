@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from components.errors import InputError
 from components.example_gen.dataset import Dataset, ImageSettings, inspect_dataset
+from components.example_gen.idx import read_idx
 from components.example_gen.kinds import find_kind
 from components.example_gen.reading import Broken, Digest, plain_labels, read_part
+from models.features import FASHION_MNIST_CLASSES
 from tests.conftest import idx_bytes
 from tests.forms import FORMS, encoded, write_csv, write_folders, write_idx, write_keras_npz, write_parquet
 
@@ -112,6 +114,17 @@ def test_training_images_alone_are_a_data_set(tmp_path, form):
     assert_holds(inspect_dataset(tmp_path), {"train": PARTS["train"]})
 
 
+@pytest.mark.parametrize("form", ["NPZ", "Parquet"])
+def test_fashion_mnist_is_recognized_by_its_test_part_in_other_files(tmp_path, fashion_mnist, real, form):
+    images = read_idx(fashion_mnist / "t10k-images-idx3-ubyte.gz")
+    labels = read_idx(fashion_mnist / "t10k-labels-idx1-ubyte.gz")
+    FORMS[form](tmp_path, {"train": real["train"], "test": (images, labels)})
+    dataset = inspect_dataset(tmp_path)
+    assert dataset.is_fashion_mnist
+    # Names that the files themselves tell go before.
+    assert dataset.class_names == (FASHION_MNIST_CLASSES if form == "NPZ" else tuple(map(str, range(10))))
+
+
 @pytest.mark.parametrize("form", ["CSV", "NPZ", "MedMNIST", "Parquet", "TFRecord"])
 def test_one_file_is_a_data_set_named_after_it(tmp_path, form):
     FORMS[form](tmp_path, {"train": PARTS["train"]})
@@ -186,6 +199,16 @@ def test_idx_labels_that_are_no_whole_numbers_are_refused(tmp_path):
     path = tmp_path / "train-labels-idx1-ubyte.gz"
     path.write_bytes(struct.pack(">BBBBI", 0, 0, 13, 1, 6) + LABELS[:6].astype(">f4").tobytes())
     assert f"{path}: expected whole numbers as labels, found float32" in refusal(tmp_path)
+
+
+def test_damaged_gzip_under_a_name_without_a_word_for_idx_is_refused(tmp_path):
+    write_idx(tmp_path, PARTS)
+    rename(tmp_path, lambda name: name.replace("-idx3-ubyte", "").replace("-idx1-ubyte", ""))
+    path = tmp_path / "train-images.gz"
+    content = bytearray(path.read_bytes())
+    content[10] |= 0b110  # deflate's reserved type of block
+    path.write_bytes(content)
+    assert str(tmp_path) in refusal(tmp_path)
 
 
 # NumPy
@@ -280,6 +303,26 @@ def test_labels_of_a_table_may_be_names(tmp_path):
     dataset = inspect_dataset(tmp_path)
     assert dataset.class_names == ("ant", "cat", "eel")
     assert_holds(dataset, {"train": (PARTS["train"][0], np.array([2, 0, 2, 0, 2, 1]))})
+
+
+def test_table_of_savetxt_has_no_header_and_whole_numbers_as_labels(tmp_path):
+    images, labels = PARTS["train"]
+    np.savetxt(tmp_path / "train.csv", np.column_stack([labels + 9, images.reshape(6, -1)]), delimiter=",")
+    dataset = inspect_dataset(tmp_path)
+    assert dataset.class_names == ("9", "10", "11")
+    assert_holds(dataset, {"train": PARTS["train"]})
+
+
+def test_labels_of_a_table_are_told_apart_by_more_than_blanks_and_none_may_be_empty(table, tmp_path):
+    table()
+    path = tmp_path / "train.csv"
+    lines = path.read_text().splitlines()
+    for number, label in enumerate(["a", " a", "b ", "1.5", "b", "2.0"], 1):
+        lines[number] = label + lines[number][1:]
+    path.write_text("\n".join(lines))
+    assert inspect_dataset(tmp_path).class_names == ("1.5", "2", "a", "b")
+    path.write_text("\n".join(lines).replace("1.5", "  "))
+    assert refusal(tmp_path) == f"{path}: expected a label for each image, found none for image 3. Complete the file."
 
 
 def test_table_without_labels_is_passed_over_and_told(table, tmp_path):

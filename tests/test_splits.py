@@ -190,6 +190,21 @@ def test_equal_images_come_into_one_split_and_none_is_lost(groups, seed, stratif
         assert not set(groups[first].tolist()) & set(groups[second].tolist())
 
 
+@pytest.mark.parametrize("stratified", [True, False])
+@pytest.mark.parametrize("sizes", [(100, 10, 10), (60, 20, 4), (2, 2, 2)], ids=str)
+def test_splits_of_pairs_have_the_sizes_asked_for(sizes, stratified):
+    groups = np.random.default_rng(0).permutation(np.repeat(np.arange(60), 2))
+    parts = split_indices(groups % 3, sizes=sizes, seed=1, stratified=stratified, groups=groups)
+    assert tuple(map(len, parts)) == sizes
+    assert all(np.bincount(groups[part]).max() == 2 == np.bincount(groups[part])[groups[part]].min() for part in parts)
+
+
+def test_fewer_different_images_than_splits_are_refused_with_their_number():
+    groups = np.repeat([0, 1], 10)
+    with pytest.raises(InputError, match="expected at least 3 different images for as many splits, found 2"):
+        split_indices(groups, sizes=(10, 5, 5), seed=0, stratified=True, groups=groups)
+
+
 def test_groups_of_one_change_nothing():
     sizes = (500, 100)
     plain = split_indices(BALANCED, sizes=sizes, seed=3, stratified=True)

@@ -33,7 +33,8 @@ _NO_PIXEL = ("", "id", "index", "usage", "unnamed: 0")
 # Fewer columns are no image but a table about something else.
 _LEAST_PIXELS = 4
 _BLOCK_BYTES = 1 << 22
-_NUMBER = re.compile(r"\s*-?\d+(\.\d*)?\s*")
+# With an exponent as numpy.savetxt writes it.
+_NUMBER = re.compile(r"\s*-?\d+(\.\d*)?(e[+-]?\d+)?\s*")
 
 
 class Table(NamedTuple):
@@ -107,6 +108,14 @@ def _look(path: Path) -> Table | None:
     return Table(path, delimiter, len(names), has_header, label, tuple(pixels))
 
 
+def _label(text: str) -> str:
+    """Returns a label without what programs add to it: blanks, and the point of a whole number (3.0, 3.00e+00)."""
+    text = text.strip()
+    if "." in text and _NUMBER.fullmatch(text) and (value := float(text)).is_integer():
+        return str(int(value))
+    return text
+
+
 def square_shape(pixels: int) -> tuple[int, ...] | None:
     """Returns the shape of a square image of so many values, gray before coloured; None where there is none."""
     for channels in (1, 3):
@@ -160,8 +169,13 @@ def _blocks(table: Table) -> Iterator[tuple[np.ndarray, np.ndarray]]:
                         f"behind the first {start:,}. Complete the file."
                     )
                 values = np.stack([column.to_numpy() for column in batch.columns[len(label) :]], axis=1)
-                labels = np.array(batch[0].to_pylist()) if label else np.full(len(batch), UNLABELLED)
-                yield as_pixels(values, str(table.file), start).reshape(-1, *shape), labels
+                labels = [_label(text) for text in batch[0].to_pylist()] if label else [UNLABELLED] * len(batch)
+                if "" in labels:
+                    raise InputError(
+                        f"{table.file}: expected a label for each image, found none for image "
+                        f"{start + labels.index(''):,}. Complete the file."
+                    )
+                yield as_pixels(values, str(table.file), start).reshape(-1, *shape), np.array(labels)
                 start += len(batch)
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0].replace("CSV parse error: ", "")

@@ -6,6 +6,7 @@ may lie in a folder of its own name. Labels are integers of any IDX type; of sev
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def _is_idx(path: Path) -> bool:
             with gzip.open(path) as stream:
                 first = stream.read(4)
         return first[:2] == b"\0\0" and first[2:3] in b"\x08\x09\x0b\x0c\x0d\x0e" and first[3:] in b"\1\2\3\4"
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         return False
 
 
