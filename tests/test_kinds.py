@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 import struct
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from components.errors import InputError
 from components.example_gen.dataset import Dataset, ImageSettings, inspect_dataset
 from components.example_gen.idx import read_idx
 from components.example_gen.kinds import find_kind
+from components.example_gen.kinds.registry import list_files
 from components.example_gen.reading import Broken, Digest, plain_labels, read_part
 from models.features import FASHION_MNIST_CLASSES
 from tests.conftest import idx_bytes
@@ -525,6 +527,65 @@ def test_part_whose_folders_are_all_numbers_has_the_classes_of_training_where_so
     assert_holds(
         inspect_dataset(tmp_path), {"train": (IMAGES[:3], np.array([0, 1, 2])), "test": (IMAGES[3:4], np.array([1]))}
     )
+
+
+def test_umlauts_of_a_mac_are_those_of_others(folders):
+    (folders / "train" / "a").rename(folders / "train" / "Ka\u0308fer")
+    (folders / "test" / "a").rename(folders / "test" / "K\u00e4fer")
+    (folders / "classes.txt").write_text("Ka\u0308fer\nb\nc\n")
+    dataset = inspect_dataset(folders)
+    assert dataset.class_names == ("K\u00e4fer", "b", "c")
+    assert_holds(dataset, BY_NAME)
+
+
+def test_link_to_a_folder_above_is_followed_once(folders):
+    before = list_files(folders).files
+    (folders / "train" / "d").symlink_to(folders)
+    (folders / "train" / "a" / "more").symlink_to(folders / "train" / "b")
+    (folders / "train" / "b" / "more").symlink_to(folders / "train" / "a")
+    # Of a and b, which hold each other, each twice.
+    assert len(list_files(folders).files) == len(before) + 4
+    (folders / "train" / "a" / "more").unlink()
+    (folders / "train" / "b" / "more").unlink()
+    assert list_files(folders).files == before
+    assert_holds(inspect_dataset(folders), BY_NAME)
+
+
+def test_class_may_be_a_link_to_a_folder_elsewhere_and_two_parts_the_same_one(folders, tmp_path):
+    shutil.rmtree(folders / "test")
+    (folders / "train").rename(tmp_path / "elsewhere")
+    for part in PARTS:
+        (folders / part).symlink_to(tmp_path / "elsewhere")
+    assert_holds(inspect_dataset(folders), dict.fromkeys(PARTS, BY_NAME["train"]))
+
+
+def test_names_may_hold_any_blank_and_leftovers_any_character(folders):
+    (folders / "train" / "a").rename(folders / "train" / "3.14\u202fPM\u00a0x")
+    (folders / "test" / "a").rename(folders / "test" / "3.14\u202fPM\u00a0x")
+    (folders / "train" / "Icon\r").write_bytes(b"")
+    dataset = inspect_dataset(folders)
+    assert dataset.class_names == ("3.14\u202fPM\u00a0x", "b", "c")
+    assert dataset.notes == ("1 file passed over, no pictures of a class (Icon\r)",)
+
+
+@pytest.mark.parametrize("name", [b"K\xe4fer", b"two\nlines"])
+def test_folder_whose_name_is_no_text_is_refused_with_its_bytes(folders, name):
+    (folders / "train" / "a").rename(folders / "train" / os.fsdecode(name))
+    message = refusal(folders)
+    assert f"expected names in UTF-8 without control characters, found {os.fsdecode(name)!a}. Rename" in message
+
+
+def test_class_that_cannot_be_read_is_refused_and_not_left_out(folders, monkeypatch):
+    """Patched, because root may read everything."""
+    scandir = os.scandir
+
+    def refuse(place: str) -> object:
+        if place.endswith("train/b"):
+            raise PermissionError(13, "Permission denied", place)
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert refusal(folders) == f"{folders / 'train' / 'b'}: cannot be read (Permission denied). Check its permissions."
 
 
 def test_class_that_only_test_has_is_refused_by_name(folders):

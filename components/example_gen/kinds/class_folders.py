@@ -4,6 +4,7 @@ They come in the order of their names, then of their classes, so that pictures n
 order. What is no picture is passed over and counted.
 """
 
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -60,7 +61,8 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
         if part is None or len(parts) < level + 2:
             others.append(path)
         else:
-            found.setdefault(part, []).append((path, parts[level]))
+            # As other systems write the letter, ä is a and two dots.
+            found.setdefault(part, []).append((path, unicodedata.normalize("NFC", parts[level])))
     if TRAIN not in found:
         return None
     return Found({part: sorted(listed, key=_order) for part, listed in found.items()}, others)

@@ -13,6 +13,7 @@ Synopsis:
 import dataclasses
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ _PART_WORDS = {
     **dict.fromkeys(("test", "testing", "t10k"), TEST),
 }
 # What unpacking a download leaves beside the data.
-_LEFTOVERS = ("thumbs.db", "desktop.ini", "__macosx")
+_LEFTOVERS = ("thumbs.db", "desktop.ini", "__macosx", "icon\r")
 _BLOCK_BYTES = 1 << 20
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})")
 
@@ -140,16 +141,41 @@ def find_kind(folder: Path, *, for_training: bool = True) -> tuple[Kind, Any] | 
 
 
 def list_files(folder: Path) -> Listing:
-    """Returns the files below a folder, or the file itself."""
+    """Returns the files below a folder, or the file itself; links are followed, in a circle once.
+
+    Raises:
+      InputError: a folder cannot be read, or a name is no text.
+    """
     if folder.is_file():
         return Listing([folder], [])
     found, hidden = [], []
-    for place, folders, names in os.walk(folder, followlinks=True):
+    # By folder, where it and those around it truly are.
+    around = {folder: {folder.resolve()}}
+    for place, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        inside = {path: path.resolve() for path in (Path(place, name) for name in folders if not is_hidden(name))}
         hidden += [Path(place, name) for name in folders if is_hidden(name)]
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        deeper = {path: real for path, real in inside.items() if real not in around[Path(place)]}
+        around |= {path: around[Path(place)] | {real} for path, real in deeper.items()}
+        folders[:] = sorted(path.name for path in deeper)
         for name in sorted(names):
             (hidden if is_hidden(name) else found).append(Path(place, name))
+        for name in (*folders, *names):
+            if not _is_text(name) and not is_hidden(name):
+                raise InputError(
+                    f"{folder}: expected names in UTF-8 without control characters, found {name!a}. Rename it."
+                )
     return Listing(found, hidden)
+
+
+def _refuse(error: OSError) -> None:
+    """What is passed over because it cannot be read would be a class that nobody misses."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}). Check its permissions.") from None
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name of a file can be told to people and written to a table."""
+    return name.isprintable() or not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
 def is_hidden(name: str) -> bool:
