@@ -131,9 +131,11 @@ def find_kind(folder: Path, *, for_training: bool = True) -> tuple[Kind, Any] | 
       for_training: whether the images need labels.
 
     Raises:
-      InputError: it holds more than one data set of a kind.
+      InputError: it holds more than one data set of a kind, or a name that is no text.
     """
     listing = list_files(folder)
+    if for_training:
+        _require_text(folder, listing.files)
     for kind in KINDS.values() if listing.files else ():
         if (found := kind.find(folder, listing, for_training)) is not None:
             return kind, found
@@ -144,7 +146,7 @@ def list_files(folder: Path) -> Listing:
     """Returns the files below a folder, or the file itself; links are followed, in a circle once.
 
     Raises:
-      InputError: a folder cannot be read, or a name is no text.
+      InputError: a folder cannot be read.
     """
     if folder.is_file():
         return Listing([folder], [])
@@ -159,23 +161,24 @@ def list_files(folder: Path) -> Listing:
         folders[:] = sorted(path.name for path in deeper)
         for name in sorted(names):
             (hidden if is_hidden(name) else found).append(Path(place, name))
-        for name in (*folders, *names):
-            if not _is_text(name) and not is_hidden(name):
-                raise InputError(
-                    f"{folder}: expected names in UTF-8 without control characters, found {name!a}. Rename it."
-                )
     return Listing(found, hidden)
+
+
+def _require_text(folder: Path, files: list[Path]) -> None:
+    """Names are classes, and stand in tables and in lines for people."""
+    for path in files:
+        name = str(path).removeprefix(str(folder))
+        if not name.isprintable() and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+            raise InputError(
+                f"{folder}: expected names in UTF-8 without control characters, found {name.lstrip(os.sep)!a}. "
+                "Rename it."
+            )
 
 
 def _refuse(error: OSError) -> None:
     """What is passed over because it cannot be read would be a class that nobody misses."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}). Check its permissions.") from None
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name of a file can be told to people and written to a table."""
-    return name.isprintable() or not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
 def is_hidden(name: str) -> bool:
