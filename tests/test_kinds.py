@@ -315,6 +315,14 @@ def test_table_of_savetxt_has_no_header_and_whole_numbers_as_labels(tmp_path):
     assert_holds(dataset, {"train": PARTS["train"]})
 
 
+def test_numbers_of_columns_as_pandas_writes_them_are_a_header_and_no_image(tmp_path):
+    images, labels = PARTS["train"]
+    frame = pd.DataFrame(np.column_stack([labels, images.reshape(6, -1)]))
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    assert (tmp_path / "train.csv").read_text().startswith("0,1,2,3,")
+    assert_holds(inspect_dataset(tmp_path), {"train": PARTS["train"]})
+
+
 def test_labels_of_a_table_are_told_apart_by_more_than_blanks_and_none_may_be_empty(table, tmp_path):
     table()
     path = tmp_path / "train.csv"

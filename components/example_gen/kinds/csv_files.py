@@ -93,7 +93,8 @@ def _look(path: Path) -> Table | None:
     delimiter = max(",;\t", key=first.count)
     names = [name.strip().strip('"').strip() for name in first.split(delimiter)]
     if all(_NUMBER.fullmatch(name) for name in names):
-        has_header, label, pixels = False, 0, range(1, len(names))
+        # pandas calls columns that have no names 0, 1, 2, ...
+        has_header, label, pixels = names == [str(n) for n in range(len(names))], 0, range(1, len(names))
     else:
         lower = [name.lower() for name in names]
         labels = [number for number, name in enumerate(lower) if name in _LABELS]
