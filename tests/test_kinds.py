@@ -138,7 +138,7 @@ def test_one_file_is_a_data_set_named_after_it(tmp_path, form):
 
 @pytest.mark.parametrize("form", ["CSV", "NPZ", "Parquet", "TFRecord", "class folders"])
 def test_more_than_256_classes_are_told_apart(tmp_path, form):
-    images = np.arange(300 * 4, dtype=np.uint16).view(np.uint8).reshape(300, 2, 4)[:, :, :2].copy()
+    images = np.random.default_rng(0).integers(0, 256, (300, 4, 4), np.uint8)
     parts = {"train": (images, np.arange(300))}
     FORMS[form](tmp_path, parts)
     dataset = inspect_dataset(tmp_path)
@@ -245,6 +245,20 @@ def test_pixels_that_are_no_bytes_are_refused_with_value_and_image(tmp_path, val
     write_keras_npz(tmp_path, {"train": (images, LABELS[:6])})
     found = f"mnist.npz, x_train: expected whole numbers from 0 to 255, found {np.float32(value)} in image 4"
     assert found in refusal(tmp_path)
+
+
+def test_labels_that_are_floats_are_read_where_they_are_whole(tmp_path):
+    write_keras_npz(tmp_path, {part: (images, labels.astype(np.float64)) for part, (images, labels) in PARTS.items()})
+    assert_holds(inspect_dataset(tmp_path), PARTS)
+    write_keras_npz(tmp_path, {"train": (IMAGES[:6], LABELS[:6] + 0.5)})
+    assert "mnist.npz, y_train: expected one whole number or name an image, found [6] of float64" in refusal(tmp_path)
+
+
+def test_arrays_of_images_without_labels_are_passed_over_and_told(tmp_path):
+    np.savez(tmp_path / "a.npz", x_train=IMAGES[:6], y_train=LABELS[:6], x_test=IMAGES[6:])
+    dataset = inspect_dataset(tmp_path)
+    assert_holds(dataset, {"train": PARTS["train"]})
+    assert dataset.notes == ("x_test has no labels and is passed over",)
 
 
 def test_channels_first_are_refused_with_what_to_call(tmp_path):
@@ -358,8 +372,8 @@ def test_empty_table_of_a_part_is_refused_and_one_without_pixels_told(table, tmp
 
 
 def test_pixels_that_are_no_square_are_refused_with_their_number(tmp_path):
-    write_csv(tmp_path, {"train": (np.zeros((6, 2, 4), np.uint8), LABELS[:6])})
-    assert "expected the pixels of a square image, gray or in three colours, found 8 columns" in refusal(tmp_path)
+    write_csv(tmp_path, {"train": (np.zeros((6, 2, 6), np.uint8), LABELS[:6])})
+    assert "expected the pixels of a square image, gray or in three colours, found 12 columns" in refusal(tmp_path)
 
 
 def test_row_with_a_value_too_few_and_a_value_that_is_none_are_one_line(table, tmp_path):
@@ -410,6 +424,16 @@ def test_row_without_an_image_or_a_label_is_refused_by_its_number(tmp_path):
         values = [*whole[column][:4], None, *whole[column][5:]]
         parquet(tmp_path / "train.parquet", {**whole, column: values})
         assert f"train.parquet, row 4: expected the bytes of an image and one label, found {told}" in refusal(tmp_path)
+
+
+def test_labels_that_are_floats_of_a_table_are_read_where_they_are_whole(tmp_path):
+    images = [encoded(image) for image in PARTS["train"][0]]
+    parquet(tmp_path / "train.parquet", {"image": images, "label": LABELS[:6].astype(float).tolist()})
+    assert_holds(inspect_dataset(tmp_path), {"train": PARTS["train"]})
+    parquet(tmp_path / "train.parquet", {"image": images, "label": (LABELS[:6] + 0.5).tolist()})
+    assert "train.parquet, row 0: expected the bytes of an image and one label, found the label 0.5" in refusal(
+        tmp_path
+    )
 
 
 # TFRecord
@@ -481,6 +505,34 @@ def test_folder_around_train_and_test_is_no_class(folders, tmp_path):
     (tmp_path / "around" / "v2").mkdir(parents=True)
     folders.rename(tmp_path / "around" / "v2" / "data")
     assert_holds(inspect_dataset(tmp_path / "around"), BY_NAME)
+
+
+def test_part_in_a_folder_of_its_own_name_is_no_class_and_what_is_no_part_is_passed_over(folders):
+    """As Kaggle has Intel's scenes: seg_train/seg_train/<class>, and seg_pred without classes."""
+    for part in PARTS:
+        (folders / f"seg_{part}").mkdir()
+        (folders / part).rename(folders / f"seg_{part}" / f"seg_{part}")
+    (folders / "seg_pred" / "seg_pred").mkdir(parents=True)
+    (folders / "seg_pred" / "seg_pred" / "1.png").write_bytes(encoded(IMAGES[0]))
+    dataset = inspect_dataset(folders)
+    assert_holds(dataset, BY_NAME)
+    assert dataset.notes == ("1 file passed over, no pictures of a class (1.png)",)
+
+
+def test_one_class_with_folders_below_it_stays_a_class_of_test(folders):
+    for name in "bc":
+        shutil.rmtree(folders / "test" / name)
+    (folders / "test" / "a").rename(folders / "test" / "b")
+    (folders / "test" / "b" / "a").mkdir()
+    (folders / "test" / "b" / "1.png").rename(folders / "test" / "b" / "a" / "1.png")
+    assert contents(inspect_dataset(folders))["test"][1].tolist() == [1]
+
+
+def test_table_beside_folders_of_classes_is_none_of_the_images(folders):
+    parquet(folders / "metadata.parquet", {"path": ["a"], "label": [1]})
+    boxes = pd.DataFrame({"path": ["a"], "label": [1], "x1": [0], "y1": [0], "x2": [4], "y2": [4]})
+    boxes.to_csv(folders / "boxes.csv", index=False)
+    assert_holds(inspect_dataset(folders), BY_NAME)
 
 
 @pytest.mark.parametrize("names", [("Training", "Testing"), ("TRAIN", "test_set"), ("train_images", "t10k")], ids=str)

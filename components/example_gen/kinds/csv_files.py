@@ -30,8 +30,8 @@ from models.features import TRAIN
 
 _LABELS = ("label", "labels", "class", "target", "y")
 _NO_PIXEL = ("", "id", "index", "usage", "unnamed: 0")
-# Fewer columns are no image but a table about something else.
-_LEAST_PIXELS = 4
+# Fewer columns are no image but a table about something else, such as boxes in images.
+_LEAST_PIXELS = 9
 _BLOCK_BYTES = 1 << 22
 # With an exponent as numpy.savetxt writes it.
 _NUMBER = re.compile(r"\s*-?\d+(\.\d*)?(e[+-]?\d+)?\s*")
