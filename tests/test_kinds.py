@@ -372,8 +372,8 @@ def test_empty_table_of_a_part_is_refused_and_one_without_pixels_told(table, tmp
 
 
 def test_pixels_that_are_no_square_are_refused_with_their_number(tmp_path):
-    write_csv(tmp_path, {"train": (np.zeros((6, 2, 6), np.uint8), LABELS[:6])})
-    assert "expected the pixels of a square image, gray or in three colours, found 12 columns" in refusal(tmp_path)
+    write_csv(tmp_path, {"train": (np.zeros((6, 2, 5), np.uint8), LABELS[:6])})
+    assert "expected the pixels of a square image, gray or in three colours, found 10 columns" in refusal(tmp_path)
 
 
 def test_row_with_a_value_too_few_and_a_value_that_is_none_are_one_line(table, tmp_path):
