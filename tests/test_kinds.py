@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 import struct
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from components.errors import InputError
 from components.example_gen.dataset import Dataset, ImageSettings, inspect_dataset
 from components.example_gen.idx import read_idx
 from components.example_gen.kinds import find_kind
+from components.example_gen.kinds.registry import list_files
 from components.example_gen.reading import Broken, Digest, plain_labels, read_part
 from models.features import FASHION_MNIST_CLASSES
 from tests.conftest import idx_bytes
@@ -136,7 +138,7 @@ def test_one_file_is_a_data_set_named_after_it(tmp_path, form):
 
 @pytest.mark.parametrize("form", ["CSV", "NPZ", "Parquet", "TFRecord", "class folders"])
 def test_more_than_256_classes_are_told_apart(tmp_path, form):
-    images = np.arange(300 * 4, dtype=np.uint16).view(np.uint8).reshape(300, 2, 4)[:, :, :2].copy()
+    images = np.random.default_rng(0).integers(0, 256, (300, 4, 4), np.uint8)
     parts = {"train": (images, np.arange(300))}
     FORMS[form](tmp_path, parts)
     dataset = inspect_dataset(tmp_path)
@@ -245,6 +247,20 @@ def test_pixels_that_are_no_bytes_are_refused_with_value_and_image(tmp_path, val
     assert found in refusal(tmp_path)
 
 
+def test_labels_that_are_floats_are_read_where_they_are_whole(tmp_path):
+    write_keras_npz(tmp_path, {part: (images, labels.astype(np.float64)) for part, (images, labels) in PARTS.items()})
+    assert_holds(inspect_dataset(tmp_path), PARTS)
+    write_keras_npz(tmp_path, {"train": (IMAGES[:6], LABELS[:6] + 0.5)})
+    assert "mnist.npz, y_train: expected one whole number or name an image, found [6] of float64" in refusal(tmp_path)
+
+
+def test_arrays_of_images_without_labels_are_passed_over_and_told(tmp_path):
+    np.savez(tmp_path / "a.npz", x_train=IMAGES[:6], y_train=LABELS[:6], x_test=IMAGES[6:])
+    dataset = inspect_dataset(tmp_path)
+    assert_holds(dataset, {"train": PARTS["train"]})
+    assert dataset.notes == ("x_test has no labels and is passed over",)
+
+
 def test_channels_first_are_refused_with_what_to_call(tmp_path):
     write_keras_npz(tmp_path, {"train": (np.zeros((6, 3, 8, 8), np.uint8), LABELS[:6])})
     assert "channels first. Save them with numpy.moveaxis(images, 1, -1)." in refusal(tmp_path)
@@ -313,6 +329,14 @@ def test_table_of_savetxt_has_no_header_and_whole_numbers_as_labels(tmp_path):
     assert_holds(dataset, {"train": PARTS["train"]})
 
 
+def test_numbers_of_columns_as_pandas_writes_them_are_a_header_and_no_image(tmp_path):
+    images, labels = PARTS["train"]
+    frame = pd.DataFrame(np.column_stack([labels, images.reshape(6, -1)]))
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    assert (tmp_path / "train.csv").read_text().startswith("0,1,2,3,")
+    assert_holds(inspect_dataset(tmp_path), {"train": PARTS["train"]})
+
+
 def test_labels_of_a_table_are_told_apart_by_more_than_blanks_and_none_may_be_empty(table, tmp_path):
     table()
     path = tmp_path / "train.csv"
@@ -348,8 +372,8 @@ def test_empty_table_of_a_part_is_refused_and_one_without_pixels_told(table, tmp
 
 
 def test_pixels_that_are_no_square_are_refused_with_their_number(tmp_path):
-    write_csv(tmp_path, {"train": (np.zeros((6, 2, 4), np.uint8), LABELS[:6])})
-    assert "expected the pixels of a square image, gray or in three colours, found 8 columns" in refusal(tmp_path)
+    write_csv(tmp_path, {"train": (np.zeros((6, 2, 5), np.uint8), LABELS[:6])})
+    assert "expected the pixels of a square image, gray or in three colours, found 10 columns" in refusal(tmp_path)
 
 
 def test_row_with_a_value_too_few_and_a_value_that_is_none_are_one_line(table, tmp_path):
@@ -400,6 +424,16 @@ def test_row_without_an_image_or_a_label_is_refused_by_its_number(tmp_path):
         values = [*whole[column][:4], None, *whole[column][5:]]
         parquet(tmp_path / "train.parquet", {**whole, column: values})
         assert f"train.parquet, row 4: expected the bytes of an image and one label, found {told}" in refusal(tmp_path)
+
+
+def test_labels_that_are_floats_of_a_table_are_read_where_they_are_whole(tmp_path):
+    images = [encoded(image) for image in PARTS["train"][0]]
+    parquet(tmp_path / "train.parquet", {"image": images, "label": LABELS[:6].astype(float).tolist()})
+    assert_holds(inspect_dataset(tmp_path), {"train": PARTS["train"]})
+    parquet(tmp_path / "train.parquet", {"image": images, "label": (LABELS[:6] + 0.5).tolist()})
+    assert "train.parquet, row 0: expected the bytes of an image and one label, found the label 0.5" in refusal(
+        tmp_path
+    )
 
 
 # TFRecord
@@ -473,6 +507,34 @@ def test_folder_around_train_and_test_is_no_class(folders, tmp_path):
     assert_holds(inspect_dataset(tmp_path / "around"), BY_NAME)
 
 
+def test_part_in_a_folder_of_its_own_name_is_no_class_and_what_is_no_part_is_passed_over(folders):
+    """As Kaggle has Intel's scenes: seg_train/seg_train/<class>, and seg_pred without classes."""
+    for part in PARTS:
+        (folders / f"seg_{part}").mkdir()
+        (folders / part).rename(folders / f"seg_{part}" / f"seg_{part}")
+    (folders / "seg_pred" / "seg_pred").mkdir(parents=True)
+    (folders / "seg_pred" / "seg_pred" / "1.png").write_bytes(encoded(IMAGES[0]))
+    dataset = inspect_dataset(folders)
+    assert_holds(dataset, BY_NAME)
+    assert dataset.notes == ("1 file passed over, no pictures of a class (1.png)",)
+
+
+def test_one_class_with_folders_below_it_stays_a_class_of_test(folders):
+    for name in "bc":
+        shutil.rmtree(folders / "test" / name)
+    (folders / "test" / "a").rename(folders / "test" / "b")
+    (folders / "test" / "b" / "a").mkdir()
+    (folders / "test" / "b" / "1.png").rename(folders / "test" / "b" / "a" / "1.png")
+    assert contents(inspect_dataset(folders))["test"][1].tolist() == [1]
+
+
+def test_table_beside_folders_of_classes_is_none_of_the_images(folders):
+    parquet(folders / "metadata.parquet", {"path": ["a"], "label": [1]})
+    boxes = pd.DataFrame({"path": ["a"], "label": [1], "x1": [0], "y1": [0], "x2": [4], "y2": [4]})
+    boxes.to_csv(folders / "boxes.csv", index=False)
+    assert_holds(inspect_dataset(folders), BY_NAME)
+
+
 @pytest.mark.parametrize("names", [("Training", "Testing"), ("TRAIN", "test_set"), ("train_images", "t10k")], ids=str)
 def test_parts_are_known_by_their_words(folders, names):
     for part, name in zip(PARTS, names, strict=True):
@@ -525,6 +587,66 @@ def test_part_whose_folders_are_all_numbers_has_the_classes_of_training_where_so
     assert_holds(
         inspect_dataset(tmp_path), {"train": (IMAGES[:3], np.array([0, 1, 2])), "test": (IMAGES[3:4], np.array([1]))}
     )
+
+
+def test_umlauts_of_a_mac_are_those_of_others(folders):
+    (folders / "train" / "a").rename(folders / "train" / "Ka\u0308fer")
+    (folders / "test" / "a").rename(folders / "test" / "K\u00e4fer")
+    (folders / "classes.txt").write_text("Ka\u0308fer\nb\nc\n")
+    dataset = inspect_dataset(folders)
+    assert dataset.class_names == ("K\u00e4fer", "b", "c")
+    assert_holds(dataset, BY_NAME)
+
+
+def test_link_to_a_folder_above_is_followed_once(folders):
+    before = list_files(folders).files
+    (folders / "train" / "d").symlink_to(folders)
+    (folders / "train" / "a" / "more").symlink_to(folders / "train" / "b")
+    (folders / "train" / "b" / "more").symlink_to(folders / "train" / "a")
+    # Of a and b, which hold each other, each twice.
+    assert len(list_files(folders).files) == len(before) + 4
+    (folders / "train" / "a" / "more").unlink()
+    (folders / "train" / "b" / "more").unlink()
+    assert list_files(folders).files == before
+    assert_holds(inspect_dataset(folders), BY_NAME)
+
+
+def test_class_may_be_a_link_to_a_folder_elsewhere_and_two_parts_the_same_one(folders, tmp_path):
+    shutil.rmtree(folders / "test")
+    (folders / "train").rename(tmp_path / "elsewhere")
+    for part in PARTS:
+        (folders / part).symlink_to(tmp_path / "elsewhere")
+    assert_holds(inspect_dataset(folders), dict.fromkeys(PARTS, BY_NAME["train"]))
+
+
+def test_names_may_hold_any_blank_and_leftovers_any_character(folders):
+    (folders / "train" / "a").rename(folders / "train" / "3.14\u202fPM\u00a0x")
+    (folders / "test" / "a").rename(folders / "test" / "3.14\u202fPM\u00a0x")
+    (folders / "train" / "Icon\r").write_bytes(b"")
+    dataset = inspect_dataset(folders)
+    assert dataset.class_names == ("3.14\u202fPM\u00a0x", "b", "c")
+    assert dataset.notes == ("1 file passed over, no pictures of a class (Icon\r)",)
+
+
+@pytest.mark.parametrize("name", [b"K\xe4fer", b"two\nlines"])
+def test_folder_whose_name_is_no_text_is_refused_with_its_bytes(folders, name):
+    (folders / "train" / "a").rename(folders / "train" / os.fsdecode(name))
+    message = refusal(folders)
+    path = f"train/{os.fsdecode(name)}/1.png"
+    assert message == (f"{folders}: expected names in UTF-8 without control characters, found {path!a}. Rename it.")
+
+
+def test_class_that_cannot_be_read_is_refused_and_not_left_out(folders, monkeypatch):
+    """Patched, because root may read everything."""
+    scandir = os.scandir
+
+    def refuse(place: str) -> object:
+        if place.endswith("train/b"):
+            raise PermissionError(13, "Permission denied", place)
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert refusal(folders) == f"{folders / 'train' / 'b'}: cannot be read (Permission denied). Check its permissions."
 
 
 def test_class_that_only_test_has_is_refused_by_name(folders):
@@ -649,7 +771,7 @@ def read_damaged(folder: Path, path: Path, content: bytes) -> dict | str:
 
 
 @pytest.mark.parametrize("form", CHECKED)
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_damage_in_a_file_with_checksums_is_refused_or_changes_nothing(written, form, data):
     folder, files, whole = written(form)
@@ -662,7 +784,7 @@ def test_damage_in_a_file_with_checksums_is_refused_or_changes_nothing(written, 
 
 
 @pytest.mark.parametrize("form", UNCHECKED)
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_damage_in_a_file_without_checksums_is_one_line_or_leaves_images_of_that_shape(written, form, data):
     folder, files, _ = written(form)

@@ -8,6 +8,7 @@ Synopsis:
 
 import codecs
 import dataclasses
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ def read_class_names(path: Path) -> tuple[tuple[str, ...], str]:
       InputError: they are fewer than two, or not different.
     """
     text, note = read_text(path)
-    names = tuple(line.strip() for line in text.splitlines() if line.strip())
+    names = tuple(unicodedata.normalize("NFC", line.strip()) for line in text.splitlines() if line.strip())
     if len(set(names)) != len(names) or len(names) < 2:
         raise InputError(f"{path}: expected two or more different class names, one a line, found {list(names)}.")
     return names, note

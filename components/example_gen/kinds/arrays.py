@@ -34,6 +34,8 @@ _AXES = {
     **dict.fromkeys(("x", "images", "image", "imgs", "img"), "images"),
     **dict.fromkeys(("y", "labels", "label", "targets", "target"), "labels"),
 }
+# Up to here a float is sure to be a whole number.
+_WHOLE = 1 << 53
 # What damage makes zipfile and NumPy raise, each found by flipping bytes or seen in their source.
 _FAILURES = (OSError, ValueError, EOFError, SyntaxError, LookupError, TypeError, RuntimeError, OverflowError)
 _FAILURES += (MemoryError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
@@ -50,8 +52,12 @@ class Array(NamedTuple):
     member: str | None
 
 
-def find(folder: Path, listing: Listing, for_training: bool) -> dict[tuple[str, str], Array] | None:
+def find(
+    folder: Path, listing: Listing, for_training: bool
+) -> tuple[dict[tuple[str, str], Array], tuple[str, ...]] | None:
     """Returns the arrays of a folder by part and "images" or "labels"; None where those of training are not there.
+
+    Beside them, notes of images without labels, which are passed over for training.
 
     For prediction, an array without such a word in its name is one of images.
 
@@ -76,11 +82,14 @@ def find(folder: Path, listing: Listing, for_training: bool) -> dict[tuple[str, 
         if len(arrays) > 1:
             names = ", ".join(" ".join(filter(None, (array.file.name, array.member))) for array in arrays)
             raise InputError(f"{folder}: expected one data set in the folder, found {names}. Give each its own.")
-    return {
-        role: array
-        for role, (array,) in found.items()
-        if not for_training or {(role[0], "images"), (role[0], "labels")} <= found.keys()
-    }
+    alone = [role for role in found if not {(role[0], "images"), (role[0], "labels")} <= found.keys()]
+    if not for_training:
+        return {role: array for role, (array,) in found.items()}, ()
+    notes = (
+        f"{array.member or array.file.name} has no {'labels' if axis == 'images' else 'images'} and is passed over"
+        for (_, axis), array in ((role, found[role][0]) for role in alone)
+    )
+    return {role: array for role, (array,) in found.items() if role not in alone}, tuple(notes)
 
 
 def _members(path: Path) -> list[str | None]:
@@ -107,13 +116,15 @@ def _entries(path: Path) -> int:
     return struct.unpack_from("<H", tail, tail.rindex(b"PK\5\6") + 10)[0]
 
 
-def _open(files: dict[tuple[str, str], Array]) -> Contents:
+def _open(found: tuple[dict[tuple[str, str], Array], tuple[str, ...]]) -> Contents:
+    files, notes = found
+
     def part(name: str) -> PixelPart:
         images, labels = files[name, "images"], files.get((name, "labels"))
         file = (labels or images).file
         return PixelPart(file=images.file, label_file=file, blocks=lambda: _blocks(images, labels))
 
-    return Contents(parts={name: part(name) for name in PARTS if (name, "images") in files})
+    return Contents(parts={name: part(name) for name in PARTS if (name, "images") in files}, notes=notes)
 
 
 def _blocks(images: Array, labels: Array | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -197,6 +208,8 @@ def _read_labels(array: Array) -> np.ndarray:
         raise InputError(f"{_where(array)}: expected labels, found {error}. Use a good copy.") from None
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
+    if labels.dtype.kind == "f" and (labels == np.floor(labels)).all() and np.abs(labels).max(initial=0) < _WHOLE:
+        labels = labels.astype(np.int64)
     if labels.ndim != 1 or labels.dtype.kind not in "uiU":
         raise InputError(
             f"{_where(array)}: expected one whole number or name an image, found {list(labels.shape)} of "

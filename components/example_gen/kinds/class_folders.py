@@ -4,7 +4,8 @@ They come in the order of their names, then of their classes, so that pictures n
 order. What is no picture is passed over and counted.
 """
 
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,23 +48,39 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
         ]
         return Found({TRAIN: labelled}, others) if pictures else None
     inside = [path.relative_to(folder).parts for path in pictures if path != folder]
-    # A download often has a folder around it all.
-    depth = 0
-    while inside and all(len(parts) > depth + 2 for parts in inside) and len({parts[depth] for parts in inside}) == 1:
-        if part_of(inside[0][depth]) == TRAIN:
-            break
-        depth += 1
+    # A download often has a folder around it all, and a second seg_train in its seg_train.
+    depth = _depth(inside, 0, lambda name: part_of(name) != TRAIN)
     found: dict[str, list[tuple[Path, str | int]]] = {}
     has_parts = any(len(parts) > depth + 2 and part_of(parts[depth]) == TRAIN for parts in inside)
+    below: dict[str, list[tuple[str, ...]]] = {}
+    for parts in inside if has_parts else ():
+        below.setdefault(parts[depth], []).append(parts)
+    levels = {
+        name: _depth(listed, depth + 1, lambda inner, name=name: part_of(inner) == part_of(name) is not None)
+        for name, listed in below.items()
+    }
     for path, parts in zip(pictures, inside, strict=False):
-        part, level = (part_of(parts[depth]), depth + 1) if has_parts and len(parts) > depth else (TRAIN, depth)
+        part, level = (part_of(parts[depth]), levels[parts[depth]]) if has_parts else (TRAIN, depth)
         if part is None or len(parts) < level + 2:
             others.append(path)
         else:
-            found.setdefault(part, []).append((path, parts[level]))
+            # As other systems write the letter, ä is a and two dots.
+            found.setdefault(part, []).append((path, unicodedata.normalize("NFC", parts[level])))
     if TRAIN not in found:
         return None
     return Found({part: sorted(listed, key=_order) for part, listed in found.items()}, others)
+
+
+def _depth(inside: list[tuple[str, ...]], depth: int, is_around: Callable[[str], bool]) -> int:
+    """Returns the depth, from `depth` on, at which folders of classes or parts begin: below those around all of it."""
+    while (
+        inside
+        and all(len(parts) > depth + 2 for parts in inside)
+        and len({parts[depth] for parts in inside}) == 1
+        and is_around(inside[0][depth])
+    ):
+        depth += 1
+    return depth
 
 
 def _order(listed: tuple[Path, str | int]) -> tuple:

@@ -30,8 +30,8 @@ from models.features import TRAIN
 
 _LABELS = ("label", "labels", "class", "target", "y")
 _NO_PIXEL = ("", "id", "index", "usage", "unnamed: 0")
-# Fewer columns are no image but a table about something else.
-_LEAST_PIXELS = 4
+# Fewer columns are no image but a table about something else, such as boxes in images.
+_LEAST_PIXELS = 9
 _BLOCK_BYTES = 1 << 22
 # With an exponent as numpy.savetxt writes it.
 _NUMBER = re.compile(r"\s*-?\d+(\.\d*)?(e[+-]?\d+)?\s*")
@@ -93,7 +93,8 @@ def _look(path: Path) -> Table | None:
     delimiter = max(",;\t", key=first.count)
     names = [name.strip().strip('"').strip() for name in first.split(delimiter)]
     if all(_NUMBER.fullmatch(name) for name in names):
-        has_header, label, pixels = False, 0, range(1, len(names))
+        # pandas calls columns that have no names 0, 1, 2, ...
+        has_header, label, pixels = names == [str(n) for n in range(len(names))], 0, range(1, len(names))
     else:
         lower = [name.lower() for name in names]
         labels = [number for number, name in enumerate(lower) if name in _LABELS]

@@ -35,8 +35,10 @@ def find(folder: Path, listing: Listing, for_training: bool) -> tuple[dict[str, 
     found: dict[str, list[Path]] = {}
     for path in listing.files:
         if path.suffix == ".parquet":
-            inside = path.name if path == folder else str(path.relative_to(folder))
-            found.setdefault(part_of(inside) or TRAIN, []).append(path)
+            part = part_of(path.name if path == folder else str(path.relative_to(folder)))
+            # A table about the images may lie beside folders of them.
+            if part or path == folder or _may_hold_images(path):
+                found.setdefault(part or TRAIN, []).append(path)
     return (found, for_training) if TRAIN in found or (found and not for_training) else None
 
 
@@ -53,6 +55,16 @@ def _open(found: tuple[dict[str, list[Path]], bool]) -> Contents:
         class_names=first[2],
         notes=missing_shards(names),
     )
+
+
+def _may_hold_images(path: Path) -> bool:
+    """Whether a file has a column of images, or is damaged, which is told when it is read."""
+    import pyarrow.parquet as pq
+
+    try:
+        return any(_is_image(field.type) for field in pq.read_schema(path))
+    except _failures():
+        return True
 
 
 def _columns(path: Path, for_training: bool) -> tuple[str, str | None, tuple[str, ...] | None]:
@@ -115,6 +127,8 @@ def _pictures(files: list[tuple[Path, str, str | None]]) -> Iterator[Picture]:
                     labels = batch[label].to_pylist() if label else [UNLABELLED] * len(batch)
                     for picture, given in zip(batch[image].to_pylist(), labels, strict=True):
                         encoded = picture.get("bytes") if isinstance(picture, dict) else picture
+                        if isinstance(given, float) and given.is_integer():
+                            given = int(given)
                         if encoded is None or given is None or not isinstance(given, int | str):
                             raise InputError(
                                 f"{path}, row {position:,}: expected the bytes of an image and one label, found "

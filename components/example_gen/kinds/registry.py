@@ -13,6 +13,7 @@ Synopsis:
 import dataclasses
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ _PART_WORDS = {
     **dict.fromkeys(("test", "testing", "t10k"), TEST),
 }
 # What unpacking a download leaves beside the data.
-_LEFTOVERS = ("thumbs.db", "desktop.ini", "__macosx")
+_LEFTOVERS = ("thumbs.db", "desktop.ini", "__macosx", "icon\r")
 _BLOCK_BYTES = 1 << 20
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})")
 
@@ -130,9 +131,11 @@ def find_kind(folder: Path, *, for_training: bool = True) -> tuple[Kind, Any] | 
       for_training: whether the images need labels.
 
     Raises:
-      InputError: it holds more than one data set of a kind.
+      InputError: it holds more than one data set of a kind, or a name that is no text.
     """
     listing = list_files(folder)
+    if for_training:
+        _require_text(folder, listing.files)
     for kind in KINDS.values() if listing.files else ():
         if (found := kind.find(folder, listing, for_training)) is not None:
             return kind, found
@@ -140,16 +143,42 @@ def find_kind(folder: Path, *, for_training: bool = True) -> tuple[Kind, Any] | 
 
 
 def list_files(folder: Path) -> Listing:
-    """Returns the files below a folder, or the file itself."""
+    """Returns the files below a folder, or the file itself; links are followed, in a circle once.
+
+    Raises:
+      InputError: a folder cannot be read.
+    """
     if folder.is_file():
         return Listing([folder], [])
     found, hidden = [], []
-    for place, folders, names in os.walk(folder, followlinks=True):
+    # By folder, where it and those around it truly are.
+    around = {folder: {folder.resolve()}}
+    for place, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        inside = {path: path.resolve() for path in (Path(place, name) for name in folders if not is_hidden(name))}
         hidden += [Path(place, name) for name in folders if is_hidden(name)]
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        deeper = {path: real for path, real in inside.items() if real not in around[Path(place)]}
+        around |= {path: around[Path(place)] | {real} for path, real in deeper.items()}
+        folders[:] = sorted(path.name for path in deeper)
         for name in sorted(names):
             (hidden if is_hidden(name) else found).append(Path(place, name))
     return Listing(found, hidden)
+
+
+def _require_text(folder: Path, files: list[Path]) -> None:
+    """Names are classes, and stand in tables and in lines for people."""
+    for path in files:
+        name = str(path).removeprefix(str(folder))
+        if not name.isprintable() and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+            raise InputError(
+                f"{folder}: expected names in UTF-8 without control characters, found {name.lstrip(os.sep)!a}. "
+                "Rename it."
+            )
+
+
+def _refuse(error: OSError) -> None:
+    """What is passed over because it cannot be read would be a class that nobody misses."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}). Check its permissions.") from None
 
 
 def is_hidden(name: str) -> bool:
