@@ -177,7 +177,7 @@ def test_process_that_never_ends_is_refused(monkeypatch, bands):
         raise subprocess.TimeoutExpired(command, timeout)
 
     monkeypatch.setattr(serving.subprocess, "run", hang)
-    with pytest.raises(ModelRefused, match=r"^model: expected answers to 70 images within 600 s, found none\.$"):
+    with pytest.raises(ModelRefused, match=r"^model: expected answers to 70 images within 614 s, found none\.$"):
         serve_once(Path("model"), bands)
 
 

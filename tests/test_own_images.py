@@ -128,6 +128,7 @@ def test_splits_that_are_not_to_be_had_are_told_before_anything_runs(refused, tm
     assert "split_sizes: expected at least one example for each of train, val, test and at most the 10" in line
 
 
+@pytest.mark.slow
 def test_dry_run_tells_what_the_data_are_and_leaves_nothing(tmp_path):
     np.savez(tmp_path / "few.npz", x=np.arange(40, dtype=np.uint8).reshape(10, 2, 2), y=np.arange(10) % 2 + 1)
     command = [sys.executable, "local_runner.py", "--data-dir", str(tmp_path / "few.npz"), "--dry-run"]

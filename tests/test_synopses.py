@@ -63,11 +63,12 @@ AROUND = {
 }
 # Not run, only compared with the signatures of what it calls.
 NOT_RUN = {"scripts.host_apt": "it downloads from the host's apt mirror"}
-# They wait for a smoke run, TFMA or a process of its own.
+# They wait for a smoke run, TFMA, a training or a process of its own.
 SLOW = {
     *(module for module, around in AROUND.items() if "output" in around),
     *(f"components.evaluator.{name}" for name in ("evaluation", "results", "verdict")),
     "components.infra_validator.serving",
+    "models.recipe",
 }
 SHELL = re.compile(r"^(?:make|python\S*) .*$", re.MULTILINE)
 REGISTRIES = (METRICS, SLICINGS, AUGMENTATIONS, NETWORKS, places._datasets, places._folders, places._memory)

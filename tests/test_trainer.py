@@ -188,6 +188,7 @@ def test_resumed_training_of_sixty_images_ends_as_the_unbroken_one(examples, tmp
     assert report["history"][-1]["learning_rate"] < 0.01, "the schedule ends with the last of 27 steps"
 
 
+@pytest.mark.slow  # five trainings
 @pytest.mark.parametrize(
     ("shape", "classes", "precision"),
     [
