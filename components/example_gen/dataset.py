@@ -154,15 +154,15 @@ def inspect_dataset(folder: Path, images: ImageSettings | None = None) -> Datase
     try:
         classes = name_classes(surveys[TRAIN].labels, given=given, listed=listed)
     except InputError as error:
-        raise InputError(f"{surveys[TRAIN].where_label or folder}: {error}") from None
+        raise InputError(f"{surveys[TRAIN].label_file or folder}: {error}") from None
     for part, survey in surveys.items():
         numbers = classes.number(survey.labels)
         if numbers.min() < 0:
             position = int(numbers.argmin())
+            file, place = survey.where(position)
             raise InputError(
-                f"{survey.where_label}: expected the {len(classes.names)} classes that training has, found "
-                f"{survey.labels[position]} in {part} at position {position}. Add such images to training, or take "
-                "them away."
+                f"{file}: expected the {len(classes.names)} classes that training has, found {survey.labels[position]} "
+                f"in {part}{place}. Add such images to training, or take them away."
             )
     counts = collections.Counter(classes.number(surveys[TRAIN].labels).tolist())
     notes += [*classes.notes, *([f"{len(broken):,} broken pictures left out"] if len(broken) else [])]

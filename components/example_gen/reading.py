@@ -134,7 +134,8 @@ class Survey:
       channels: the most that one of them has.
       pixels: whether the images are pixels of one shape, (height, width) or with channels; None for pictures.
       digest: of all images and labels.
-      where_label: the file of the labels, for an error.
+      label_file: that the labels are in; "" where each picture has its own.
+      firsts: of pictures the first of each label, in words.
     """
 
     labels: np.ndarray
@@ -142,7 +143,14 @@ class Survey:
     channels: int
     pixels: tuple[int, ...] | None
     digest: Digest
-    where_label: str
+    label_file: str
+    firsts: dict[int | str, str]
+
+    def where(self, position: int) -> tuple[str, str]:
+        """Names, for an error, the file of the label at `position` and where in it that is, "" for a picture."""
+        label = self.labels[position].item()
+        picture = self.firsts.get(label) or self.firsts.get(str(label))
+        return (picture, "") if picture else (self.label_file, f" at position {position}")
 
 
 def where(file: Path, position: int | None) -> str:
@@ -156,7 +164,8 @@ def survey_part(part: PixelPart | PicturePart, broken: Broken) -> Survey:
     Raises:
       InputError: a file is damaged, or has too many broken pictures.
     """
-    digest, sizes, channels, pixels, labels, kept = Digest(), collections.Counter(), 1, None, [], []
+    digest, sizes, channels, pixels, firsts = Digest(), collections.Counter(), 1, None, {}
+    labels, kept, label_file = [], [], ""
     if isinstance(part, PixelPart):
         label_file = str(part.label_file)
         for images, given in _pixel_blocks(part):
@@ -165,13 +174,10 @@ def survey_part(part: PixelPart | PicturePart, broken: Broken) -> Survey:
             sizes[pixels[:2]] += len(images)
             channels = pixels[2] if len(pixels) > 2 else 1
             labels.append(given)
-        kept = labels
     else:
-        label_file = ""
         for picture in part.pictures():
-            label_file = label_file or str(picture.file)
             digest.picture(picture.encoded)
-            labels.append([picture.label])
+            labels.append(picture.label)
             try:
                 height, width, shown = look(picture.encoded)
             except BrokenPictureError as error:
@@ -179,15 +185,18 @@ def survey_part(part: PixelPart | PicturePart, broken: Broken) -> Survey:
                 continue
             sizes[height, width] += 1
             channels = max(channels, shown)
-            kept.append([picture.label])
+            kept.append(picture.label)
+            firsts.setdefault(picture.label, where(picture.file, picture.position))
+        labels, kept = [labels], [kept]
     digest.labels(plain_labels(labels))
     return Survey(
-        labels=plain_labels(kept),
+        labels=plain_labels(kept or labels),
         sizes=sizes,
         channels=channels,
         pixels=pixels,
         digest=digest,
-        where_label=label_file,
+        label_file=label_file,
+        firsts=firsts,
     )
 
 
@@ -207,10 +216,10 @@ def read_part(part: PixelPart | PicturePart, form: ImageForm, broken: Broken, di
     Raises:
       InputError: a file is damaged, or has too many broken pictures.
     """
-    blocks = (
-        _read_pixels(part, form, digest) if isinstance(part, PixelPart) else _read_pictures(part, form, broken, digest)
-    )
-    yield from blocks
+    if isinstance(part, PixelPart):
+        yield from _read_pixels(part, form, digest)
+    else:
+        yield from _read_pictures(part, form, broken, digest)
 
 
 def _pixel_blocks(part: PixelPart) -> Iterator[tuple[np.ndarray, np.ndarray]]:
