@@ -12,7 +12,6 @@ Synopsis:
 
 import io
 import struct
-import warnings
 import zlib
 
 import numpy as np
@@ -103,16 +102,14 @@ def fit(pixels: np.ndarray, shape: tuple[int, ...], how: str) -> np.ndarray:
         pixels = pixels[..., 0]
     if pixels.shape == tuple(shape):
         return pixels
-    if pixels.ndim == 3 and pixels.shape[-1] not in (3, 4):
-        raise BrokenPictureError(f"it has {pixels.shape[-1]} channels")
+    channels = [shape[2] for shape in (pixels.shape, shape) if len(shape) == 3]
+    if any(number not in (1, 3, 4) for number in channels) or shape[2:] == (4,):
+        raise BrokenPictureError(f"it has {channels[0]} channels")
     return _fitted(_as_shown(Image.fromarray(pixels)), shape, how)
 
 
 def _open(encoded: bytes) -> Image.Image:
-    with warnings.catch_warnings():
-        # A picture of 100 megapixels is large, not an attack; twice as much is an error still.
-        warnings.simplefilter("ignore")
-        return Image.open(io.BytesIO(encoded), formats=_FORMATS)
+    return Image.open(io.BytesIO(encoded), formats=_FORMATS)
 
 
 def _check_pixels(encoded: bytes) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _READ_BUFFER = 1 << 20
 _ENDINGS = {"": "", "GZIP": ".gz"}
-_AS_JSON = ("image_shape", "class_names", "counts")
+_AS_JSON = ("image_shape", "class_names", "class_values", "counts")
 
 
 class ExamplesError(ArtifactError):
@@ -45,6 +45,7 @@ class Examples:
       image_shape: (height, width) or (height, width, channels).
       image_fit: how images of another size were fitted into it: "pad", "crop" or "stretch".
       class_names: by label.
+      class_values: the label that each class has in the user's files.
       counts: number of examples by split.
       digest: SHA-256 over all shards, hexadecimal.
     """
@@ -55,6 +56,7 @@ class Examples:
     image_shape: tuple[int, ...]
     image_fit: str = "pad"
     class_names: tuple[str, ...]
+    class_values: tuple[int | str, ...] = ()
     counts: dict[str, int]
     digest: str
 
@@ -73,7 +75,7 @@ class Examples:
                 "version of this project. Run ExampleGen again."
             )
         values = {name: json.loads(properties[name]) if name in _AS_JSON else properties[name] for name in names}
-        tuples = {name: tuple(values[name]) for name in ("image_shape", "class_names")}
+        tuples = {name: tuple(values[name]) for name in ("image_shape", "class_names", "class_values")}
         return cls(folder=Path(folder), **{**values, **tuples})
 
     def properties(self) -> dict[str, str]:
@@ -132,6 +134,11 @@ class Examples:
                     f"{where}: expected images stored as {self.encoding}, as the artifact {self.folder} says, found "
                     f"{found}. Delete the artifact and run again."
                 )
+
+
+def is_own_shard(path: Path) -> bool:
+    """Whether a file has the name that TFX, and so this project, gives to shards."""
+    return path.name.startswith("data_tfrecord-")
 
 
 def split_folder(folder: Path, split: str) -> Path:

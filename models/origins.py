@@ -1,7 +1,8 @@
 """Where each record of an Examples artifact comes from: the user's file, and the position in it where it holds several.
 
 What is said of a record (a duplicate, an error of the model) can then name the image that people can look at. One
-Parquet file beside the splits, in the order of the records.
+Parquet file beside the splits, in the order of the records. The names are those of the files that were read; where the
+same pixels come from others later, the cache still has the examples, and these names.
 
 Synopsis:
 
@@ -10,6 +11,7 @@ Synopsis:
 """
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -38,14 +40,15 @@ class Origins:
     position: np.ndarray
 
     @classmethod
-    def of(cls, folder: Path, files: Sequence[Path], positions: Sequence[int | None], indices: np.ndarray) -> "Origins":
+    def of(
+        cls, folder: Path, files: Sequence[str | Path], positions: Sequence[int | None], indices: np.ndarray
+    ) -> "Origins":
         """Returns the origins of the records that are the images at `indices` (int [n]) of what was read."""
-        numbers: dict[Path, int] = {}
+        numbers: dict[str | Path, int] = {}
         chosen = [numbers.setdefault(files[index], len(numbers)) for index in indices.tolist()]
         base = folder if folder.is_dir() else folder.parent
-        names = [path.resolve() for path in numbers]
         return cls(
-            files=tuple(str(path.relative_to(base) if path.is_relative_to(base) else path) for path in names),
+            files=tuple(os.path.relpath(path, base) for path in numbers),
             file=np.array(chosen, np.int32),
             position=np.array(
                 [_ALONE if positions[index] is None else positions[index] for index in indices], np.int64

@@ -24,7 +24,7 @@ from models.input_pipeline import (
     steps_per_epoch,
     training_batches,
 )
-from models.memory import MIB, rows_within
+from models.memory import MIB, block_rows, rows_within
 from models.mirror import LOOKED_AT, judge_mirroring, views_of
 from models.networks import NetworkInputs, build_network, check_kind
 from models.objective import SmoothedCrossEntropy, accuracy, balanced_weights
@@ -85,8 +85,9 @@ def decide_flip(config: TrainingConfig, train: Split) -> tuple[TrainingConfig, s
     if config.flip is not None:
         return config, "as asked (training.flip)"
     views, labels = [], []
-    batches = evaluation_batches(train, batch_size=_VIEWED)
-    for images, batch_labels in batches.take(-(-LOOKED_AT // _VIEWED)).as_numpy_iterator():
+    viewed = min(_VIEWED, block_rows(train.examples.image_shape))
+    batches = evaluation_batches(train, batch_size=viewed)
+    for images, batch_labels in batches.take(-(-LOOKED_AT // viewed)).as_numpy_iterator():
         views.append(views_of(images))
         labels.append(batch_labels)
     plain, mirrored = (np.concatenate(side) for side in zip(*views, strict=True))

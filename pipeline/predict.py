@@ -90,7 +90,8 @@ def predict_folder(
     found = find_kind(source, for_training=False)
     if found is None:
         kinds = "; ".join(kind.expects for kind in KINDS.values())
-        raise InputError(f"{source}: expected images, with or without labels, found none of these: {kinds}.")
+        state = "found none of these" if source.exists() else "found no such file or folder"
+        raise InputError(f"{source}: expected images, with or without labels, {state}: {kinds}.")
     card = read_card(saved_model)
     if card is None:
         raise InputError(f"{saved_model}: expected a model with {CARD_FILE}, found none. Publish it anew.")

@@ -14,6 +14,7 @@ from pipeline.output_root import OutputRoot
 from pipeline.presets import preset
 from pipeline.run.data import (
     candidates,
+    check_classes,
     choose_name,
     describe_data,
     describe_plan,
@@ -43,8 +44,15 @@ def test_first_folder_with_all_four_files_is_taken(folders):
     assert locate_data(None, folders) == folders[0]
     (folders[0] / "train-labels-idx1-ubyte").unlink()
     assert locate_data(None, folders) == folders[1]
-    (folders[1] / "t10k-images-idx3-ubyte").unlink()
+    for part in ("train", "t10k"):
+        (folders[1] / f"{part}-images-idx3-ubyte").unlink()
     assert locate_data(None, folders) == folders[2]
+
+
+def test_folder_with_half_of_a_part_is_told_and_no_other_taken_in_its_place(folders):
+    (folders[0] / "t10k-images-idx3-ubyte").unlink()
+    with pytest.raises(InputError, match=r"t10k-labels-idx1-ubyte: expected the images of test beside it, found none"):
+        locate_data(None, folders)
 
 
 def test_named_folder_goes_before_all_others(folders):
@@ -210,6 +218,7 @@ def test_floors_of_fashion_mnist_are_of_no_other_data(dataset):
         ("[default]\nacuracy = 0.5", "[default]: floors.acuracy: expected a metric"),
         ("[default]\naccuracy = 2", "[default]: floors.accuracy: expected 0 to 1, found 2"),
         ("[default", "expected TOML, found"),
+        ("[fasst]\naccuracy = 0.5", "expected tables default, smoke, fast, best, found fasst"),
     ],
 )
 def test_floors_that_are_none_are_refused_with_their_file(dataset, tmp_path, text, told):
@@ -224,9 +233,16 @@ def test_floors_that_are_none_are_refused_with_their_file(dataset, tmp_path, tex
 def test_floor_of_a_class_that_the_data_lack_is_refused_with_those_that_they_have(dataset):
     config = PipelineConfig(floors={"accuracy@class=Bag": 0.5})
     with pytest.raises(
-        InputError, match=r"^floors\.accuracy@class=Bag: expected a class of the data \(0, 1\), found 'Bag'\.$"
+        InputError, match=r"^floors\.accuracy@class=Bag: expected a class of the data \(0, 1\), found 'Bag'\. Rename it"
     ):
-        floors_in_force(config, dataset(1, "raw"))
+        check_classes(config, dataset(1, "raw"))
+    assert floors_in_force(config, dataset(1, "raw")) == config.floors
+
+
+def test_floor_of_an_unknown_class_beside_the_data_names_the_file(dataset):
+    owned = dataclasses.replace(dataset(1, "raw"), floors={"default": {"accuracy@class=Bag": 0.5}})
+    with pytest.raises(InputError, match=r"raw/floors\.toml: floors\.accuracy@class=Bag: expected a class of the data"):
+        check_classes(PipelineConfig(), owned)
 
 
 def test_few_images_are_told_with_what_they_say_of_a_model(dataset):

@@ -72,8 +72,13 @@ def test_channels_are_part_of_the_shape(idx_folder):
 @pytest.mark.parametrize("role", STEMS)
 def test_any_missing_file_is_told_with_the_names_expected(folder, role):
     (folder / STEMS[role]).unlink()
-    assert find_kind(folder) is None
     message = refusal(folder)
+    if role.startswith("test"):
+        other = "labels" if role.endswith("images") else "images"
+        assert message.startswith(str(folder / STEMS[f"test_{other}"]))
+        assert f"expected the {role.removeprefix('test_')} of test beside it, found none. Add them" in message
+        return
+    assert find_kind(folder) is None
     assert message.startswith(f"{folder}: expected a data set, found none of these: ")
     assert all(f"{stem}[.gz]" in message for stem in STEMS.values())
     assert all(kind.expects in message for kind in KINDS.values())

@@ -153,7 +153,13 @@ def test_images_with_channels_are_served_as_they_are_recorded(tmp_path):
 
 
 def test_card_says_what_the_model_answers_about(folder):
-    expected = {"image_shape": [9, 7], "class_names": ["ant", "bee", "cat"], "image_fit": "pad", "ranges": {}}
+    expected = {
+        "image_shape": [9, 7],
+        "class_names": ["ant", "bee", "cat"],
+        "image_fit": "pad",
+        "ranges": {},
+        "class_values": [0, 1, 2],
+    }
     assert read_card(folder) == expected
     assert CARD_FILE.parts[0] == "assets.extra", "what a model server copies along and does not read"
 

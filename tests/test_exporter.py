@@ -87,6 +87,7 @@ def test_executor_exports_what_was_learned_and_records_its_size(examples, model_
     assert read_card(folder) == {
         "image_shape": list(SHAPE),
         "class_names": list(NAMES),
+        "class_values": [0, 1, 2],
         "image_fit": "pad",
         # Of 100 images from 10 to 20: a fifth of that span on either side.
         "ranges": {name: [8, 22] for name in PIXEL_FEATURES},

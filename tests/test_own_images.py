@@ -125,7 +125,8 @@ def test_sizes_that_differ_are_told_with_what_to_choose(refused, tmp_path):
 def test_splits_that_are_not_to_be_had_are_told_before_anything_runs(refused, tmp_path):
     np.savez(tmp_path / "few.npz", x=np.arange(40, dtype=np.uint8).reshape(10, 2, 2), y=np.arange(10) % 2)
     line = refused(tmp_path / "few.npz", "--set", "split_sizes=none,20,none")
-    assert "split_sizes: expected at least one example for each of train, val, test and at most the 10" in line
+    expected = "expected at least one example for each of train, val, test and at most the 10"
+    assert line.startswith(f"local_runner.py: --set split_sizes=none,20,none: {expected}")
 
 
 @pytest.mark.slow

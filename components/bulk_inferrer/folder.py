@@ -19,12 +19,14 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from components.example_gen.classes import Classes
 from components.example_gen.kinds import PARTS, Contents, PicturePart, PixelPart
 from components.example_gen.kinds.registry import UNLABELLED, Picture
 from components.example_gen.reading import Block, Broken, Digest, ImageForm, describe, read_part
 from components.pictures import BrokenPictureError, look
 from components.prediction_columns import COLUMNS
 from components.statistics_gen.image_statistics import pixel_features
+from models.examples import is_own_shard
 from models.memory import inference_rows
 
 _WORDS = {
@@ -47,12 +49,15 @@ class Asking:
           broken: counts the broken pictures.
         """
         self.form = ImageForm(tuple(card["image_shape"]), card["image_fit"])
-        self.names, self.ranges = tuple(card["class_names"]), card["ranges"]
+        self.ranges = card["ranges"]
+        self.classes = Classes(names=tuple(card["class_names"]), values=tuple(card["class_values"]))
         self.broken = broken
         self.count = 0
         self._model = model
         self._sizes: collections.Counter = collections.Counter()
         self._coloured = 0
+        # Of the pictures that were read but not yet answered.
+        self._looks: dict[tuple[Path, int | None], tuple[int, int, int]] = {}
         self._outside: list[str] = []
         self._outside_count = 0
 
@@ -67,9 +72,14 @@ class Asking:
             watched = part
             if isinstance(part, PicturePart):
                 watched = PicturePart(pictures=lambda part=part: self._looked_at(part))
+            self._looks.clear()
             for block in read_part(watched, self.form, self.broken, Digest()):
                 if isinstance(part, PixelPart):
                     self._note(*(*block.stored, 1)[:3], len(block.images))
+                else:
+                    for picture in zip(block.files, block.positions, strict=True):
+                        self._note(*self._looks[picture], 1)
+                    self._looks.clear()
                 for start in range(0, len(block.images), rows):
                     yield self._ask(Block(*(field[start : start + rows] for field in block[:4]), block.stored))
 
@@ -102,7 +112,7 @@ class Asking:
         for picture in part.pictures():
             # Of a broken one whoever decodes it tells.
             with contextlib.suppress(BrokenPictureError):
-                self._note(*look(picture.encoded), 1)
+                self._looks[picture.file, picture.position] = look(picture.encoded)
             yield picture
 
     def _note(self, height: int, width: int, channels: int, count: int) -> None:
@@ -113,7 +123,7 @@ class Asking:
         images = np.ascontiguousarray(block.images)
         found = self._model(images=tf.constant(images))
         probabilities = found["probabilities"].numpy()
-        labels = np.array([self._number(label, file) for label, file in zip(block.labels, block.files, strict=True)])
+        labels = self._numbers(block)
         self._compare(images, block)
         columns = {
             "source": [printable(file) for file in block.files],
@@ -127,13 +137,12 @@ class Asking:
         self.count += len(images)
         return pa.table(columns, schema=COLUMNS)
 
-    def _number(self, label: int | str, file: Path) -> int:
-        """Returns the number of the class that a label names; `UNLABELLED` where it is none of the model's."""
-        # In records the number of the class is the label; elsewhere "7" may be the name of the sixth.
-        if "tfrecord" not in file.name and str(label) in self.names:
-            return self.names.index(str(label))
-        is_number = isinstance(label, int | np.integer) or str(label).isdecimal()
-        return int(label) if is_number and 0 <= int(label) < len(self.names) else UNLABELLED
+    def _numbers(self, block: Block) -> np.ndarray:
+        """Returns the number of the class that each label names, int64 [n]; -1 where it is none of the model's."""
+        if all(map(is_own_shard, block.files)):
+            # The records of this project have the number itself.
+            return np.where(block.labels < len(self.classes.names), block.labels, UNLABELLED)
+        return self.classes.number(block.labels)
 
     def _compare(self, images: np.ndarray, block: Block) -> None:
         """Takes note of images whose brightness, contrast, black or white no training image had."""

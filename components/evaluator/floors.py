@@ -47,8 +47,12 @@ def check_floors(floors: Mapping[str, float]) -> tuple[Floor, ...]:
     return tuple(_floor(key, bound) for key, bound in floors.items())
 
 
-def read_floors(path: Path) -> dict[str, dict[str, float]]:
+def read_floors(path: Path, presets: Iterable[str]) -> dict[str, dict[str, float]]:
     """Reads the floors that a data set has of its own, {} where there is no such file.
+
+    Args:
+      path: of the TOML file.
+      presets: the names that a table may have, beside "default".
 
     Returns:
       The floors by preset; "default" are those of every preset.
@@ -65,6 +69,8 @@ def read_floors(path: Path) -> dict[str, dict[str, float]]:
     for name, floors in tables.items():
         if not isinstance(floors, dict):
             raise InputError(f"{path}: expected tables such as [default], found {name} outside of one.")
+        if name not in ("default", *presets):
+            raise InputError(f"{path}: expected tables default, {', '.join(presets)}, found {name}. Rename it.")
         try:
             check_floors(floors)
         except InputError as error:

@@ -14,7 +14,10 @@ Synopsis:
 import collections
 import dataclasses
 import hashlib
+import math
+import os
 import re
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -136,7 +139,9 @@ def inspect_dataset(folder: Path, images: ImageSettings | None = None) -> Datase
     contents = kind.open(files)
     parts = [part for part in PARTS if part in contents.parts]
     broken = Broken(images.broken)
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads, warnings.catch_warnings():
+        # A picture of 100 megapixels is large, not an attack; one of twice as many is an error all the same.
+        warnings.simplefilter("ignore")
         # Decompressing and hashing leave the interpreter to others.
         surveyed = threads.map(lambda part: survey_part(contents.parts[part], broken), parts)
         surveys = dict(zip(parts, surveyed, strict=True))
@@ -155,22 +160,15 @@ def inspect_dataset(folder: Path, images: ImageSettings | None = None) -> Datase
         classes = name_classes(surveys[TRAIN].labels, given=given, listed=listed)
     except InputError as error:
         raise InputError(f"{surveys[TRAIN].label_file or folder}: {error}") from None
-    for part, survey in surveys.items():
-        numbers = classes.number(survey.labels)
-        if numbers.min() < 0:
-            position = int(numbers.argmin())
-            file, place = survey.where(position)
-            raise InputError(
-                f"{file}: expected the {len(classes.names)} classes that training has, found {survey.labels[position]} "
-                f"in {part}{place}. Add such images to training, or take them away."
-            )
+    _check_classes(classes, surveys)
     counts = collections.Counter(classes.number(surveys[TRAIN].labels).tolist())
     notes += [*classes.notes, *([f"{len(broken):,} broken pictures left out"] if len(broken) else [])]
-    resolved = folder.resolve()
-    stem = resolved.name if resolved.is_dir() else resolved.name.partition(".")[0]
+    # Not where links lead to: what lies beside the data, and their name, are where a person put them.
+    named = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() follows links
+    stem = named.name if named.is_dir() else named.name.partition(".")[0]
     return Dataset(
         name="fashion_mnist" if is_fashion_mnist else re.sub(r"\W+", "_", stem) or "data",
-        folder=resolved,
+        folder=named,
         kind=kind.name,
         contents=contents,
         counts={part: len(survey.labels) for part, survey in surveys.items()},
@@ -218,6 +216,19 @@ def combine_digests(digests: Mapping[str, Digest]) -> str:
     return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 
+def _check_classes(classes: Classes, surveys: Mapping[str, Survey]) -> None:
+    """Raises `InputError` where a part has a class that training lacks."""
+    for part, survey in surveys.items():
+        numbers = classes.number(survey.labels)
+        if numbers.min() < 0:
+            position = int(numbers.argmin())
+            file, place = survey.where(position)
+            raise InputError(
+                f"{file}: expected the {len(classes.names)} classes that training has, found {survey.labels[position]} "
+                f"in {part}{place}. Add such images to training, or take them away."
+            )
+
+
 def _image_shape(folder: Path, surveys: Mapping[str, Survey], images: ImageSettings) -> tuple[int, ...]:
     """Returns the shape that all images have or are to have: (height, width) for gray, or with 3 channels."""
     sizes: collections.Counter = sum((survey.sizes for survey in surveys.values()), collections.Counter())
@@ -231,11 +242,12 @@ def _image_shape(folder: Path, surveys: Mapping[str, Survey], images: ImageSetti
         )
     channels = images.channels or max(survey.channels for survey in surveys.values())
     pixels = {survey.pixels for survey in surveys.values()}
-    if images.channels is None and len(pixels) == 1 and None not in pixels:
+    if images.channels is None and len(pixels) == 1 and None not in pixels and list(sizes) == [size]:
         # As the file has them, also with two channels or many.
         (stored,) = pixels
         return tuple(map(int, (*size, *stored[2:])))
-    return tuple(map(int, (*size, channels) if channels > 1 else size))
+    # What has to be fitted is gray or has three colours.
+    return tuple(map(int, (*size, 3) if channels > 1 else size))
 
 
 def _is_fashion_mnist(part: str, contents: Contents, survey: Survey, image_shape: tuple[int, ...]) -> bool:
@@ -248,6 +260,6 @@ def _is_fashion_mnist(part: str, contents: Contents, survey: Survey, image_shape
         return survey.digest.of_images == images
     # Of pictures the pixels count here.
     pixels = Digest()
-    for block in read_part(contents.parts[part], ImageForm(image_shape, "pad"), Broken(0), Digest()):
+    for block in read_part(contents.parts[part], ImageForm(image_shape, "pad"), Broken(math.inf), Digest()):
         pixels.pixels(block.images)
     return pixels.of_images == images

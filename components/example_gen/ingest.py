@@ -79,7 +79,7 @@ class _Unpacked:
 
     plain: Path
     labels: np.ndarray
-    files: list[Path]
+    files: list[str]
     positions: list[int | None]
     groups: np.ndarray
 
@@ -106,6 +106,7 @@ def write_examples(
         image_shape=dataset.image_shape,
         image_fit=dataset.image_fit,
         class_names=dataset.class_names,
+        class_values=dataset.class_values,
         counts={},
         digest="",
     )
@@ -163,7 +164,7 @@ def _unpack(dataset: Dataset, scratch: Path) -> dict[str, _Unpacked]:
                     target.write(images)
                     hashes += [hashlib.blake2b(image, digest_size=_HASH_BYTES).digest() for image in images]
                     labels.append(block.labels)
-                    files += block.files
+                    files += map(str, block.files)
                     positions += block.positions
                     read += len(images)
                     if time.monotonic() - started > _QUIET_SECONDS:
@@ -180,6 +181,8 @@ def _unpack(dataset: Dataset, scratch: Path) -> dict[str, _Unpacked]:
             positions=positions,
             groups=np.frombuffer(b"".join(hashes), np.uint64),
         )
+    if len(broken):
+        progress.warning("%s broken pictures left out: %s", f"{len(broken):,}", broken)
     # Here and not before: what was read, not what was there a moment ago.
     if (found := combine_digests(digests)) != dataset.digest:
         raise InputError(

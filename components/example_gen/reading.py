@@ -13,7 +13,6 @@ Synopsis:
 import collections
 import dataclasses
 import hashlib
-import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -107,14 +106,14 @@ class Broken:
         Raises:
           InputError: it is one too many.
         """
-        self._found.append(f"{where(picture.file, picture.position)} ({str(reason).rstrip('.')})")
+        told = f"{where(picture.file, picture.position)} ({str(reason).rstrip('.')})"
+        self._found.append(told)
         if len(self._found) > self._allowed:
             expected = (
                 f"at most {self._allowed:,} broken pictures, found one more" if self._allowed else "no broken picture"
             )
             raise InputError(
-                f"{self._found[-1]}: expected {expected}. Replace or delete it, or leave such out with "
-                f"{self._leave_out}."
+                f"{told}: expected {expected}. Replace or delete it, or leave such out with {self._leave_out}."
             )
 
     def __len__(self) -> int:
@@ -284,7 +283,7 @@ def _some(pictures: Iterable[Picture], decoded_bytes: int) -> Iterator[list[Pict
     most = max(1, min(_PICTURES, _BYTES // max(1, decoded_bytes)))
     gathered: list[Picture] = []
     size = 0
-    for picture in itertools.chain(pictures):
+    for picture in pictures:
         gathered.append(picture)
         size += len(picture.encoded)
         if len(gathered) >= most or size >= _BYTES:

@@ -120,7 +120,7 @@ def _split_groups(
             f"expected at least {len(sizes)} different images for as many splits, found {len(firsts)}. Add some."
         )
     # As many fewer as there are followers, which come on top.
-    fewer = [max(1, int(size * len(firsts) / len(labels))) for size in sizes]
+    fewer = [max(1, round(size * len(firsts) / len(labels))) for size in sizes]
     if sum(sizes) == len(labels) or sum(fewer) > len(firsts):
         fewer[int(np.argmax(fewer))] += len(firsts) - sum(fewer)
     drawn = split_indices(labels[firsts], sizes=tuple(fewer), seed=seed, stratified=stratified)

@@ -64,6 +64,7 @@ def export(
         examples.image_shape,
         examples.class_names,
         records,
+        class_values=examples.class_values or None,
         image_fit=examples.image_fit,
         ranges=ranges,
     )

@@ -26,7 +26,8 @@ class _Executor(base_executor.BaseExecutor):
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         blessing = single(output_dict, "blessing")
         model = Path(path_utils.serving_model_path(single(input_dict, "model").uri))
-        measured = serve_once(model, open_examples(single(input_dict, "examples")))
+        # Not the system's temporary folder, which may lie in memory.
+        measured = serve_once(model, open_examples(single(input_dict, "examples")), Path(blessing.uri))
         write_text(Path(blessing.uri, REPORT_FILE), json.dumps(measured, indent=2) + "\n")
         blessing.set_int_custom_property("blessed", 1)
         blessing.set_string_custom_property("measured", json.dumps(measured))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.errors import ModelRefused
+from components.errors import InputError, ModelRefused
 from components.infra_validator import client
 from models.examples import Examples
 from models.features import TEST
@@ -29,12 +29,13 @@ _TIMEOUT_SECONDS, _SECONDS_AN_IMAGE = 600, 0.2
 _CLIENT = inspect.getsource(client)
 
 
-def serve_once(saved_model: Path, examples: Examples) -> dict:
+def serve_once(saved_model: Path, examples: Examples, scratch: Path | None = None) -> dict:
     """Asks a model about the test split, in a fresh process.
 
     Args:
       saved_model: its folder.
       examples: with a split `test`.
+      scratch: where its pixels are written to for the while, the system's temporary folder by default.
 
     Returns:
       What `client.py` measured: size in bytes, latency in milliseconds by signature and batch size, the number
@@ -42,17 +43,24 @@ def serve_once(saved_model: Path, examples: Examples) -> dict:
 
     Raises:
       ModelRefused: an answer is missing, wrong or late.
+      InputError: there is no room for the pixels.
     """
     size = examples.counts[TEST]
-    with tempfile.TemporaryDirectory() as scratch:
-        images, report = Path(scratch, "images.npy"), Path(scratch, "report.json")
-        _write_images(images, examples)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        images, report = Path(folder, "images.npy"), Path(folder, "report.json")
+        try:
+            _write_images(images, examples)
+        except OSError as error:
+            raise InputError(
+                f"{folder}: the test images cannot be written there ({error.strerror}). Free some space or choose "
+                "another --output-root."
+            ) from error
         # Isolated: neither the environment nor the current folder puts anything on its path.
         command = [sys.executable, "-I", "-c", _CLIENT, str(saved_model), str(images), str(report)]
         command += [str(inference_rows(examples.image_shape)), examples.compression, *map(str, examples.shards(TEST))]
         timeout = _TIMEOUT_SECONDS + _SECONDS_AN_IMAGE * size
         try:
-            done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=timeout)
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout)
         except subprocess.TimeoutExpired:
             raise ModelRefused(
                 f"{saved_model}: expected answers to {size:,} images within {timeout:.0f} s, found none."

@@ -5,6 +5,7 @@ become properties of that artifact. The folder of its output `model` holds what 
 that is the Exporter's.
 """
 
+import errno
 import json
 import logging
 from pathlib import Path
@@ -18,6 +19,7 @@ from tfx.utils import json_utils
 
 from components import places
 from components.artifacts import Artifacts, open_examples, single
+from components.errors import InputError
 from models.examples import Examples
 from models.profile_report import INPUT_SHARE_LIMIT
 from models.trainer import REPORT_FILE
@@ -45,7 +47,15 @@ class _Executor(GenericExecutor):
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         examples = open_examples(single(input_dict, "examples"))
         config = located(exec_properties[CUSTOM_CONFIG_KEY], examples, places.folder("checkpoints"), places.memory())
-        super().Do(input_dict, output_dict, {**exec_properties, CUSTOM_CONFIG_KEY: config})
+        try:
+            super().Do(input_dict, output_dict, {**exec_properties, CUSTOM_CONFIG_KEY: config})
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise InputError(
+                f"{places.folder('checkpoints')}: the training images or what is learned cannot be written "
+                f"({error.strerror}). Free some space or choose another --output-root."
+            ) from error
         model_run = single(output_dict, "model_run")
         report = json.loads(Path(model_run.uri, REPORT_FILE).read_text())
         model_run.set_string_custom_property("training", json.dumps(report))

@@ -33,7 +33,7 @@ _WHITENING_SAMPLE = 2000
 _WHITENING_EPSILON = 1e-2
 # Of the patches that are held at a time; all 2,000 images of Fashion-MNIST have 47 MB of them.
 _PATCH_BYTES = 256 * MIB
-# Side that the stem brings larger images to, 28 to 55 positions, and the stride of patches from which on blocks are
+# Side that the stem brings larger images to, 27 to 40 positions, and the stride of patches from which on blocks are
 # averaged beforehand, since the cost of patches grows with their area.
 _SIDE, _LARGEST_STRIDE = 28, 4
 # Side from which on a stage with a pool halves it.

@@ -25,6 +25,7 @@ from models.features import TEST, TRAIN, VAL
 from pipeline.config import PipelineConfig
 from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
+from pipeline.presets import PRESETS
 from pipeline.run.code_digest import ROOT
 
 NAME = "fashion-mnist"
@@ -78,7 +79,7 @@ def find_dataset(config: PipelineConfig, project: Path, root: OutputRoot) -> Dat
     return dataclasses.replace(
         dataset,
         name=config.name or choose_name(dataset, seen, published),
-        floors=read_floors(folder_beside(dataset.folder) / FLOORS_FILE),
+        floors=read_floors(folder_beside(dataset.folder) / FLOORS_FILE, PRESETS),
     )
 
 
@@ -104,18 +105,25 @@ def floors_in_force(config: PipelineConfig, dataset: Dataset) -> dict[str, float
     """Returns the floors of a model: the data set's own for the preset, and before them what a person gave.
 
     Raises:
-      InputError: the data set's own are none, or one is for a class that the data do not have.
+      InputError: the data set's own are none.
     """
-    own = dataset.floors or (read_floors(FASHION_MNIST_FLOORS) if dataset.is_fashion_mnist else {})
-    floors = {**own.get("default", {}), **own.get(config.preset, {}), **config.floors}
+    own = dataset.floors or (read_floors(FASHION_MNIST_FLOORS, PRESETS) if dataset.is_fashion_mnist else {})
+    return {**own.get("default", {}), **own.get(config.preset, {}), **config.floors}
+
+
+def check_classes(config: PipelineConfig, dataset: Dataset) -> None:
+    """Raises `InputError` where a floor is for a class that the data do not have."""
+    floors = floors_in_force(config, dataset)
     for key, floor in zip(floors, check_floors(floors), strict=True):
         if floor.slicing == CLASS and floor.value is not None and floor.value not in dataset.class_names:
-            told = [
-                *dataset.class_names[:_CLASSES_TOLD],
-                *(["..."] if len(dataset.class_names) > _CLASSES_TOLD else []),
-            ]
-            raise InputError(f"floors.{key}: expected a class of the data ({', '.join(told)}), found '{floor.value}'.")
-    return floors
+            more = ["..."] if len(dataset.class_names) > _CLASSES_TOLD else []
+            told = ", ".join([*dataset.class_names[:_CLASSES_TOLD], *more])
+            # What a person gave is told by its source; what lies beside the data, by its file.
+            file = "" if key in config.floors else f"{folder_beside(dataset.folder) / FLOORS_FILE}: "
+            raise InputError(
+                f"{file}floors.{key}: expected a class of the data ({told}), found '{floor.value}'. Rename it, or take "
+                "it away."
+            )
 
 
 def image_settings(config: PipelineConfig) -> ImageSettings:
@@ -157,10 +165,10 @@ def describe_data(dataset: Dataset) -> dict:
 def recall_dataset(kept: dict) -> Dataset:
     """Returns the data set of an earlier run, whose files nobody reads again.
 
-    Schema and floors beside them are read anew.
+    Schema and floors beside them are read anew, if the data are still there.
     """
     folder = Path(kept["folder"])
-    beside = folder_beside(folder)
+    beside = folder_beside(folder) if folder.exists() else folder
     lists = ("image_shape", "class_names", "class_values", "class_counts", "notes")
     return Dataset(
         **{
@@ -169,6 +177,6 @@ def recall_dataset(kept: dict) -> Dataset:
             "folder": folder,
             "contents": None,
             "schema": read_schema(beside) or kept["schema"],
-            "floors": read_floors(beside / FLOORS_FILE) or kept["floors"],
+            "floors": read_floors(beside / FLOORS_FILE, PRESETS) or kept["floors"],
         }
     )

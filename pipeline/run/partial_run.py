@@ -88,7 +88,6 @@ def find_base(settings: Settings, selection: Selection, root: OutputRoot) -> Bas
     if not needed:
         return Base(selection=selection)
     given_data = settings.config.data_dir if "data_dir" in settings.given else None
-    data = inspect_dataset(given_data, image_settings(settings.config)) if given_data else None
     contradiction = None
     for run in _runs_with(root, needed):
         base = Base(
@@ -97,6 +96,8 @@ def find_base(settings: Settings, selection: Selection, root: OutputRoot) -> Bas
             settings=settings.on_top_of(run.properties["settings"], run.id),
             dataset=recall_dataset(run.properties["data"]),
         )
+        # What the images become is that run's to say, unless it is given.
+        data = inspect_dataset(given_data, image_settings(base.settings.config)) if given_data else None
         found = next(_contradictions(settings, data, base, run, taken), None)
         if found is None:
             return base

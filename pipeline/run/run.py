@@ -20,7 +20,7 @@ from components.pusher.serving_folder import check_replaces
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.console import Console
-from pipeline.run.data import describe_plan, find_dataset, floors_in_force, model_name
+from pipeline.run.data import check_classes, describe_plan, find_dataset, model_name
 from pipeline.run.outcome import exit_status_of
 from pipeline.settings import Settings
 
@@ -44,7 +44,7 @@ def run_pipeline(
     check(settings)
     # What a part of the DAG reads, its base says.
     dataset = None if selection else find_dataset(settings.config, project, root)
-    plan = describe_plan(settings.config, dataset) if dataset else []
+    plan = _plan(settings, dataset)
     run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
     folder = root.make_run(run_id)
     try:
@@ -68,7 +68,7 @@ def tell_plan(
     root = OutputRoot(settings.config.output_root)
     check(settings)
     dataset = None if selection else find_dataset(settings.config, project, root)
-    plan = describe_plan(settings.config, dataset) if dataset else []
+    plan = _plan(settings, dataset)
     with tempfile.TemporaryDirectory() as folder, Console(Path(folder, "log.txt"), log_format) as console:
         for line in plan:
             console.line(line)
@@ -80,6 +80,13 @@ def tell_plan(
         for forecast in foresee(settings, dataset, collect(settings, dataset, project), base):
             console.line(f"{forecast.id:<20} {forecast.state:<9}  {forecast.reason}")
     return 0
+
+
+def _plan(settings: Settings, dataset) -> list[str]:
+    try:
+        return describe_plan(settings.config, dataset) if dataset else []
+    except InputError as error:
+        raise settings.refusal(error) from None
 
 
 def check(settings: Settings) -> None:
@@ -106,7 +113,7 @@ def _choose(settings: Settings, dataset, project: Path, selection: Selection | N
     dataset = dataset or find_dataset(settings.config, project, root)
     config = settings.config
     try:
-        floors_in_force(config, dataset)
+        check_classes(config, dataset)
     except InputError as error:
         raise settings.refusal(error) from None
     try:

@@ -59,12 +59,14 @@ def find(
 
     Beside them, notes of images without labels, which are passed over for training.
 
-    For prediction, an array without such a word in its name is one of images.
+    For prediction, where there are only arrays, one without such a word in its name is one of images.
 
     Raises:
       InputError: two arrays have one role, or an archive cannot be read.
     """
     found: dict[tuple[str, str], list[Array]] = {}
+    # Beside other files an array that does not say so is none of images.
+    any_name = not for_training and all(path.suffix in (".npz", ".npy") for path in listing.files)
     for path in listing.files:
         if path.suffix not in (".npz", ".npy"):
             continue
@@ -72,7 +74,7 @@ def find(
             name = f"{path.stem} {'' if member is None else member}"
             part = (part_of(member or "") or part_of(name)) or TRAIN
             axes = [_AXES[word] for word in (*words_of(member or ""), *words_of(path.stem)) if word in _AXES]
-            if axes or not for_training:
+            if axes or any_name:
                 found.setdefault((part, (axes or ["images"])[0]), []).append(Array(path, member))
     if for_training and not {(TRAIN, "images"), (TRAIN, "labels")} <= found.keys():
         return None

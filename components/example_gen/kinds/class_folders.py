@@ -4,6 +4,8 @@ They come in the order of their names, then of their classes, so that pictures n
 order. What is no picture is passed over and counted.
 """
 
+import os
+import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,9 +31,13 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif")
 
 
 class Found(NamedTuple):
-    """The pictures of a folder by part, each with its class, and what else lies there."""
+    """The pictures of a folder by part, each with its class, and what else lies there.
 
-    parts: dict[str, list[tuple[Path, str | int]]]
+    Pictures are the texts of their paths, relative to the folder: of a million, paths themselves would take a gigabyte.
+    """
+
+    folder: Path
+    parts: dict[str, list[tuple[str, str | int]]]
     passed_over: list[Path]
 
 
@@ -44,13 +50,15 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
     others = sorted(set(listing.files).difference(pictures)) + listing.hidden
     if not for_training:
         labelled = [
-            (path, path.parent.name if path.parent != folder and path != folder else UNLABELLED) for path in pictures
+            (os.path.relpath(path, folder), path.parent.name if path.parent != folder else UNLABELLED)
+            for path in pictures
+            if path != folder
         ]
-        return Found({TRAIN: labelled}, others) if pictures else None
+        return Found(folder, {TRAIN: labelled or [("", UNLABELLED)]}, others) if pictures else None
     inside = [path.relative_to(folder).parts for path in pictures if path != folder]
     # A download often has a folder around it all, and a second seg_train in its seg_train.
     depth = _depth(inside, 0, lambda name: part_of(name) != TRAIN)
-    found: dict[str, list[tuple[Path, str | int]]] = {}
+    found: dict[str, list[tuple[str, str | int]]] = {}
     has_parts = any(len(parts) > depth + 2 and part_of(parts[depth]) == TRAIN for parts in inside)
     below: dict[str, list[tuple[str, ...]]] = {}
     for parts in inside if has_parts else ():
@@ -65,10 +73,11 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
             others.append(path)
         else:
             # As other systems write the letter, ä is a and two dots.
-            found.setdefault(part, []).append((path, unicodedata.normalize("NFC", parts[level])))
+            label = sys.intern(unicodedata.normalize("NFC", parts[level]))
+            found.setdefault(part, []).append(("/".join(parts), label))
     if TRAIN not in found:
         return None
-    return Found({part: sorted(listed, key=_order) for part, listed in found.items()}, others)
+    return Found(folder, {part: sorted(listed, key=_order) for part, listed in found.items()}, others)
 
 
 def _depth(inside: list[tuple[str, ...]], depth: int, is_around: Callable[[str], bool]) -> int:
@@ -83,9 +92,9 @@ def _depth(inside: list[tuple[str, ...]], depth: int, is_around: Callable[[str],
     return depth
 
 
-def _order(listed: tuple[Path, str | int]) -> tuple:
+def _order(listed: tuple[str, str | int]) -> tuple:
     path, label = listed
-    return natural(path.stem), natural(str(label)), str(path)
+    return natural(Path(path).stem), natural(str(label)), path
 
 
 def _begins_as_picture(path: Path) -> bool:
@@ -106,7 +115,7 @@ def _open(found: Found) -> Contents:
         notes = (f"{count:,} {'file' if count == 1 else 'files'} passed over, no pictures of a class ({first})",)
     return Contents(
         parts={
-            part: PicturePart(pictures=lambda part=part: _pictures(found.parts[part]))
+            part: PicturePart(pictures=lambda part=part: _pictures(found.folder, found.parts[part]))
             for part in PARTS
             if part in found.parts
         },
@@ -114,8 +123,9 @@ def _open(found: Found) -> Contents:
     )
 
 
-def _pictures(listed: list[tuple[Path, str | int]]) -> Iterator[Picture]:
-    for path, label in listed:
+def _pictures(folder: Path, listed: list[tuple[str, str | int]]) -> Iterator[Picture]:
+    for name, label in listed:
+        path = folder / name
         try:
             encoded = path.read_bytes()
         except OSError as error:

@@ -24,6 +24,7 @@ from components.example_gen.kinds.registry import (
     one_each,
     part_of,
     register,
+    without_strangers,
     words_of,
 )
 from models.features import TRAIN
@@ -32,7 +33,7 @@ _LABELS = ("label", "labels", "class", "target", "y")
 _NO_PIXEL = ("", "id", "index", "usage", "unnamed: 0")
 # Fewer columns are no image but a table about something else, such as boxes in images.
 _LEAST_PIXELS = 9
-_BLOCK_BYTES = 1 << 22
+_BLOCK_BYTES, _LONGEST_LINE = 1 << 22, 1 << 26
 # With an exponent as numpy.savetxt writes it.
 _NUMBER = re.compile(r"\s*-?\d+(\.\d*)?(e[+-]?\d+)?\s*")
 
@@ -54,12 +55,12 @@ def find(folder: Path, listing: Listing, for_training: bool) -> tuple[dict[str, 
     Raises:
       InputError: two tables are of one part, or one is empty.
     """
-    found: dict[str, list[Path]] = {}
+    named: dict[str | None, list[Path]] = {}
     tables: dict[Path, Table] = {}
     notes, empty = [], []
     for path in listing.files:
         if path.name.lower().endswith((".csv", ".csv.gz", ".tsv")):
-            table = _look(path)
+            table = _look(path, for_training)
             if table is None:
                 if part_of(path.name):
                     notes.append(f"{path.name} has no columns of pixels and is passed over")
@@ -69,32 +70,35 @@ def find(folder: Path, listing: Listing, for_training: bool) -> tuple[dict[str, 
                 notes.append(f"{path.name} has no column of labels and is passed over")
                 continue
             tables[path] = table
-            found.setdefault(part_of(path.name) or "", []).append(path)
-    # One table without such a word in its name is all there is, or, beside others, something else.
-    if "" in found and TRAIN not in found:
-        found[TRAIN] = found.pop("")
-    found.pop("", None)
+            named.setdefault(part_of(path.name), []).append(path)
+    found, strangers = without_strangers(named)
     if not found or (for_training and TRAIN not in found):
         return None
     if empty:
         raise InputError(f"{empty[0]}: expected a table of images, found an empty file. Delete it.")
-    return {part: tables[path] for part, path in one_each(folder, found).items()}, tuple(notes)
+    return {part: tables[path] for part, path in one_each(folder, found).items()}, (*notes, *strangers)
 
 
-def _look(path: Path) -> Table | None:
+def _look(path: Path, for_training: bool) -> Table | None:
     """Returns what the first line of a file says of it, None if it is no table of images; `label` is -1 without one."""
     import pyarrow as pa
 
     try:
         with pa.input_stream(path, compression="detect") as stream:
-            first = stream.read(1 << 20).decode("utf-8-sig", "replace").partition("\n")[0].strip("\r")
+            first = b""
+            while b"\n" not in first and len(first) < _LONGEST_LINE and (more := stream.read(1 << 20)):
+                first += more
+            first = first.decode("utf-8-sig", "replace").partition("\n")[0].strip("\r")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error}). Use a good copy.") from None
     delimiter = max(",;\t", key=first.count)
     names = [name.strip().strip('"').strip() for name in first.split(delimiter)]
     if all(_NUMBER.fullmatch(name) for name in names):
         # pandas calls columns that have no names 0, 1, 2, ...
-        has_header, label, pixels = names == [str(n) for n in range(len(names))], 0, range(1, len(names))
+        has_header = names == [str(n) for n in range(len(names))]
+        # For prediction the first may be a pixel like the others.
+        unlabelled = not for_training and square_shape(len(names)) and not square_shape(len(names) - 1)
+        label, pixels = (-1, range(len(names))) if unlabelled else (0, range(1, len(names)))
     else:
         lower = [name.lower() for name in names]
         labels = [number for number, name in enumerate(lower) if name in _LABELS]
@@ -180,8 +184,6 @@ def _blocks(table: Table) -> Iterator[tuple[np.ndarray, np.ndarray]]:
                 start += len(batch)
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0].replace("CSV parse error: ", "")
-        for name in names[:1]:
-            reason = reason.replace(f"In CSV column #{name}", "column")
         raise InputError(
             f"{table.file}: expected a label and {len(table.pixels):,} pixels in each row, found: {reason[:200]}. "
             "Mend the row, or use a good copy."

@@ -45,7 +45,7 @@ def find_files(folder: Path, listing: Listing, for_training: bool = True) -> dic
     For prediction, labels are not needed, nor a word for the part.
 
     Raises:
-      InputError: there is more than one data set in the folder.
+      InputError: there is more than one data set in the folder, or half of a part.
     """
     found: dict[tuple[str, str], dict[str, Path]] = {}
     for path in listing.files:
@@ -60,8 +60,15 @@ def find_files(folder: Path, listing: Listing, for_training: bool = True) -> dic
             paths = found.setdefault((part, axis), {})
             paths[name] = path if path.suffix == ".gz" else paths.get(name, path)
     whole = {part for part, _ in found if {(part, "images"), (part, "labels")} <= found.keys()}
-    if for_training and (TRAIN not in whole or len(found) > 2 * len(whole)):
+    if for_training and TRAIN not in whole:
         return None
+    if for_training and len(found) > 2 * len(whole):
+        (part, axis), paths = next((role, paths) for role, paths in found.items() if role[0] not in whole)
+        other = "labels" if axis == "images" else "images"
+        raise InputError(
+            f"{next(iter(paths.values()))}: expected the {other} of {part} beside it, found none. Add them, or take "
+            "this file away."
+        )
     if not any(axis == "images" for _, axis in found):
         return None
     return one_each(folder, {role: list(paths.values()) for role, paths in found.items()})

@@ -20,6 +20,7 @@ from components.example_gen.kinds.registry import (
     missing_shards,
     part_of,
     register,
+    without_strangers,
 )
 from models.features import TRAIN
 
@@ -30,20 +31,23 @@ _LABELS = ("label", "labels", "class", "target", "fine_label")
 _ROWS = 64
 
 
-def find(folder: Path, listing: Listing, for_training: bool) -> tuple[dict[str, list[Path]], bool] | None:
-    """Returns the Parquet files of a folder by part, None where there is none of training."""
-    found: dict[str, list[Path]] = {}
+def find(
+    folder: Path, listing: Listing, for_training: bool
+) -> tuple[dict[str, list[Path]], tuple[str, ...], bool] | None:
+    """Returns the Parquet files of a folder by part, and notes; None where there is none of training."""
+    found: dict[str | None, list[Path]] = {}
     for path in listing.files:
         if path.suffix == ".parquet":
             part = part_of(path.name if path == folder else str(path.relative_to(folder)))
             # A table about the images may lie beside folders of them.
             if part or path == folder or _may_hold_images(path):
-                found.setdefault(part or TRAIN, []).append(path)
-    return (found, for_training) if TRAIN in found or (found and not for_training) else None
+                found.setdefault(part, []).append(path)
+    files, notes = without_strangers(found)
+    return (files, notes, for_training) if TRAIN in files or (files and not for_training) else None
 
 
-def _open(found: tuple[dict[str, list[Path]], bool]) -> Contents:
-    files, for_training = found
+def _open(found: tuple[dict[str, list[Path]], tuple[str, ...], bool]) -> Contents:
+    files, notes, for_training = found
     names = {path: _columns(path, for_training) for paths in files.values() for path in paths}
     first = next(iter(names.values()))
     return Contents(
@@ -53,7 +57,7 @@ def _open(found: tuple[dict[str, list[Path]], bool]) -> Contents:
             if part in files
         },
         class_names=first[2],
-        notes=missing_shards(names),
+        notes=notes + missing_shards(names),
     )
 
 

@@ -192,6 +192,22 @@ def part_of(name: str) -> str | None:
     return words[0] if words else None
 
 
+def without_strangers(found: dict[str | None, list[Path]]) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
+    """Decides what files are whose names say no part of the data: all of it, or, beside those of training, none.
+
+    Args:
+      found: files by part, or by None.
+
+    Returns:
+      Files by part, and notes of those that are passed over.
+    """
+    named = {part: paths for part, paths in found.items() if part is not None}
+    strangers = found.get(None, [])
+    if strangers and TRAIN not in named:
+        return {TRAIN: strangers, **named}, ()
+    return named, tuple(f"{path.name} says no part of the data and is passed over" for path in strangers)
+
+
 def words_of(name: str) -> list[str]:
     """Returns the words of a name, in lower case."""
     return re.findall(r"[a-z]+\d*k?|\d+", name.lower())

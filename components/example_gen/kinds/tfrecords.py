@@ -5,6 +5,7 @@ A label is a number or a text; `*.labels.txt` beside the files, which TFDS write
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from components.errors import InputError
 from components.example_gen.kinds.registry import (
@@ -18,6 +19,7 @@ from components.example_gen.kinds.registry import (
     missing_shards,
     part_of,
     register,
+    without_strangers,
 )
 from models.examples import compression_of
 from models.features import TRAIN
@@ -27,21 +29,31 @@ _IMAGES = ("image", "image/encoded", "image_raw")
 _LABELS = ("label", "image/class/label", "class", "label/id")
 
 
-def find(folder: Path, listing: Listing, for_training: bool) -> tuple[dict[str, list[Path]], Path | None, bool] | None:
-    """Returns the TFRecord files of a folder by part, and the file of class names; None where none is of training."""
-    found: dict[str, list[Path]] = {}
+class Found(NamedTuple):
+    """The TFRecord files of a folder by part, the file of class names, notes, and whether records need a label."""
+
+    files: dict[str, list[Path]]
+    names: Path | None
+    notes: tuple[str, ...]
+    needs_label: bool
+
+
+def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
+    """Returns the TFRecord files of a folder; None where none is of training."""
+    found: dict[str | None, list[Path]] = {}
     names = None
     for path in listing.files:
         if "tfrecord" in path.name.lower():
             inside = path.name if path == folder else str(path.relative_to(folder))
-            found.setdefault(part_of(inside) or TRAIN, []).append(path)
+            found.setdefault(part_of(inside), []).append(path)
         elif path.name.endswith("label.labels.txt"):
             names = path
-    return (found, names, for_training) if TRAIN in found or (found and not for_training) else None
+    files, notes = without_strangers(found)
+    return Found(files, names, notes, for_training) if TRAIN in files or (files and not for_training) else None
 
 
-def _open(found: tuple[dict[str, list[Path]], Path | None, bool]) -> Contents:
-    files, names, needs_label = found
+def _open(found: Found) -> Contents:
+    files, names, notes, needs_label = found
     return Contents(
         parts={
             part: PicturePart(pictures=lambda part=part: _pictures(files[part], needs_label))
@@ -49,7 +61,7 @@ def _open(found: tuple[dict[str, list[Path]], Path | None, bool]) -> Contents:
             if part in files
         },
         class_names=tuple(names.read_text(encoding="utf-8", errors="replace").splitlines()) if names else None,
-        notes=missing_shards(path for paths in files.values() for path in paths),
+        notes=notes + missing_shards(path for paths in files.values() for path in paths),
     )
 
 
