@@ -122,6 +122,13 @@ def test_images_of_other_sizes_become_what_is_asked_for(idx_folder):
     assert inspect_dataset(folder, ImageSettings(size=(3, 3), channels=3)).image_shape == (3, 3, 3)
 
 
+def test_four_channels_stay_as_they_are_and_become_three_where_they_are_fitted(idx_folder):
+    opaque = np.zeros((6, 4, 5, 4), np.uint8)
+    folder = idx_folder(opaque, TRAIN_LABELS, opaque[:3], TEST_LABELS)
+    assert inspect_dataset(folder).image_shape == (4, 5, 4)
+    assert inspect_dataset(folder, ImageSettings(size=(8, 8))).image_shape == (8, 8, 3)
+
+
 def test_label_that_training_lacks_names_file_label_and_position(idx_folder):
     message = refusal(idx_folder(TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, np.array([0, 7, 1], np.uint8)))
     assert "t10k-labels-idx1-ubyte: expected the 3 classes that training has" in message

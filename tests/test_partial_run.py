@@ -101,6 +101,11 @@ def test_what_concerns_nodes_that_run_again_may_be_given(earlier, root):
     assert (trained.settings.config.seed, trained.settings.config.training.seed) == (42, 7)
 
 
+def test_floor_of_a_class_may_be_given(earlier, root):
+    base = find_base(given(root, "floors.accuracy@class=1=0.3"), Selection(from_node="Evaluator"), root)
+    assert base.settings.config.floors == {"accuracy@class=1": 0.3}
+
+
 @pytest.mark.parametrize(
     ("assignment", "selection", "node", "run", "told"),
     [

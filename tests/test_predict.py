@@ -103,6 +103,23 @@ def test_every_kind_of_input_is_answered_with_the_labels_that_it_has(ask, tmp_pa
     assert [int(row["label"]) for row in rows] == expected
 
 
+def test_labels_are_numbered_as_for_training(served, tmp_path):
+    """The data had the labels 1, 2 and 3, so that 1 is the first class."""
+    version = max((path for path in served.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    model = tmp_path / "model"
+    shutil.copytree(version, model)
+    card = json.loads((model / CARD_FILE).read_text())
+    (model / CARD_FILE).write_text(json.dumps({**card, "class_values": [1, 2, 3]}))
+    np.savez(tmp_path / "some.npz", x_test=banded_images(CLASSES), y_test=CLASSES + 1)
+    assert main([str(tmp_path / "some.npz"), str(tmp_path / "a.csv"), "--model", str(model)]) == 0
+    assert [int(row["label"]) for row in rows_of(tmp_path / "a.csv")] == CLASSES.tolist()
+
+
+def test_arrays_beside_pictures_are_no_images(ask, pictures):
+    np.save(pictures / "embeddings.npy", np.zeros((3, 128), np.float32))
+    assert len(rows_of(ask("predictions.csv", pictures)[1])) == 3
+
+
 def test_arrays_without_labels_or_names_are_images(ask, tmp_path):
     np.save(tmp_path / "anything.npy", banded_images(CLASSES))
     rows = rows_of(ask("predictions.csv", tmp_path / "anything.npy")[1])
