@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
         return error.exit_status
     for warning in warnings:
         print(f"predict: {warning}", file=sys.stderr)
-    print(f"{count:,} answers in {arguments.result}")
+    print(f"{count:,} {'answer' if count == 1 else 'answers'} in {arguments.result}")
     return 0
 
 

@@ -104,7 +104,7 @@ def test_listed_texts_are_in_their_order_and_those_without_images_are_told():
         (
             [0, 1, 2],
             ("a", "b"),
-            "expected labels below 2, the number of classes that are named, found 2 at position 2.",
+            "expected labels below 2, the number of classes that classes.txt names, found 2 at position 2.",
         ),
         ([0, 1], ("a", "a"), "expected a name of its own for each class, found a, a. Rename them."),
         (["a", "b", "c"], ("a", "b"), "expected the classes a, b, found c too. List it, or take it away."),

@@ -70,7 +70,7 @@ def test_same_image_with_the_same_label_within_a_split_is_allowed(planted):
 def test_image_with_two_labels_is_found(planted):
     ((split, text, share),) = find_duplicates(planted(train=([4, 5, 4, 6], [1, 2, 0, 0])))
     assert split == "train"
-    assert text == "expected one label for each image, found 1 with two: record 0"
+    assert text == "expected one label for each image, found 1 with two: record 0 is record 2"
     assert share == 1 / 4
 
 
@@ -78,5 +78,5 @@ def test_image_with_another_label_in_another_split_is_found_as_both(planted):
     found = list(find_duplicates(planted(train=([4, 5], [1, 2]), test=([9, 4], [0, 2]))))
     assert found == [
         ("test", "expected no image that is in train too, found 1: record 1 is record 0", 1 / 2),
-        ("test", "expected one label for each image, found 1 with two: record 1", 1 / 2),
+        ("test", "expected one label for each image, found 1 with two: record 1 is record 0", 1 / 2),
     ]

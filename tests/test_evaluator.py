@@ -174,9 +174,9 @@ def test_without_a_floor_a_model_has_to_beat_the_largest_class_by_more_than_luck
     assert judge(good, floors={})[0].get_int_custom_property("blessed") == 1
     blessing, metrics = judge(make_model(bias=1000.0), floors={"accuracy@brightness": 0.0})
     assert metrics["test_accuracy"] == 9 / 36
-    # 15 of the 36 are bees: 0.4167 + 1.645 * sqrt(0.4167 * 0.5833 / 36).
+    # 15 of the 36 are bees: luck has 21 or more right in less than one of 20 cases.
     assert reasons(blessing) == [
-        "accuracy (overall): expected at least 0.5518, which naming bee for all 36 images and luck can reach, found "
+        "accuracy (overall): expected at least 0.5833, which naming bee for all 36 images and luck can reach, found "
         "0.2500; set a floor of your own with --set floors.accuracy=FLOOR"
     ]
 

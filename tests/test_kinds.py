@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from components.errors import InputError
 from components.example_gen.dataset import Dataset, ImageSettings, inspect_dataset
@@ -382,7 +383,39 @@ def test_row_with_a_value_too_few_and_a_value_that_is_none_are_one_line(table, t
     lines = path.read_text().splitlines()
     for line in (lines[2].rpartition(",")[0], lines[2].rpartition(",")[0] + ",", lines[2].rpartition(",")[0] + ",x"):
         path.write_text("\n".join([*lines[:2], line, *lines[3:]]))
-        assert refusal(tmp_path).startswith(f"{path}: expected a ")
+        message = refusal(tmp_path)
+        assert message.startswith((f"{path}: expected a ", f"{path}, image 1: expected a value in each column"))
+
+
+# Several data sets
+
+
+def test_data_of_another_kind_beside_are_told(tmp_path):
+    for form in ("IDX", "CSV"):
+        FORMS[form](tmp_path, {"train": (np.arange(18 * 16, dtype=np.uint8).reshape(18, 4, 4), np.arange(18) % 2)})
+    assert (
+        inspect_dataset(tmp_path).describe().startswith("IDX: 18 train images of 4x4, 2 classes; CSV is there as well")
+    )
+
+
+def test_two_data_sets_in_folders_of_one_are_refused(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        FORMS["Parquet"](tmp_path / name, {"train": (np.zeros((4, 4, 4), np.uint8), np.arange(4) % 2)})
+    message = refusal(tmp_path)
+    assert f"{tmp_path / 'one' / 'data'}, {tmp_path / 'two' / 'data'}: expected one data set" in message
+    assert "found files of train in each of 2 folders" in message
+
+
+def test_pictures_of_a_format_that_is_not_read_are_no_class_lost_without_a_word(tmp_path):
+    for number, name in enumerate(("a", "b", "c")):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((4, 4), number, np.uint8)).save(
+            tmp_path / name / f"x.{'tif' if name == 'c' else 'png'}"
+        )
+    message = refusal(tmp_path)
+    assert message.startswith(f"{tmp_path / 'c' / 'x.tif'}: expected .png, .jpg")
+    assert "found 1 of a format that is not read. Convert them" in message
 
 
 # Parquet

@@ -131,7 +131,7 @@ def test_impossible_sizes_are_refused_with_what_each_split_would_have(requested,
         split_sizes("train", 100, dict(zip(("train", "val"), requested, strict=True)))
     assert str(raised.value) == (
         "split_sizes: expected at least one example for each of train, val and at most the 100 that the data have for "
-        f"train, found {found}. Ask for less."
+        f"train, found {found}. Ask for less, or add images."
     )
 
 

@@ -22,7 +22,7 @@ import tensorflow as tf
 from components.example_gen.classes import Classes
 from components.example_gen.kinds import PARTS, Contents, PicturePart, PixelPart
 from components.example_gen.kinds.registry import UNLABELLED, Picture
-from components.example_gen.reading import Block, Broken, Digest, ImageForm, describe, read_part
+from components.example_gen.reading import Block, Broken, Digest, ImageForm, describe, read_part, where
 from components.pictures import BrokenPictureError, look
 from components.prediction_columns import COLUMNS
 from components.statistics_gen.image_statistics import pixel_features
@@ -155,8 +155,8 @@ class Asking:
             if odd.any() and not self._outside:
                 record = int(odd.argmax())
                 self._outside.append(
-                    f"{printable(block.files[record])} has {_WORDS[name]} {features[name][record]:.3g}, training had "
-                    f"{low:.3g} to {high:.3g}"
+                    f"{where(printable(block.files[record]), block.positions[record])} has {_WORDS[name]} "
+                    f"{features[name][record]:.3g}, training had {low:.3g} to {high:.3g}, a margin included"
                 )
             outside |= odd
         self._outside_count += int(outside.sum())

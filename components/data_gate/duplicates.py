@@ -61,9 +61,25 @@ def find_duplicates(examples: Examples) -> Iterator[Duplicates]:
     for split in tables:
         here = conflicting[splits == split]
         if here.any():
-            told = ", ".join(_names(examples, split, np.flatnonzero(here)[:_NAMED]))
+            places = np.flatnonzero(conflicting & (splits == split))[:_NAMED]
+            pairs = [(place, _same(inverse, labels, lowest, place)) for place in places]
+            told = ", ".join(" is ".join(_name_of(examples, tables, place) for place in pair) for pair in pairs)
             text = f"expected one label for each image, found {here.sum():,} with two: {told}{_more(here)}"
             yield Duplicates(split, text, here.mean())
+
+
+def _same(inverse: np.ndarray, labels: np.ndarray, lowest: np.ndarray, place: int) -> int:
+    """Returns the place of the first image that equals the one at `place` and has another label."""
+    return int(np.flatnonzero((inverse == inverse[place]) & (labels == lowest[inverse[place]]))[0])
+
+
+def _name_of(examples: Examples, tables: dict[str, tuple[np.ndarray, np.ndarray]], place: int) -> str:
+    """Returns where the image at a place in the order of all splits is."""
+    for split, (_, labels) in tables.items():
+        if place < len(labels):
+            return _names(examples, split, [int(place)])[0]
+        place -= len(labels)
+    raise IndexError(place)
 
 
 def _digests(examples: Examples, split: str) -> tuple[np.ndarray, np.ndarray]:

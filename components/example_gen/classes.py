@@ -86,7 +86,8 @@ def name_classes(labels: np.ndarray, *, given: tuple[str, ...] | None, listed: t
         named = tuple(names)
     else:
         raise InputError(
-            f"expected labels below {len(names)}, the number of classes that are named, found {values[-1]} at position "
+            f"expected labels below {len(names)}, the number of classes that "
+            f"{'classes.txt names' if listed else 'are named'}, found {values[-1]} at position "
             f"{int(labels.argmax())}. Name each class, or mend the label."
         )
     if len(set(named)) < len(named):

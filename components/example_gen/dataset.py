@@ -25,6 +25,7 @@ from pathlib import Path
 from components.errors import InputError
 from components.example_gen.classes import Classes, name_classes, read_class_names, read_text
 from components.example_gen.kinds import KINDS, PARTS, Contents, PixelPart, find_kind
+from components.example_gen.kinds.registry import Kind, list_files
 from components.example_gen.reading import Broken, Digest, ImageForm, Survey, describe, read_part, survey_part
 from models.features import FASHION_MNIST_CLASSES, TEST, TRAIN
 
@@ -150,7 +151,8 @@ def inspect_dataset(folder: Path, images: ImageSettings | None = None) -> Datase
             raise InputError(f"{folder}: expected images for {part}, found none. Add some, or take the part away.")
     image_shape = _image_shape(folder, surveys, images)
     beside = folder_beside(folder)
-    listed, notes = None, list(contents.notes)
+    others = [other.name for other in KINDS.values() if other is not kind and _holds(other, folder)]
+    listed, notes = None, [*contents.notes, *(f"{name} is there as well and is passed over" for name in others)]
     if (beside / "classes.txt").is_file():
         listed, note = read_class_names(beside / "classes.txt")
         notes += [note] if note else []
@@ -162,7 +164,7 @@ def inspect_dataset(folder: Path, images: ImageSettings | None = None) -> Datase
         raise InputError(f"{surveys[TRAIN].label_file or folder}: {error}") from None
     _check_classes(classes, surveys)
     counts = collections.Counter(classes.number(surveys[TRAIN].labels).tolist())
-    notes += [*classes.notes, *([f"{len(broken):,} broken pictures left out"] if len(broken) else [])]
+    notes += [*classes.notes, *([f"broken and left out: {broken}"] if len(broken) else [])]
     # Not where links lead to: what lies beside the data, and their name, are where a person put them.
     named = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() follows links
     stem = named.name if named.is_dir() else named.name.partition(".")[0]
@@ -190,6 +192,14 @@ def folder_beside(data: Path) -> Path:
     return data if data.is_dir() else data.parent
 
 
+def _holds(kind: Kind, folder: Path) -> bool:
+    """Whether a folder holds data of a kind as well."""
+    try:
+        return kind.find(folder, list_files(folder), True) is not None
+    except InputError:
+        return True
+
+
 def read_schema(folder: Path) -> str:
     """Returns the text of the curated schema in a data folder, "" where there is none.
 
@@ -203,6 +213,8 @@ def read_schema(folder: Path) -> str:
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     text, _ = read_text(path)
+    if not text.strip():
+        raise InputError(f"{path}: expected a schema, found an empty file. Delete it, or copy one there.")
     try:
         text_format.Parse(text, schema_pb2.Schema())
     except text_format.ParseError as error:

@@ -26,12 +26,13 @@ from components.example_gen.reading import Broken, Digest, plain_labels, read_pa
 from components.example_gen.records import ShardFormat, write_shard
 from components.example_gen.splits import plan_splits, shard_ranges, split_indices
 from models.examples import Examples, shard_name
-from models.features import SPLITS
+from models.features import SPLITS, TRAIN
 from models.memory import block_rows
 from models.origins import Origins, write_origins
 from models.row_reader import RowReader
 
 _HASH_BYTES = 8
+_CLASSES_TOLD = 5
 # What takes no longer needs no progress.
 _QUIET_SECONDS = 2.0
 
@@ -122,6 +123,8 @@ def write_examples(
             stratified=settings.stratified,
             groups=found.groups,
         )
+        if part == TRAIN:
+            _check_classes(dataset, found.labels[drawn[0]], settings)
         for split, indices in zip(plan, drawn, strict=True):
             shards.extend(_split_shards(split, indices, found, examples, settings))
             origins[split] = Origins.of(dataset.folder, found.files, found.positions, indices)
@@ -182,7 +185,7 @@ def _unpack(dataset: Dataset, scratch: Path) -> dict[str, _Unpacked]:
             groups=np.frombuffer(b"".join(hashes), np.uint64),
         )
     if len(broken):
-        progress.warning("%s broken pictures left out: %s", f"{len(broken):,}", broken)
+        progress.warning("broken and left out: %s", broken)
     # Here and not before: what was read, not what was there a moment ago.
     if (found := combine_digests(digests)) != dataset.digest:
         raise InputError(
@@ -190,6 +193,21 @@ def _unpack(dataset: Dataset, scratch: Path) -> dict[str, _Unpacked]:
             f"{found[:12]}: they were changed while they were read. Run again."
         )
     return unpacked
+
+
+def _check_classes(dataset: Dataset, labels: np.ndarray, settings: SplitSettings) -> None:
+    """Tells which classes have no image in train; an error unless train was asked to be small."""
+    counts = np.bincount(labels, minlength=len(dataset.class_names))
+    missing = [name for name, count in zip(dataset.class_names, counts, strict=True) if not count]
+    if not missing:
+        return
+    told = ", ".join(missing[:_CLASSES_TOLD]) + (", ..." if len(missing) > _CLASSES_TOLD else "")
+    line = f"{dataset.folder}: expected images of each class in train, found none of {told}"
+    if settings.sizes[0] is None and settings.limits[0] is None:
+        raise InputError(
+            f"{line} once val and test are drawn. Add images of them, or ask for fewer there (split_sizes)."
+        )
+    progress.warning("%s", line)
 
 
 def _split_shards(

@@ -152,7 +152,7 @@ class Survey:
         return (picture, "") if picture else (self.label_file, f" at position {position}")
 
 
-def where(file: Path, position: int | None) -> str:
+def where(file: Path | str, position: int | None) -> str:
     """Names an image by its file and, where that holds several, its position in it, from 0."""
     return str(file) if position is None else f"{file}, image {position:,}"
 

@@ -70,7 +70,8 @@ def split_sizes(part: str, available: int, requested: Mapping[str, float | None]
         told = " + ".join(f"{size:,} for {split}" for split, size in sizes.items())
         raise InputError(
             f"split_sizes: expected at least one example for each of {', '.join(sizes)} and at most the {available:,} "
-            f"that the data have for {part}, found {told}. Ask for less."
+            f"that the data have for {part}, found {told}. Ask for less, or add "
+            "images."
         )
     return sizes
 

@@ -37,7 +37,7 @@ def observed_ranges(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> 
     found = {feature.path.step[0]: feature.num_stats for feature in statistics.datasets[0].features}
     margin = _MARGIN / math.sqrt(statistics.datasets[0].num_examples)
     margins = {name: margin * (found[name].max - found[name].min) for name in PIXEL_FEATURES}
-    return {name: (found[name].min - margin, found[name].max + margin) for name, margin in margins.items()}
+    return {name: (max(0.0, found[name].min - margin), found[name].max + margin) for name, margin in margins.items()}
 
 
 def export(

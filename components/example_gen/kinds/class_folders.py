@@ -30,6 +30,12 @@ from models.features import TRAIN
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif")
 
 
+# Pictures, too, and not read.
+_UNREAD = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".psd", ".tga", ".ppm", ".pgm", ".dng", ".cr2", ".nef")
+# What a data folder has of its own beside the pictures.
+_BESIDE = ("classes.txt", "schema.pbtxt", "floors.toml")
+
+
 class Found(NamedTuple):
     """The pictures of a folder by part, each with its class, and what else lies there.
 
@@ -45,9 +51,13 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
     """Returns the pictures below a folder, None where there are none of training in a folder of their class.
 
     For prediction all pictures count, wherever they lie; the class is the folder that a picture lies in.
+
+    Raises:
+      InputError: there are pictures of a format that is not read, which would be missing without a word.
     """
     pictures = [path for path in listing.files if path.suffix.lower() in SUFFIXES or _begins_as_picture(path)]
     others = sorted(set(listing.files).difference(pictures)) + listing.hidden
+    others = [path for path in others if not (path.parent == folder and path.name in _BESIDE)]
     if not for_training:
         labelled = [
             (os.path.relpath(path, folder), path.parent.name if path.parent != folder else UNLABELLED)
@@ -77,6 +87,11 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
             found.setdefault(part, []).append(("/".join(parts), label))
     if TRAIN not in found:
         return None
+    if unread := [path for path in others if path.suffix.lower() in _UNREAD]:
+        raise InputError(
+            f"{unread[0]}: expected {', '.join(SUFFIXES)}, found {len(unread):,} of a format that is not read. Convert "
+            "them, or take them away."
+        )
     return Found(folder, {part: sorted(listed, key=_order) for part, listed in found.items()}, others)
 
 

@@ -169,9 +169,10 @@ def _blocks(table: Table) -> Iterator[tuple[np.ndarray, np.ndarray]]:
                     continue
                 gap = next((n for n, column in enumerate(batch.columns) if column.null_count), None)
                 if gap is not None:
+                    row = start + batch.columns[gap].is_null().index(True).as_py()
                     raise InputError(
-                        f"{table.file}: expected a value in each column, found none in column {gap + 1} of an image "
-                        f"behind the first {start:,}. Complete the file."
+                        f"{table.file}, image {row:,}: expected a value in each column, found none in column "
+                        f"{gap + 1}. Complete the row."
                     )
                 values = np.stack([column.to_numpy() for column in batch.columns[len(label) :]], axis=1)
                 labels = [_label(text) for text in batch[0].to_pylist()] if label else [UNLABELLED] * len(batch)

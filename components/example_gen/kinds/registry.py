@@ -32,6 +32,7 @@ _PART_WORDS = {
 # What unpacking a download leaves beside the data.
 _LEFTOVERS = ("thumbs.db", "desktop.ini", "__macosx", "icon\r")
 _BLOCK_BYTES = 1 << 20
+_NAMED = 3
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})")
 
 
@@ -200,7 +201,17 @@ def without_strangers(found: dict[str | None, list[Path]]) -> tuple[dict[str, li
 
     Returns:
       Files by part, and notes of those that are passed over.
+
+    Raises:
+      InputError: files of one part lie in several folders.
     """
+    for part, paths in found.items():
+        if len(folders := {path.parent for path in paths}) > 1:
+            told = ", ".join(sorted(map(str, folders))[:_NAMED])
+            raise InputError(
+                f"{told}: expected one data set, found files of {part or 'no part'} in each of {len(folders)} folders. "
+                "Name one of them."
+            )
     named = {part: paths for part, paths in found.items() if part is not None}
     strangers = found.get(None, [])
     if strangers and TRAIN not in named:

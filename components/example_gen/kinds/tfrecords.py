@@ -26,6 +26,7 @@ from models.features import TRAIN
 from models.tfrecords import parse_features, read_records
 
 _IMAGES = ("image", "image/encoded", "image_raw")
+_NO_RECORDS = (".py", ".pyc", ".md", ".txt", ".json", ".ipynb", ".index")
 _LABELS = ("label", "image/class/label", "class", "label/id")
 
 
@@ -43,7 +44,7 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
     found: dict[str | None, list[Path]] = {}
     names = None
     for path in listing.files:
-        if "tfrecord" in path.name.lower():
+        if "tfrecord" in path.name.lower() and path.suffix not in _NO_RECORDS:
             inside = path.name if path == folder else str(path.relative_to(folder))
             found.setdefault(part_of(inside), []).append(path)
         elif path.name.endswith("label.labels.txt"):
