@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.errors import InputError
-from components.example_gen.kinds import KINDS, find_kind
+from components.example_gen.kinds import find_kind
+from components.example_gen.kinds.registry import nothing_found
 from components.example_gen.reading import Broken
 from components.prediction_columns import COLUMNS
 from components.pusher.serving_folder import nothing_served, served_version
@@ -89,9 +90,7 @@ def predict_folder(
         raise InputError(f"{result}: expected its folder to exist. Make it first.")
     found = find_kind(source, for_training=False)
     if found is None:
-        kinds = "; ".join(kind.expects for kind in KINDS.values())
-        state = "found none of these" if source.exists() else "found no such file or folder"
-        raise InputError(f"{source}: expected images, with or without labels, {state}: {kinds}.")
+        raise InputError(f"{source}: expected images, with or without labels, {nothing_found(source)}.")
     card = read_card(saved_model)
     if card is None:
         raise InputError(f"{saved_model}: expected a model with {CARD_FILE}, found none. Publish it anew.")

@@ -58,8 +58,8 @@ class Asking:
         self._coloured = 0
         # Of the pictures that were read but not yet answered.
         self._looks: dict[tuple[Path, int | None], tuple[int, int, int]] = {}
-        self._outside: list[str] = []
-        self._outside_count = 0
+        # How many images lie outside of what training had, and how the first of them does.
+        self._outside, self._outside_count = "", 0
 
     def predictions(self, contents: Contents) -> Iterator[pa.Table]:
         """Yields the predictions for all images, some at a time.
@@ -102,7 +102,7 @@ class Asking:
         if self._outside_count:
             lines.append(
                 f"{self._outside_count:,} of {self.count:,} images lie outside of what the model was trained on, and "
-                f"its answers to them are guesses: {'; '.join(self._outside)}"
+                f"its answers to them are guesses: {self._outside}"
             )
         if len(self.broken):
             lines.append(f"broken and left out: {self.broken}")
@@ -154,7 +154,7 @@ class Asking:
             odd = (features[name] < low) | (features[name] > high)
             if odd.any() and not self._outside:
                 record = int(odd.argmax())
-                self._outside.append(
+                self._outside = (
                     f"{where(printable(block.files[record]), block.positions[record])} has {_WORDS[name]} "
                     f"{features[name][record]:.3g}, training had {low:.3g} to {high:.3g}, a margin included"
                 )

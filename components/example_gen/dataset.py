@@ -24,8 +24,8 @@ from pathlib import Path
 
 from components.errors import InputError
 from components.example_gen.classes import Classes, name_classes, read_class_names, read_text
-from components.example_gen.kinds import KINDS, PARTS, Contents, PixelPart, find_kind
-from components.example_gen.kinds.registry import Kind, list_files
+from components.example_gen.kinds import PARTS, Contents, PixelPart, find_kind
+from components.example_gen.kinds.registry import kinds_beside, list_files, nothing_found
 from components.example_gen.reading import Broken, Digest, ImageForm, Survey, describe, read_part, survey_part
 from models.features import FASHION_MNIST_CLASSES, TEST, TRAIN
 
@@ -131,11 +131,10 @@ def inspect_dataset(folder: Path, images: ImageSettings | None = None) -> Datase
       InputError: there is none, a file is damaged, or its parts do not fit together.
     """
     images = images or ImageSettings()
-    found = find_kind(folder)
+    listing = list_files(folder)
+    found = find_kind(folder, listing=listing)
     if found is None:
-        kinds = "; ".join(kind.expects for kind in KINDS.values())
-        state = "found none of these" if folder.exists() else "found no such file or folder"
-        raise InputError(f"{folder}: expected a data set, {state}: {kinds}. Point --data-dir at one.")
+        raise InputError(f"{folder}: expected a data set, {nothing_found(folder)}. Point --data-dir at one.")
     kind, files = found
     contents = kind.open(files)
     parts = [part for part in PARTS if part in contents.parts]
@@ -151,7 +150,7 @@ def inspect_dataset(folder: Path, images: ImageSettings | None = None) -> Datase
             raise InputError(f"{folder}: expected images for {part}, found none. Add some, or take the part away.")
     image_shape = _image_shape(folder, surveys, images)
     beside = folder_beside(folder)
-    others = [other.name for other in KINDS.values() if other is not kind and _holds(other, folder)]
+    others = kinds_beside(kind, folder, listing)
     listed, notes = None, [*contents.notes, *(f"{name} is there as well and is passed over" for name in others)]
     if (beside / "classes.txt").is_file():
         listed, note = read_class_names(beside / "classes.txt")
@@ -190,14 +189,6 @@ def inspect_dataset(folder: Path, images: ImageSettings | None = None) -> Datase
 def folder_beside(data: Path) -> Path:
     """Returns the folder in which what belongs to the data lies: theirs, or that of the one file that they are in."""
     return data if data.is_dir() else data.parent
-
-
-def _holds(kind: Kind, folder: Path) -> bool:
-    """Whether a folder holds data of a kind as well."""
-    try:
-        return kind.find(folder, list_files(folder), True) is not None
-    except InputError:
-        return True
 
 
 def read_schema(folder: Path) -> str:

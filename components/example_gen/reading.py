@@ -26,6 +26,7 @@ from components.errors import InputError
 from components.example_gen.kinds import PicturePart, PixelPart
 from components.example_gen.kinds.registry import Picture
 from components.pictures import BrokenPictureError, decode, fit, look
+from models.memory import rows_within
 
 # Pictures that are decoded at a time: so many, or so many bytes of them, encoded or decoded.
 _PICTURES = 256
@@ -280,7 +281,7 @@ def _decoded(picture: Picture, form: ImageForm) -> np.ndarray | BrokenPictureErr
 
 def _some(pictures: Iterable[Picture], decoded_bytes: int) -> Iterator[list[Picture]]:
     """Yields lists of pictures that are bounded in number and in bytes."""
-    most = max(1, min(_PICTURES, _BYTES // max(1, decoded_bytes)))
+    most = rows_within(_BYTES, decoded_bytes, most=_PICTURES)
     gathered: list[Picture] = []
     size = 0
     for picture in pictures:

@@ -4,6 +4,7 @@ They come in the order of their names, then of their classes, so that pictures n
 order. What is no picture is passed over and counted.
 """
 
+import functools
 import os
 import sys
 import unicodedata
@@ -13,15 +14,14 @@ from typing import NamedTuple
 
 from components.errors import InputError
 from components.example_gen.kinds.registry import (
-    PARTS,
     UNLABELLED,
     Contents,
     Kind,
     Listing,
     Picture,
-    PicturePart,
     natural,
     part_of,
+    picture_parts,
     register,
 )
 from components.pictures import MAGIC_BYTES, is_picture
@@ -128,14 +128,7 @@ def _open(found: Found) -> Contents:
     if found.passed_over:
         count, first = len(found.passed_over), found.passed_over[0].name
         notes = (f"{count:,} {'file' if count == 1 else 'files'} passed over, no pictures of a class ({first})",)
-    return Contents(
-        parts={
-            part: PicturePart(pictures=lambda part=part: _pictures(found.folder, found.parts[part]))
-            for part in PARTS
-            if part in found.parts
-        },
-        notes=notes,
-    )
+    return Contents(parts=picture_parts(found.parts, functools.partial(_pictures, found.folder)), notes=notes)
 
 
 def _pictures(folder: Path, listed: list[tuple[str, str | int]]) -> Iterator[Picture]:

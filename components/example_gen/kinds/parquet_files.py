@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 
 from components.errors import InputError
 from components.example_gen.kinds.registry import (
-    PARTS,
     UNLABELLED,
     Contents,
     Kind,
     Listing,
     Picture,
-    PicturePart,
     missing_shards,
     part_of,
+    picture_parts,
     register,
     without_strangers,
 )
@@ -51,11 +50,9 @@ def _open(found: tuple[dict[str, list[Path]], tuple[str, ...], bool]) -> Content
     names = {path: _columns(path, for_training) for paths in files.values() for path in paths}
     first = next(iter(names.values()))
     return Contents(
-        parts={
-            part: PicturePart(pictures=lambda part=part: _pictures([(path, *names[path][:2]) for path in files[part]]))
-            for part in PARTS
-            if part in files
-        },
+        parts=picture_parts(
+            {part: [(path, *names[path][:2]) for path in paths] for part, paths in files.items()}, _pictures
+        ),
         class_names=first[2],
         notes=notes + missing_shards(names),
     )

@@ -11,10 +11,12 @@ Synopsis:
 """
 
 import dataclasses
+import functools
+import math
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +24,7 @@ import numpy as np
 
 from components.errors import InputError
 from models.features import TEST, TRAIN, VAL
+from models.memory import rows_within
 
 PARTS = (TRAIN, VAL, TEST)
 _PART_WORDS = {
@@ -124,23 +127,47 @@ def register(kind: Kind) -> None:
     KINDS[kind.name] = kind
 
 
-def find_kind(folder: Path, *, for_training: bool = True) -> tuple[Kind, Any] | None:
+def find_kind(folder: Path, *, for_training: bool = True, listing: Listing | None = None) -> tuple[Kind, Any] | None:
     """Returns the kind of input that a folder, or a file, holds and what its `open` takes, None where it holds none.
 
     Args:
       folder: or file.
       for_training: whether the images need labels.
+      listing: of the folder, where the caller has one (`list_files`).
 
     Raises:
       InputError: it holds more than one data set of a kind, or a name that is no text.
     """
-    listing = list_files(folder)
+    listing = listing or list_files(folder)
     if for_training:
         _require_text(folder, listing.files)
     for kind in KINDS.values() if listing.files else ():
         if (found := kind.find(folder, listing, for_training)) is not None:
             return kind, found
     return None
+
+
+def kinds_beside(kind: Kind, folder: Path, listing: Listing) -> list[str]:
+    """Returns the names of the kinds of input that a folder holds beside one, whole or not."""
+
+    def holds(other: Kind) -> bool:
+        try:
+            return other.find(folder, listing, True) is not None
+        except InputError:
+            return True
+
+    return [other.name for other in KINDS.values() if other is not kind and holds(other)]
+
+
+def nothing_found(folder: Path) -> str:
+    """Returns, for an error, that a folder holds no kind of input, and which there are."""
+    state = "found none of these" if folder.exists() else "found no such file or folder"
+    return f"{state}: {'; '.join(kind.expects for kind in KINDS.values())}"
+
+
+def picture_parts(found: Mapping[str, Any], pictures: Callable[[Any], Iterator[Picture]]) -> dict[str, PicturePart]:
+    """Returns the parts of the data, given what `pictures` takes for each."""
+    return {part: PicturePart(pictures=functools.partial(pictures, found[part])) for part in PARTS if part in found}
 
 
 def list_files(folder: Path) -> Listing:
@@ -258,4 +285,4 @@ def missing_shards(paths: Iterable[Path]) -> tuple[str, ...]:
 
 def rows_a_block(image_shape: tuple[int, ...], itemsize: int = 1) -> int:
     """Returns how many images of a shape are read at a time, at least 1."""
-    return max(1, _BLOCK_BYTES // max(1, int(np.prod(image_shape)) * itemsize))
+    return rows_within(_BLOCK_BYTES, max(1, math.prod(image_shape) * itemsize), most=_BLOCK_BYTES)

@@ -3,21 +3,21 @@
 A label is a number or a text; `*.labels.txt` beside the files, which TFDS writes, names the classes.
 """
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from components.errors import InputError
 from components.example_gen.kinds.registry import (
-    PARTS,
     UNLABELLED,
     Contents,
     Kind,
     Listing,
     Picture,
-    PicturePart,
     missing_shards,
     part_of,
+    picture_parts,
     register,
     without_strangers,
 )
@@ -56,11 +56,7 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
 def _open(found: Found) -> Contents:
     files, names, notes, needs_label = found
     return Contents(
-        parts={
-            part: PicturePart(pictures=lambda part=part: _pictures(files[part], needs_label))
-            for part in PARTS
-            if part in files
-        },
+        parts=picture_parts(files, functools.partial(_pictures, needs_label=needs_label)),
         class_names=tuple(names.read_text(encoding="utf-8", errors="replace").splitlines()) if names else None,
         notes=notes + missing_shards(path for paths in files.values() for path in paths),
     )
