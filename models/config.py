@@ -9,6 +9,8 @@ import math
 from models.precision import PRECISIONS
 
 CLASS_WEIGHTS = ("none", "balanced")
+# Each with the learning rate that it takes where none is given.
+OPTIMIZERS = {"muon": 0.1, "adam": 0.002, "sgd": 0.05}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,9 @@ class NetworkConfig:
       blocks: residual blocks after the first convolution of each stage.
       pools: whether the stage halves the resolution, a side below 4 positions excepted.
       members: how many networks of these stages stand side by side on the stem; the mean of their logits answers.
+      norm: whether a batch norm follows each convolution; without one a bias does.
+      dropout: share of the values before the head, and in the network "plain" behind each stage, that are left out of
+        a training step.
     """
 
     kind: str = "residual"
@@ -30,6 +35,8 @@ class NetworkConfig:
     blocks: tuple[int, ...] = (1, 1, 1)
     pools: tuple[bool, ...] = (True, True, True)
     members: int = 1
+    norm: bool = True
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.kind != "", "kind", "the name of a network", "''")
@@ -42,6 +49,7 @@ class NetworkConfig:
         others = " and ".join(f"{name} ({length})" for name, length in lengths.items() if name != odd)
         _require(len(set(lengths.values())) == 1, odd, f"one entry a stage, like {others}", f"{lengths[odd]} entries")
         _require(self.members >= 1, "members", "1 or more", self.members)
+        _require(0 <= self.dropout < 1, "dropout", "0 or more and below 1", self.dropout)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +63,9 @@ class TrainingConfig:
         it is small.
       min_epoch_steps: least steps an epoch: so many whole passes over the training split are one.
       batch_size: images a step; fewer where the split is small or the images are large.
-      learning_rate: of the convolutions at the peak of the schedule.
+      optimizer: "muon" (`models/optimizer.py`), "adam", or "sgd" with Nesterov momentum. Muon supposes that a norm
+        follows each convolution and that every matrix is a head.
+      learning_rate: of the convolutions at the peak of the schedule; None: that of the optimizer in `OPTIMIZERS`.
       warmup: share of the steps over which the rate rises; it falls to 0 over the rest.
       label_smoothing: share of each label that is spread over all classes.
       class_weights: "balanced": each class weighs the same in the training's loss, however few its images; or "none".
@@ -74,7 +84,8 @@ class TrainingConfig:
     epochs: int = 5
     min_epoch_steps: int = 30
     batch_size: int = 250
-    learning_rate: float = 0.1
+    optimizer: str = "muon"
+    learning_rate: float | None = None
     warmup: float = 0.03
     label_smoothing: float = 0.2
     class_weights: str = "none"
@@ -95,7 +106,9 @@ class TrainingConfig:
             _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
         for name in ("warmup", "label_smoothing"):
             _require(0 <= getattr(self, name) < 1, name, "0 or more and below 1", getattr(self, name))
-        _require(0 < self.learning_rate < math.inf, "learning_rate", "a finite number above 0", self.learning_rate)
+        _require(self.optimizer in OPTIMIZERS, "optimizer", " or ".join(OPTIMIZERS), repr(self.optimizer))
+        sensible = self.learning_rate is None or 0 < self.learning_rate < math.inf
+        _require(sensible, "learning_rate", "none, or a finite number above 0", self.learning_rate)
         _require(0 <= self.erase_share <= 1, "erase_share", "0 to 1", self.erase_share)
         known = self.class_weights in CLASS_WEIGHTS
         _require(known, "class_weights", " or ".join(CLASS_WEIGHTS), repr(self.class_weights))

@@ -5,6 +5,10 @@ semi-orthogonal matrix, found with a few Newton-Schulz steps. A kernel [h, w, in
 [h*w*in, out] and is kept at Frobenius norm sqrt(out): a batch norm follows it, so only its direction matters. The
 iteration costs a few percent of a step at batch 250 and up, half of that in bfloat16, which it is made to bear.
 
+It supposes the residual network's build: without a norm behind it a kernel of fixed length cannot learn how much it
+has to say, and every matrix counts as a head, so that one between two layers learns at a head's rate. What is built
+otherwise (`training.network.norm=false`, the network "plain") learns better by Adam (docs/hyperparameters.md).
+
 Synopsis:
 
     model.compile(Muon(learning_rate=0.1), "categorical_crossentropy")      # or a schedule, models.schedule

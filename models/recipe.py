@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.augment import augment, augment_further, check_augmentations
-from models.config import TrainingConfig
+from models.config import OPTIMIZERS, TrainingConfig
 from models.images import with_channels
 from models.input_pipeline import (
     Split,
@@ -110,17 +110,24 @@ def compile_model(
     )
     policy = training_policy(config.precision)
     model = build_network(config.network, inputs, seed=seed, policy=policy)
-    steps = pace_of(config, train).steps * config.epochs
     model.compile(
-        Muon(
-            Triangle(config.learning_rate, steps, config.warmup),
-            newton_schulz_dtype=keras.DTypePolicy(policy).compute_dtype,
-        ),
+        _optimizer(config, pace_of(config, train).steps * config.epochs, policy),
         SmoothedCrossEntropy(config.label_smoothing),
         metrics=[accuracy],
         jit_compile=False,
     )
     return model
+
+
+def _optimizer(config: TrainingConfig, steps: int, policy: str) -> keras.optimizers.Optimizer:
+    """Returns the optimizer of a training of so many steps, with its schedule."""
+    peak = OPTIMIZERS[config.optimizer] if config.learning_rate is None else config.learning_rate
+    rate = Triangle(peak, steps, config.warmup)
+    if config.optimizer == "adam":
+        return keras.optimizers.Adam(rate)
+    if config.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
+    return Muon(rate, newton_schulz_dtype=keras.DTypePolicy(policy).compute_dtype)
 
 
 def augmented_batches(train: Split, config: TrainingConfig, *, seed: int, first_epoch: int = 0) -> tf.data.Dataset:

@@ -4,7 +4,7 @@ Another is a module here that registers a function, and an import below: the cac
 imported.
 """
 
-from models.networks import residual
+from models.networks import plain, residual
 from models.networks.registry import NETWORKS, NetworkInputs, build_network, check_kind
 
-__all__ = ["NETWORKS", "NetworkInputs", "build_network", "check_kind", "residual"]
+__all__ = ["NETWORKS", "NetworkInputs", "build_network", "check_kind", "plain", "residual"]

@@ -84,23 +84,34 @@ def _kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor, shape: tf.TensorSha
 
 @keras.saving.register_keras_serializable("fashion")
 class SameConv(keras.layers.Layer):
-    """`keras.layers.Conv2D(filters, kernel_size, padding="same", use_bias=False)` with cheaper gradients."""
+    """`keras.layers.Conv2D(filters, kernel_size, padding="same")`, by default without bias, with cheaper gradients."""
 
-    def __init__(self, filters: int, kernel_size: int = 3, kernel_initializer="he_normal", **kwargs) -> None:
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int = 3,
+        kernel_initializer="he_normal",
+        *,
+        use_bias: bool = False,
+        **kwargs,
+    ) -> None:
         super().__init__(**kwargs)
         if kernel_size % 2 == 0:
             raise ValueError(
                 f"SameConv needs an odd kernel_size (the flipped kernel must be centred), got {kernel_size}."
             )
-        self.filters, self.kernel_size = filters, kernel_size
+        self.filters, self.kernel_size, self.use_bias = filters, kernel_size, use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape) -> None:
         shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
         self.kernel = self.add_weight(shape=shape, initializer=self.kernel_initializer, name="kernel")
+        if self.use_bias:
+            self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return _same_conv(inputs, tf.cast(tf.convert_to_tensor(self.kernel), inputs.dtype))
+        outputs = _same_conv(inputs, tf.cast(tf.convert_to_tensor(self.kernel), inputs.dtype))
+        return outputs + tf.cast(tf.convert_to_tensor(self.bias), inputs.dtype) if self.use_bias else outputs
 
     def compute_output_shape(self, input_shape) -> tuple:
         return (*input_shape[:-1], self.filters)
@@ -111,6 +122,7 @@ class SameConv(keras.layers.Layer):
             "filters": self.filters,
             "kernel_size": self.kernel_size,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "use_bias": self.use_bias,
         }
 
 

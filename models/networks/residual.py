@@ -128,10 +128,11 @@ def build(config: NetworkConfig, inputs: NetworkInputs, *, seed: int, policy: st
     seeds = itertools.count(seed * 1000)
 
     def conv(x, width: int):
-        return SameConv(width, kernel_initializer=Dirac(next(seeds)), dtype=policy)(x)
+        options = {"use_bias": not config.norm, "dtype": policy}
+        return SameConv(width, kernel_initializer=Dirac(next(seeds)), **options)(x)
 
     def norm_relu(x):
-        return layers.Activation("relu", dtype=policy)(FusedNorm(dtype=policy)(x))
+        return layers.Activation("relu", dtype=policy)(FusedNorm(dtype=policy)(x) if config.norm else x)
 
     def member(x):
         for width, blocks, pool in zip(config.widths, config.blocks, config.pools, strict=True):
@@ -144,6 +145,8 @@ def build(config: NetworkConfig, inputs: NetworkInputs, *, seed: int, policy: st
             for _ in range(blocks):
                 x = layers.Add(dtype=policy)([x, norm_relu(conv(x, width))])
         x = layers.GlobalMaxPooling2D(dtype=policy)(x)
+        if config.dropout:
+            x = layers.Dropout(config.dropout, seed=next(seeds), dtype=policy)(x)
         head = keras.initializers.HeNormal(next(seeds))
         x = layers.Dense(inputs.classes, use_bias=False, kernel_initializer=head)(x)
         # The name by which TensorBoard's graph has the last layer, of an ensemble as well.
