@@ -41,6 +41,11 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting; may be repeated")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
     parser.add_argument("--show-config", action="store_true", help="tell each setting, and where it comes from")
+    search = parser.add_argument_group("search for better hyperparameters, of the settings that are not given")
+    search.add_argument("--tune", action="store_true", help="search before the training, on train and val only")
+    tune = default().tune
+    search.add_argument("--tune-trials", type=int, metavar="N", help=f"most trainings to try ({tune.trials})")
+    search.add_argument("--tune-minutes", type=float, metavar="M", help="after which none is begun (no limit)")
     part = parser.add_argument_group("part of the pipeline, on the outputs of earlier runs")
     part.add_argument("--from", dest="from_node", metavar="NODE", help="run this node and what depends on it")
     part.add_argument("--to", dest="to_node", metavar="NODE", help="run this node and what it depends on")
@@ -61,6 +66,10 @@ def flags_of_settings(arguments: argparse.Namespace) -> dict[str, tuple[str, obj
     flags = {
         name: (f"--{name.replace('_', '-')} {value}", value) for name, value in values.items() if value is not None
     }
+    for name in ("trials", "minutes"):
+        value = getattr(arguments, f"tune_{name}")
+        flags |= {} if value is None else {f"tune.{name}": (f"--tune-{name} {value}", value)}
+    flags |= {"tune.enabled": ("--tune", True)} if arguments.tune else {}
     return flags | ({"enable_cache": ("--no-cache", False)} if arguments.no_cache else {})
 
 

@@ -19,6 +19,8 @@ RUNTIME = [
     "ml-metadata==1.21.0",
     "apache-beam==2.77.0",
     "keras-tuner>=1.4",
+    # Of KerasTuner's Gaussian process, which it does not declare.
+    "scikit-learn",
     "numpy>=2",
     # tf.summary needs TensorBoard, which TensorFlow 2.21 no longer installs.
     "tensorboard>=2.20",

@@ -9,6 +9,7 @@ import math
 from models.precision import PRECISIONS
 
 CLASS_WEIGHTS = ("none", "balanced")
+ALGORITHMS = ("bayesian", "random")
 # Each with the learning rate that it takes where none is given.
 OPTIMIZERS = {"muon": 0.1, "adam": 0.002, "sgd": 0.05}
 
@@ -122,6 +123,43 @@ class TrainingConfig:
             for side in (values["network"], values)
         )
         return cls(**{**own, "network": NetworkConfig(**network)})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """Whether and how hyperparameters are searched before the training.
+
+    Attributes:
+      enabled: whether to search at all; else the Trainer takes the settings as they are.
+      trials: most trainings to try; the first is the settings as they are.
+      minutes: of trials after which no more are begun, counted side by side; None for no limit.
+      algorithm: "bayesian" or "random".
+      side_by_side: trials in a round, which run at the same time where there are cores; part of what is searched, so
+        that the result does not depend on the machine.
+      fixed: settings below `training.` that the search leaves as they are; those that a person gave, unless named here.
+    """
+
+    enabled: bool = False
+    trials: int = 20
+    minutes: float | None = None
+    algorithm: str = "bayesian"
+    side_by_side: int = 2
+    fixed: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "side_by_side"):
+            _require(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
+        timed = self.minutes is None or 0 < self.minutes < math.inf
+        _require(timed, "minutes", "none, or a finite number above 0", self.minutes)
+        expected = " or ".join(ALGORITHMS)
+        if self.algorithm == "hyperband":
+            # TFX's executor lists an oracle's best max_trials trials, and Hyperband has no such number.
+            expected += " (TFX's Tuner cannot end a Hyperband search; hopeless trials are given up early with either)"
+        _require(self.algorithm in ALGORITHMS, "algorithm", expected, repr(self.algorithm))
+        known = {field.name for field in dataclasses.fields(TrainingConfig)}
+        known |= {f"network.{field.name}" for field in dataclasses.fields(NetworkConfig)}
+        unknown = sorted(set(self.fixed) - known)
+        _require(not unknown, "fixed", "names of settings below training.", ", ".join(unknown))
 
 
 def _require(condition: bool, name: str, expected: str, found: object) -> None:

@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -34,6 +35,7 @@ from models.profile_report import read_profile
 from models.profiling import StepProfiler
 from models.progress import Progress
 from models.recipe import augmented_batches, compile_model, decide_flip, pace_of
+from models.search_space import with_values
 from models.trained import Trained, save_trained
 
 REPORT_FILE = "training.json"
@@ -61,6 +63,10 @@ def run_fn(fn_args) -> None:
     artifact, checkpoint_dir, memory = (settings.pop(name) for name in ("examples", "checkpoint_dir", "memory"))
     examples = Examples.open(artifact["folder"], artifact["properties"])
     config = TrainingConfig.from_dict(settings["training"])
+    if fn_args.hyperparameters:
+        # KerasTuner's, from a search.
+        config = with_values(config, fn_args.hyperparameters["values"])
+        settings["training"] = dataclasses.asdict(config)
     mean, variance = read_statistics(fn_args.transform_output, examples.image_shape, examples.encoding)
     checkpoint_path = Path(checkpoint_dir, f"{_state_key(settings, examples, mean, variance)}.npz")
     # Beside the checkpoints, on the disk of the output root: a temporary folder may lie in memory.
@@ -104,6 +110,8 @@ def train_model(
     seed: int,
     log_dir: Path,
     checkpoint_path: Path,
+    hopeless: Callable[[list[float]], bool] | None = None,
+    profiled: bool = True,
 ) -> tuple[Trained, dict]:
     """Trains a network.
 
@@ -115,6 +123,8 @@ def train_model(
       log_dir: where TensorBoard's logs and the profile go.
       checkpoint_path: file that an interrupted training is taken up from; the caller's to delete, once it has saved
         what was learned.
+      hopeless: asked after each epoch, with the validation accuracies so far, whether to give up.
+      profiled: whether some steps are traced for TensorBoard's profiler, and the graph is written.
 
     Returns:
       The network with the weights of its best epoch on `val`, calibrated there, and a report: `epochs` run,
@@ -151,7 +161,8 @@ def train_model(
         pace.batch_size,
         first_epoch + 1,
     )
-    write_graph(model, shape, log_dir / "train")
+    if profiled:
+        write_graph(model, shape, log_dir / "train")
     model.fit(
         augmented_batches(train, config, seed=seed, first_epoch=first_epoch),
         initial_epoch=first_epoch,
@@ -163,7 +174,8 @@ def train_model(
         callbacks=[
             Progress(config.epochs, pace.passes * train.size, history),
             keras.callbacks.TensorBoard(str(log_dir), write_graph=False, profile_batch=0),
-            StepProfiler(str(log_dir / "train"), first_step=5, steps=10),
+            *([StepProfiler(str(log_dir / "train"), first_step=5, steps=10)] if profiled else []),
+            *([_GiveUp(hopeless, history)] if hopeless else []),
             stopping,
             checkpoint,
         ],
@@ -192,6 +204,18 @@ def train_model(
         "examples_per_second": round(pace.passes * train.size / history[-1]["seconds"], 1),
         "history": history,
     }
+
+
+class _GiveUp(keras.callbacks.Callback):
+    """Ends a training whose learning curve is hopeless."""
+
+    def __init__(self, hopeless: Callable[[list[float]], bool], history: list[dict]) -> None:
+        super().__init__()
+        self._hopeless, self._history = hopeless, history
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self._hopeless([told["val_accuracy"] for told in self._history]):
+            self.model.stop_training = True
 
 
 class _LatestOfEquals(keras.callbacks.EarlyStopping):

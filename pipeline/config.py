@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.errors import InputError
-from models.config import TrainingConfig
+from models.config import TrainingConfig, TuneConfig
 from models.features import COMPRESSIONS, ENCODINGS, FITS, SEVERITIES, SPLITS
 from models.memory import SMALLEST_MIB
 
@@ -58,6 +58,7 @@ class PipelineConfig:
         another shape.
       kept_versions: how many pushed models stay in the serving folder.
       training: network and recipe.
+      tune: the search for better hyperparameters.
       memory_mib: how much of the data a run may hold in memory, in MiB; None: a quarter of what the machine has, or its
         container. It changes no result.
       enable_cache: whether a node whose inputs, settings and code are unchanged is served from the cache.
@@ -89,6 +90,7 @@ class PipelineConfig:
     replace_other_classes: bool = False
     kept_versions: int = 5
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    tune: TuneConfig = dataclasses.field(default_factory=TuneConfig)
     memory_mib: float | None = None
     enable_cache: bool = True
 

@@ -14,6 +14,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from components.errors import InputError
 from components.pusher.serving_folder import versions
@@ -48,6 +49,7 @@ class Node:
       detail: what it made, in a few words for its line on the console.
       facts: what of it goes into the record of the run, by key of summary.json.
       shown: the properties of its outputs that `lineage` shows beside an artifact, by key of the output.
+      asked: whether a run with this `PipelineConfig` has it.
     """
 
     id: str
@@ -56,6 +58,7 @@ class Node:
     detail: Callable[[Outputs], str] = lambda outputs: ""
     facts: Callable[[Outputs], dict] = lambda outputs: {}
     shown: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    asked: Callable[[Any], bool] = lambda config: True
 
 
 def _percent(share: float) -> str:
@@ -91,6 +94,20 @@ def _anomalies(outputs: Outputs) -> list[str]:
     found = json.loads(outputs["blessing"]["anomalies"])
     told = [f"{a['severity']}: {a['split']}: {a['feature'] or 'all examples'}: {a['text']}" for a in found]
     return told or ["no anomaly, no skew, no image in two splits"]
+
+
+def _tuned(outputs: Outputs) -> str:
+    trials = json.loads(outputs["tuner_results"]["trials"])
+    best = max(trials, key=lambda trial: trial["val_accuracy"])
+    return (
+        f"{len(trials)} trials, best {best['trial']} with {_percent(best['val_accuracy'])} validation, "
+        f"as it stands {_percent(trials[0]['val_accuracy'])}"
+    )
+
+
+def _search(outputs: Outputs) -> dict:
+    best = json.loads(outputs["best_hyperparameters"]["values"])
+    return {"search": {"best": best, "trials": json.loads(outputs["tuner_results"]["trials"])}}
 
 
 def _trained(outputs: Outputs) -> str:
@@ -203,6 +220,14 @@ for _node in (
         shown={"blessing": ("blessed",)},
     ),
     Node(id="Transform", modules=("components.transform.component",)),
+    Node(
+        id="Tuner",
+        modules=("components.tuner.component",),
+        detail=_tuned,
+        facts=_search,
+        shown={"best_hyperparameters": ("val_accuracy",)},
+        asked=lambda config: config.tune.enabled,
+    ),
     Node(
         id="Trainer",
         modules=("components.trainer.component",),

@@ -6,6 +6,8 @@ ExampleGen -> StatisticsGen -> SchemaGen -> ExampleValidator
     |                              |        |
     +--------> Transform <---------+--------+
     |              |
+    |           (Tuner)                                  Tuner: with --tune, hyperparameters for the Trainer
+    |              |
     +--------> Trainer -> Exporter -> BlessedModel       BlessedModel: the served or latest other model (a Resolver)
     |                        |             |
     +--------> InfraValidator|             |             InfraValidator: can it be served at all
@@ -44,6 +46,7 @@ from components.schema_gen.component import ImageSchemaGen
 from components.statistics_gen.component import ImageStatisticsGen
 from components.trainer.component import ReportingTrainer
 from components.transform.component import PREPROCESSING_FN, ImageTransform
+from components.tuner.component import ReportingTuner
 from models.features import TEST, TRAIN, VAL
 from models.memory import budget_bytes
 from models.precision import resolve_precision
@@ -147,19 +150,36 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
         ).with_id("Transform")
     )
     transform.add_upstream_node(data_gate)
+    recipe = dataclasses.asdict(config.training) | {"precision": resolve_precision(config.training.precision)}
+    fitting = {
+        "examples": examples,
+        "transform_graph": transform.outputs["transform_graph"],
+        "train_args": trainer_pb2.TrainArgs(splits=[TRAIN]),
+        "eval_args": trainer_pb2.EvalArgs(splits=[VAL]),
+    }
+    if config.tune.enabled:
+        tuner = add(
+            ReportingTuner(
+                tuner_fn="models.tuner.tuner_fn",
+                custom_config={
+                    "seed": config.seed,
+                    "training": recipe,
+                    "tune": dataclasses.asdict(config.tune),
+                    "code_digest": code_digest(*NODES["Tuner"].modules),
+                },
+                **fitting,
+            ).with_id("Tuner")
+        )
+        fitting["hyperparameters"] = tuner.outputs["best_hyperparameters"]
     trainer = add(
         ReportingTrainer(
             run_fn="models.trainer.run_fn",
-            examples=examples,
-            transform_graph=transform.outputs["transform_graph"],
-            train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
-            eval_args=trainer_pb2.EvalArgs(splits=[VAL]),
             custom_config={
                 "seed": config.seed,
-                "training": dataclasses.asdict(config.training)
-                | {"precision": resolve_precision(config.training.precision)},
+                "training": recipe,
                 "code_digest": code_digest(*NODES["Trainer"].modules),
             },
+            **fitting,
         ).with_id("Trainer")
     )
     exporter = add(
@@ -199,7 +219,7 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
             replace_other_classes=config.replace_other_classes,
         ).with_id("Pusher")
     )
-    if odd := {node.id for node in nodes} ^ set(NODES):
+    if odd := {node.id for node in nodes} ^ {node.id for node in NODES.values() if node.asked(config)}:
         raise ValueError(
             f"nodes {', '.join(sorted(odd))}: expected each with a record in pipeline/nodes.py and a line here, found "
             "one without the other."

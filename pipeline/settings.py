@@ -143,6 +143,9 @@ def resolve(
     layers |= given
     # What a run records about itself must not depend on the folder that it was started in.
     layers["output_root"] = (layers["output_root"][0].resolve(), layers["output_root"][1])
+    by_hand = tuple(sorted(name.removeprefix("training.") for name in given if name.startswith("training.")))
+    if by_hand and "tune.fixed" not in given:
+        layers["tune.fixed"] = (by_hand, "what is given")
     asked = {name for values in PRESETS.values() for name in values} if "preset" in given else set()
     return _settle(layers, asked.union(given))
 

@@ -75,6 +75,7 @@ _EMPTY = {
     "served": None,
     "pushed_model": None,
     "served_model": None,
+    "search": None,
     "training": None,
     "profile": None,
     "tensorboard": None,

@@ -1,0 +1,1 @@
+"""TFX's Tuner, whose trials are in ML Metadata."""

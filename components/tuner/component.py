@@ -1,0 +1,48 @@
+"""Tuner that records its trials in ML Metadata and hands the best hyperparameters to the Trainer.
+
+The search itself is `models/tuner.py`. TFX's executor leaves what came of it in files; here it becomes a property of
+the artifact `tuner_results`, and TensorBoard's HParams page finds it in the folder `tensorboard` of that artifact.
+
+Synopsis:
+
+    tuner = ReportingTuner(tuner_fn="models.tuner.tuner_fn", examples=examples, transform_graph=graph, ...)
+    tuner.outputs["best_hyperparameters"]
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tfx.components.tuner import component, executor
+from tfx.dsl.components.base import executor_spec
+from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY
+
+from components import places
+from components.artifacts import Artifacts, open_examples, single
+from components.trainer.component import located
+from models.tuner import write_hparams
+
+TRIALS, VALUES = "trials", "values"
+LOGS = "tensorboard"
+
+
+class _Executor(executor.Executor):
+    """Searches as TFX's does, then copies the trials into the properties of what it put out."""
+
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
+        examples = open_examples(single(input_dict, "examples"))
+        config = located(exec_properties[CUSTOM_CONFIG_KEY], examples, places.folder("checkpoints"), places.memory())
+        tuner = executor.search(input_dict, {**exec_properties, CUSTOM_CONFIG_KEY: config}, self._get_tmp_dir())
+        executor.write_best_hyperparameters(tuner, output_dict)
+        results, best = single(output_dict, "tuner_results"), single(output_dict, "best_hyperparameters")
+        table = tuner.table()
+        write_hparams(Path(results.uri, LOGS), table)
+        results.set_string_custom_property(TRIALS, json.dumps(table))
+        best.set_string_custom_property(VALUES, json.dumps(tuner.get_best_hyperparameters()[0].values))
+        best.set_float_custom_property("val_accuracy", max(trial["val_accuracy"] for trial in table))
+
+
+class ReportingTuner(component.Tuner):
+    """TFX's Tuner with the properties of what it puts out filled in; see the module's docstring."""
+
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(_Executor)

@@ -1,0 +1,223 @@
+"""Trains one network after another, or two side by side, on the same opened splits, and remembers what came of each.
+
+What a trial gave is kept in a file named by everything that decides it (recipe, seed, code, data), so that a search or
+a sweep that was killed goes on where it was, and another one that asks the same is answered at once. A trial that is
+killed is taken up from its last epoch. Each process decodes the splits once, for all its trials; the results do not
+depend on how many processes there are, since each trial is fitted by itself and rules see only what was there before.
+
+Synopsis:
+
+    with Trials(examples, mean=mean, variance=variance, folder=folder, code="", memory=2**30) as trials:
+        for outcome in trials.run([Trial(config, seed=42), Trial(other, seed=42)]):     # in their order
+            outcome.val_accuracy, outcome.curve, outcome.seconds
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from models.config import TrainingConfig
+from models.examples import Examples
+from models.features import TRAIN, VAL
+from models.files import write_text
+from models.input_pipeline import open_split
+from models.trainer import train_model
+
+# Of the epochs before a curve is judged, and of the curves that it takes to judge one.
+_FEWEST_EPOCHS, _FEWEST_CURVES = 2, 3
+# Points of accuracy below the median that a curve may lie: two seeds differ by as much.
+_MARGIN = 0.005
+# Of the budget; the rest is the networks'.
+_TRAIN_SHARE, _VAL_SHARE = 1 / 2, 1 / 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What is to be trained.
+
+    Attributes:
+      config: network and recipe.
+      seed: of weights, order and augmentation.
+    """
+
+    config: TrainingConfig
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a trial.
+
+    Attributes:
+      val_accuracy: of the best epoch, on val.
+      curve: validation accuracy by epoch; shorter than the recipe's epochs where it was hopeless or stopped early.
+      stopped: whether it was given up as hopeless.
+      seconds: it took.
+      parameters, multiply_adds: of the network.
+      examples_per_second: of the last epoch, validation included.
+    """
+
+    val_accuracy: float
+    curve: tuple[float, ...]
+    stopped: bool
+    seconds: float
+    parameters: int
+    multiply_adds: int
+    examples_per_second: float
+
+
+def hopeless(curve: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
+    """Whether a learning curve lies below the median of what the others had reached by then.
+
+    Source: the median stopping rule of Vizier (Golovin et al. 2017), on the best value so far.
+    """
+    count = len(curve)
+    at_the_time = [max(other[:count]) for other in others if len(other) >= count]
+    if count < _FEWEST_EPOCHS or len(at_the_time) < _FEWEST_CURVES:
+        return False
+    return max(curve) < statistics.median(at_the_time) - _MARGIN
+
+
+class Trials:
+    """Runs trials on the splits train and val of some examples, which are opened where they are needed first."""
+
+    def __init__(
+        self,
+        examples: Examples,
+        *,
+        mean: np.ndarray,
+        variance: np.ndarray,
+        folder: Path,
+        code: str,
+        memory: float,
+        processes: int = 1,
+    ) -> None:
+        """Takes the data.
+
+        Args:
+          examples: the artifact.
+          mean, variance: of each pixel over the training split, [height, width, channels].
+          folder: of what is remembered: outcomes, states of unfinished trials, scratch.
+          code: a digest of the code that trains.
+          memory: the budget in bytes, for all processes together.
+          processes: that train side by side.
+        """
+        statistics_digest = hashlib.sha256(mean.tobytes() + variance.tobytes()).hexdigest()
+        self._data = [examples.digest, statistics_digest, code]
+        self._folder, self._processes = folder, processes
+        self._arguments = (examples, mean, variance, folder, memory / processes)
+        self._stack = contextlib.ExitStack()
+        self._pool: concurrent.futures.Executor | None = None
+
+    def __enter__(self) -> "Trials":
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run(
+        self, trials: Sequence[Trial], *, others: Sequence[Sequence[float]] | None = None, log_dirs: Sequence = ()
+    ) -> Iterator[Outcome]:
+        """Yields the outcome of each trial, in their order, as soon as it is there.
+
+        Args:
+          trials: what to train.
+          others: learning curves that a trial is given up for lying below (`hopeless`); None: none is given up.
+          log_dirs: a folder for TensorBoard's logs for each, if they are wanted.
+        """
+        pending = []
+        for number, trial in enumerate(trials):
+            key = self.key(trial, others)
+            if (known := self._recall(key)) is not None:
+                pending.append(known)
+                continue
+            log_dir = log_dirs[number] if log_dirs else None
+            pending.append(
+                self._executor().submit(_train, dataclasses.asdict(trial.config), trial.seed, key, others, log_dir)
+            )
+        for found in pending:
+            yield found if isinstance(found, Outcome) else found.result()
+
+    def key(self, trial: Trial, others: Sequence[Sequence[float]] | None) -> str:
+        """Names what a trial gives by what decides it."""
+        decides = [dataclasses.asdict(trial.config), trial.seed, self._data, others]
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _recall(self, key: str) -> Outcome | None:
+        try:
+            return _outcome(json.loads((self._folder / f"{key}.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _executor(self) -> concurrent.futures.Executor:
+        if self._pool is None:
+            # A process of its own even for one: what a network leaves behind in TensorFlow is gone with it.
+            context = multiprocessing.get_context("spawn")
+            self._pool = self._stack.enter_context(
+                concurrent.futures.ProcessPoolExecutor(
+                    self._processes, mp_context=context, initializer=_open, initargs=self._arguments
+                )
+            )
+        return self._pool
+
+
+def _outcome(values: dict) -> Outcome:
+    return Outcome(**{**values, "curve": tuple(values["curve"])})
+
+
+# Of a process that trains: the opened splits and what belongs to them.
+_opened: dict[str, Any] = {}
+
+
+def _open(examples: Examples, mean: np.ndarray, variance: np.ndarray, folder: Path, memory: float) -> None:
+    """Opens the splits in a process that trains."""
+    train = open_split(examples, TRAIN, memory=_TRAIN_SHARE * memory, scratch=folder)
+    val = open_split(examples, VAL, memory=_VAL_SHARE * memory, scratch=folder)
+    _opened.update(train=train, val=val, mean=mean, variance=variance, folder=folder)
+
+
+def _train(config: dict, seed: int, key: str, others: Sequence | None, log_dir: Path | None) -> Outcome:
+    """Trains in such a process; what came of it is written before it is told."""
+    keras.backend.clear_session()
+    started = time.monotonic()
+    recipe = TrainingConfig.from_dict(json.loads(json.dumps(config)))
+    state = _opened["folder"] / f"{key}.npz"
+    with tempfile.TemporaryDirectory(dir=_opened["folder"]) as scratch:
+        _, report = train_model(
+            recipe,
+            _opened["train"],
+            _opened["val"],
+            mean=_opened["mean"],
+            variance=_opened["variance"],
+            seed=seed,
+            log_dir=log_dir or Path(scratch),
+            checkpoint_path=state,
+            hopeless=None if others is None else lambda curve: hopeless(curve, others),
+            profiled=False,
+        )
+    curve = tuple(epoch["val_accuracy"] for epoch in report["history"])
+    outcome = Outcome(
+        val_accuracy=report["val_accuracy"],
+        curve=curve,
+        stopped=others is not None and len(curve) < recipe.epochs and hopeless(curve, others),
+        seconds=round(time.monotonic() - started, 2),
+        parameters=report["parameters"],
+        multiply_adds=report["multiply_adds"],
+        examples_per_second=report["examples_per_second"],
+    )
+    write_text(_opened["folder"] / f"{key}.json", json.dumps(dataclasses.asdict(outcome)) + "\n")
+    state.unlink(missing_ok=True)
+    return outcome

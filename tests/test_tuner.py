@@ -1,0 +1,121 @@
+"""The search in rounds, on made-up outcomes: the trials, their order, the rule that gives up, the budget."""
+
+import dataclasses
+
+import keras_tuner
+import pytest
+
+from models.config import TrainingConfig
+from models.search_space import hyperparameters
+from models.trials import Outcome
+from models.tuner import OBJECTIVE, RoundTuner, new_oracle
+
+RECIPE = TrainingConfig(epochs=3)
+
+
+class MadeUp:
+    """Stands for `Trials`: the accuracy of a recipe is a function of it, and every call is noted."""
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        self.rounds: list[tuple[list, list]] = []
+        self._seconds = seconds
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def run(self, trials, *, others):
+        self.rounds.append((list(trials), list(others)))
+        for trial in trials:
+            distance = abs(trial.config.learning_rate - 0.2) + trial.config.network.dropout / 10
+            accuracy = 0.9 - distance
+            yield Outcome(
+                val_accuracy=accuracy,
+                curve=(accuracy - 0.1, accuracy - 0.05, accuracy),
+                stopped=False,
+                seconds=self._seconds,
+                parameters=1,
+                multiply_adds=1,
+                examples_per_second=1.0,
+            )
+
+
+def search(folder, *, trials=9, side_by_side=2, minutes=None, algorithm="random", given=(), seed=3):
+    recipe = dataclasses.replace(RECIPE, learning_rate=0.1)
+    oracle = new_oracle(algorithm, trials, hyperparameters(recipe, given), seed)
+    tuner, made_up = RoundTuner(oracle, recipe, seed=seed, directory=folder), MadeUp()
+    tuner.search(made_up, side_by_side=side_by_side, minutes=minutes)
+    return tuner, made_up
+
+
+# A Gaussian process takes seconds for each trial that it proposes.
+@pytest.fixture(scope="module", params=[pytest.param("bayesian", marks=pytest.mark.slow), "random"])
+def searched(request, tmp_path_factory):
+    return (*search(tmp_path_factory.mktemp("search"), algorithm=request.param), request.param)
+
+
+def test_first_trial_is_the_recipe_as_it_stands(searched):
+    _, made_up, _ = searched
+    assert made_up.rounds[0][0][0].config == dataclasses.replace(RECIPE, learning_rate=0.1)
+
+
+def test_every_trial_is_another_and_has_the_seed_of_the_training(searched):
+    _, made_up, _ = searched
+    trials = [trial for asked, _ in made_up.rounds for trial in asked]
+    assert len({repr(trial.config) for trial in trials}) == len(trials) == 9
+    assert {trial.seed for trial in trials} == {3}
+
+
+def test_rounds_see_the_curves_of_the_rounds_before_and_no_others(searched):
+    _, made_up, _ = searched
+    assert [(len(asked), len(others)) for asked, others in made_up.rounds] == [(2, 0), (2, 2), (2, 4), (2, 6), (1, 8)]
+
+
+def test_same_search_gives_the_same_trials(searched, tmp_path):
+    tuner, _, algorithm = searched
+    assert search(tmp_path, algorithm=algorithm)[0].table() == tuner.table()
+
+
+def test_best_is_the_trial_of_the_highest_validation_accuracy(searched):
+    tuner, _, _ = searched
+    best = max(tuner.table(), key=lambda trial: trial["val_accuracy"])
+    assert tuner.get_best_hyperparameters()[0].values == best["values"]
+    # TFX's executor asks for as many as were to be tried.
+    assert len(tuner.oracle.get_best_trials(tuner.oracle.max_trials)) == 9
+
+
+@pytest.mark.slow
+def test_bayesian_search_comes_nearer_than_it_began(tmp_path):
+    tuner, _ = search(tmp_path, trials=12, algorithm="bayesian")
+    table = tuner.table()
+    assert max(trial["val_accuracy"] for trial in table[4:]) > max(trial["val_accuracy"] for trial in table[:4])
+
+
+def test_given_settings_stay_as_they_are(tmp_path):
+    tuner, _ = search(tmp_path, given=("learning_rate",))
+    assert {trial["values"]["learning_rate"] for trial in tuner.table()} == {0.1}
+
+
+def test_no_round_begins_once_the_minutes_are_over(tmp_path):
+    # Rounds of 10 s side by side: 0, 10 and 20 s are below 30 s.
+    tuner, _ = search(tmp_path, minutes=0.5)
+    assert len(tuner.table()) == 6
+
+
+def test_search_of_one_trial_is_the_recipe_alone(tmp_path):
+    tuner, _ = search(tmp_path, trials=1)
+    assert [trial["values"]["learning_rate"] for trial in tuner.table()] == [0.1]
+
+
+def test_space_that_is_fixed_altogether_is_tried_once(tmp_path):
+    names = [parameter.name for parameter in hyperparameters(RECIPE).space]
+    tuner, _ = search(tmp_path, given=names)
+    assert len(tuner.table()) == 1
+
+
+def test_objective_is_the_validation_accuracy_to_be_raised():
+    oracle = new_oracle("random", 3, hyperparameters(RECIPE), seed=0)
+    assert oracle.objective == keras_tuner.Objective(OBJECTIVE, "max")
+    assert oracle.seed == 1
