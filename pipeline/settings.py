@@ -150,6 +150,20 @@ def resolve(
     return _settle(layers, asked.union(given))
 
 
+def read_assignment(assignment: str, origin: str) -> dict[str, object]:
+    """Returns the values of NAME=VALUE by their dotted names, of the declared types.
+
+    Raises:
+      InputError: one line that begins with `origin`.
+    """
+    # A slicing's value may hold a "=" itself: --set floors.accuracy@class=Bag=0.8
+    split = assignment.rpartition if assignment.startswith("floors.") else assignment.partition
+    name, equals, text = split("=")
+    if not equals:
+        raise InputError(f"{origin}: expected NAME=VALUE, found no '='.")
+    return {key: value for key, (value, _) in _read(name, _parse(text), origin, text).items()}
+
+
 def as_toml(value: object) -> str:
     """Returns a value in TOML's syntax; TOML has no word for None."""
     if value is None:
@@ -180,12 +194,8 @@ def _with_source(error: InputError, origins: Mapping[str, str]) -> InputError:
 def _read_command_line(assignments: list[str], flags: dict[str, tuple[str, object]]) -> dict[str, tuple[object, str]]:
     found = {}
     for assignment in assignments:
-        # A slicing's value may hold a "=" itself: --set floors.accuracy@class=Bag=0.8
-        split = assignment.rpartition if assignment.startswith("floors.") else assignment.partition
-        name, equals, text = split("=")
-        if not equals:
-            raise InputError(f"--set {assignment}: expected NAME=VALUE, found no '='.")
-        found |= _read(name, _parse(text), f"--set {assignment}", text)
+        origin = f"--set {assignment}"
+        found |= {name: (value, origin) for name, value in read_assignment(assignment, origin).items()}
     for name, (typed, value) in flags.items():
         if name in found and found[name][0] != value:
             raise InputError(f"{found[name][1]}: {typed} says otherwise. Give one of them.")

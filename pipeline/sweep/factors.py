@@ -1,0 +1,107 @@
+"""The points of a sweep: what is changed of a preset, one setting at a time and in pairs.
+
+Synopsis:
+
+    factors = [read_factor("training.shift=0,1,2", base), read_factor("training.network.widths=[16,32,64]", base)]
+    points = plan(base, factors, pairs=[])          # Point({}), Point({"training.shift": 1}), ...
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+
+from components.errors import InputError
+from pipeline.config import PipelineConfig, build, flatten
+from pipeline.settings import as_toml, read_assignment
+
+SWEPT = "training."
+
+
+@dataclasses.dataclass(frozen=True)
+class Factor:
+    """A setting and the values that it takes, the preset's own first."""
+
+    name: str
+    values: tuple[object, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A configuration: what it changes of the preset, as pairs of a name and a value; none is the preset itself."""
+
+    changes: tuple[tuple[str, object], ...] = ()
+
+    def config(self, base: PipelineConfig) -> PipelineConfig:
+        """Returns the configuration of the point."""
+        return build({**flatten(base), **dict(self.changes)})
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name.removeprefix(SWEPT)}={as_toml(value)}" for name, value in self.changes) or "as it is"
+
+
+def read_factor(text: str, base: PipelineConfig) -> Factor:
+    """Reads FIELD=V1,V2,...; a list of a field that holds one is in brackets.
+
+    Raises:
+      InputError: there is no such setting of the training, or a value is none of its.
+    """
+    name, equals, values = text.partition("=")
+    if not equals or not values:
+        raise InputError(f"{text}: expected FIELD=V1,V2,..., found no values.")
+    if not name.startswith(SWEPT):
+        raise InputError(f"{text}: expected a setting below {SWEPT}, found {name}.")
+    found = [read_assignment(f"{name}={value}", f"{name}={value}")[name] for value in _split(values)]
+    own = flatten(base)[name]
+    return Factor(name, tuple(dict.fromkeys([own, *found])))
+
+
+def read_point(text: str, base: PipelineConfig) -> Point:
+    """Reads FIELD=V FIELD=V ..., a configuration of its own.
+
+    Raises:
+      InputError: as in `read_factor`.
+    """
+    factors = [read_factor(part, base) for part in text.split()]
+    return Point(tuple((factor.name, factor.values[-1]) for factor in factors))
+
+
+def plan(
+    base: PipelineConfig,
+    factors: Sequence[Factor],
+    pairs: Iterable[tuple[str, str]] = (),
+    further: Iterable[Point] = (),
+) -> list[Point]:
+    """Returns the points: the preset, each other value of each factor alone, each pair of others of a pair, and more.
+
+    Raises:
+      InputError: a pair names what is no factor, or two values do not go together.
+    """
+    known = {factor.name: factor for factor in factors}
+    points = [Point()]
+    for factor in factors:
+        points += [Point(((factor.name, value),)) for value in factor.values[1:]]
+    for pair in pairs:
+        if missing := [name for name in pair if name not in known]:
+            raise InputError(f"--pair {','.join(pair)}: expected two of {', '.join(known)}, found {missing[0]}.")
+        first, second = (known[name] for name in pair)
+        points += [
+            Point(((first.name, one), (second.name, other)))
+            for one, other in itertools.product(first.values[1:], second.values[1:])
+        ]
+    points += further
+    for point in points:
+        # What is out of range is told before hours of training.
+        point.config(base)
+    return list(dict.fromkeys(points))
+
+
+def _split(text: str) -> list[str]:
+    """Splits at the commas that are in no brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "[") - (letter == "]")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
