@@ -54,11 +54,35 @@ class NetworkConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class InputConfig:
+    """How the training split comes to the training; what comes is the same images in another order at most.
+
+    Attributes:
+      cached: whether it is decoded once, into memory or a file; else each pass reads and decodes the shards anew.
+      shuffle: whether each pass has an order of its own: a permutation, or, where it is not cached, a shuffle buffer.
+      buffer: of examples in that.
+      parallel: batches that are made at the same time.
+      prefetch: batches that are kept ready.
+    """
+
+    cached: bool = True
+    shuffle: bool = True
+    buffer: int = 10_000
+    parallel: int = 4
+    prefetch: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("buffer", "parallel", "prefetch"):
+            _require(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """How the network is built and fitted.
 
     Attributes:
       network: its shape.
+      input: how the images come to it.
       seed: of weights, order and augmentation; None takes the pipeline's `seed`, which also draws the splits.
       epochs: how often the training is validated and saved; each is a pass over the training split, or several where
         it is small.
@@ -81,6 +105,7 @@ class TrainingConfig:
     """
 
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+    input: InputConfig = dataclasses.field(default_factory=InputConfig)
     seed: int | None = None
     epochs: int = 5
     min_epoch_steps: int = 30
@@ -122,7 +147,7 @@ class TrainingConfig:
             {name: tuple(v) if isinstance(v, list) else v for name, v in side.items()}
             for side in (values["network"], values)
         )
-        return cls(**{**own, "network": NetworkConfig(**network)})
+        return cls(**{**own, "network": NetworkConfig(**network), "input": InputConfig(**values.get("input", {}))})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,7 +182,8 @@ class TuneConfig:
             expected += " (TFX's Tuner cannot end a Hyperband search; hopeless trials are given up early with either)"
         _require(self.algorithm in ALGORITHMS, "algorithm", expected, repr(self.algorithm))
         known = {field.name for field in dataclasses.fields(TrainingConfig)}
-        known |= {f"network.{field.name}" for field in dataclasses.fields(NetworkConfig)}
+        for group, kind in (("network", NetworkConfig), ("input", InputConfig)):
+            known |= {f"{group}.{field.name}" for field in dataclasses.fields(kind)}
         unknown = sorted(set(self.fixed) - known)
         _require(not unknown, "fixed", "names of settings below training.", ", ".join(unknown))
 

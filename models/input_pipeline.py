@@ -24,14 +24,17 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from models.config import InputConfig
 from models.examples import Examples, ExamplesError
 from models.images import with_channels
 from models.memory import MIB, block_rows, rows_within
 from models.row_reader import RowReader
 
-# Batches that are made, and kept ready, at the same time: as many, and as many bytes of pixels. One of Fashion-MNIST
-# has 196 kB.
-_PARALLEL, _PARALLEL_BYTES = 4, 128 * MIB
+# Of the batches that are made, and of those that are kept ready, at the same time. One of Fashion-MNIST has 196 kB.
+_READY_BYTES = 128 * MIB
+# Images of a split that is not cached which are held nevertheless, for what looks at some before the training.
+_HEAD = 2_000
+_AS_USUAL = InputConfig()
 # Of batches whose rows are gathered by one call, for one of Python's takes as long as 200 rows of Fashion-MNIST.
 _AT_ONCE, _AT_ONCE_BYTES = 16, 4 * MIB
 
@@ -46,6 +49,7 @@ class Split:
       labels: int64 [size].
       images: uint8 [size, height, width, channels] where they are in memory, else None.
       rows: of the scratch file where they are not.
+      streamed: whether only the first images are held, and each pass reads the shards anew.
     """
 
     examples: Examples
@@ -53,6 +57,7 @@ class Split:
     labels: np.ndarray
     images: np.ndarray | None = None
     rows: RowReader | None = None
+    streamed: bool = False
 
     def __enter__(self) -> "Split":
         return self
@@ -67,7 +72,10 @@ class Split:
         return self.examples.counts[self.name]
 
     def gather(self, indices: tf.Tensor) -> tf.Tensor:
-        """Returns the images at `indices` (int64 [n]) in that order: uint8 [n, height, width, channels]."""
+        """Returns the images at `indices` (int64 [n]) in that order: uint8 [n, height, width, channels].
+
+        Of a split that is streamed the first ones alone can be had.
+        """
         # A tensor that tf.data captures is in memory two or three times, and its place stays TensorFlow's for good.
         gather = functools.partial(self.images.take, axis=0) if self.rows is None else self.rows.gather
         # Reading is no state: steps may be drawn out of turn.
@@ -75,7 +83,7 @@ class Split:
         return tf.ensure_shape(images, [indices.shape[0], *with_channels(self.examples.image_shape)])
 
 
-def open_split(examples: Examples, split: str, *, memory: float, scratch: Path) -> Split:
+def open_split(examples: Examples, split: str, *, memory: float, scratch: Path, streamed: bool = False) -> Split:
     """Opens a split: decodes it into memory if its pixels take at most `memory` bytes, else into a file.
 
     Args:
@@ -83,6 +91,7 @@ def open_split(examples: Examples, split: str, *, memory: float, scratch: Path) 
       split: its name.
       memory: in bytes.
       scratch: an existing folder for that file, which has no name in it by the time this returns or fails.
+      streamed: whether to decode the first images alone; `training_batches` then reads the shards.
 
     Raises:
       ExamplesError: a shard is missing, or the shards hold another number of examples than the artifact says.
@@ -90,6 +99,12 @@ def open_split(examples: Examples, split: str, *, memory: float, scratch: Path) 
     """
     size, shape = examples.counts[split], with_channels(examples.image_shape)
     labels = np.empty(size, np.int64)
+    if streamed:
+        images = np.empty((rows_within(memory, math.prod(shape), most=min(size, _HEAD)), *shape), np.uint8)
+        for rows, block, block_labels in _numbered(examples, split):
+            labels[rows] = block_labels
+            images[rows] = block[: max(0, len(images) - rows.start)]
+        return Split(examples=examples, name=split, labels=labels, images=images, streamed=True)
     if size * math.prod(shape) <= memory:
         images = np.empty((size, *shape), np.uint8)
         for rows, block, block_labels in _numbered(examples, split):
@@ -135,16 +150,18 @@ def steps_per_epoch(split: Split, batch_size: int) -> int:
     return max(1, split.size // batch_size)
 
 
-def parallel_batches(split: Split, batch_size: int) -> int:
-    """Returns how many training batches are made, and kept ready, at the same time."""
-    return rows_within(_PARALLEL_BYTES, _batch_bytes(split, batch_size), most=_PARALLEL)
+def batches_at_once(split: Split, batch_size: int, most: int) -> int:
+    """Returns how many training batches are made, or kept ready, at the same time where `most` is asked for."""
+    return rows_within(_READY_BYTES, _batch_bytes(split, batch_size), most=most)
 
 
 def _batch_bytes(split: Split, batch_size: int) -> int:
     return batch_size * math.prod(split.examples.image_shape)
 
 
-def training_batches(split: Split, *, batch_size: int, seed: int, first_epoch: int = 0) -> tf.data.Dataset:
+def training_batches(
+    split: Split, *, batch_size: int, seed: int, first_epoch: int = 0, settings: InputConfig = _AS_USUAL
+) -> tf.data.Dataset:
     """Returns endless batches, each epoch, here a single pass over the images, in an order of its own.
 
     Args:
@@ -152,20 +169,27 @@ def training_batches(split: Split, *, batch_size: int, seed: int, first_epoch: i
       batch_size: images a batch; at most the size of the split.
       seed: of the permutations.
       first_epoch: where a resumed training goes on.
+      settings: order, parallelism, and what is kept ready.
 
     Yields:
       (step int64 [], images uint8 [batch, height, width, channels], labels int64 [batch]); `step` counts from the
       beginning of the first epoch of all, for stateless augmentation.
     """
-    steps, ready = steps_per_epoch(split, batch_size), parallel_batches(split, batch_size)
+    steps = steps_per_epoch(split, batch_size)
+    parallel, ready = (batches_at_once(split, batch_size, most) for most in (settings.parallel, settings.prefetch))
     batch_size = min(batch_size, split.size)
+    if split.streamed:
+        return _streamed_batches(split, batch_size, seed, first_epoch * steps, steps, settings, parallel, ready)
     labels = tf.constant(split.labels)
     at_once = rows_within(_AT_ONCE_BYTES, _batch_bytes(split, batch_size), most=_AT_ONCE)
 
     def drawn(step: tf.Tensor) -> tf.Tensor:
         epoch, position = step // steps, step % steps
+        places = position * batch_size + tf.range(batch_size, dtype=tf.int64)
+        if not settings.shuffle:
+            return places
         return tf.random.experimental.index_shuffle(
-            position * batch_size + tf.range(batch_size, dtype=tf.int64),
+            places,
             seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
             max_index=np.int64(split.size - 1),
         )
@@ -178,7 +202,28 @@ def training_batches(split: Split, *, batch_size: int, seed: int, first_epoch: i
         return tf.stack(numbers), images, tf.reshape(tf.gather(labels, index), [at_once, batch_size])
 
     counter = tf.data.Dataset.counter(np.int64(first_epoch * steps), np.int64(at_once))
-    return untuned(counter.map(draw, ready).unbatch().prefetch(ready))
+    return untuned(counter.map(draw, parallel).unbatch().prefetch(ready))
+
+
+def _streamed_batches(
+    split: Split,
+    batch_size: int,
+    seed: int,
+    first_step: int,
+    steps: int,
+    settings: InputConfig,
+    parallel: int,
+    ready: int,
+) -> tf.data.Dataset:
+    """Returns what `training_batches` does of a split whose shards are read in each pass."""
+    records = split.examples.records(split.name)
+    if settings.shuffle:
+        records = records.shuffle(settings.buffer, seed=seed, reshuffle_each_iteration=True)
+    # Without what is left over of a pass, as if it were cached.
+    batches = records.batch(batch_size, drop_remainder=True).take(steps).repeat().skip(first_step)
+    parsed = batches.map(split.examples.parse, parallel)
+    numbered = parsed.enumerate(first_step).map(lambda step, example: (step, *example), parallel)
+    return untuned(numbered.prefetch(ready))
 
 
 def evaluation_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:

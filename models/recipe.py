@@ -18,9 +18,9 @@ from models.config import OPTIMIZERS, TrainingConfig
 from models.images import with_channels
 from models.input_pipeline import (
     Split,
+    batches_at_once,
     class_counts,
     evaluation_batches,
-    parallel_batches,
     steps_per_epoch,
     training_batches,
 )
@@ -161,6 +161,10 @@ def augmented_batches(train: Split, config: TrainingConfig, *, seed: int, first_
         answers = images, tf.one_hot(labels, classes)
         return answers if weights is None else (*answers, tf.gather(weights, labels))
 
-    batches = training_batches(train, batch_size=pace.batch_size, seed=seed, first_epoch=first_epoch * pace.passes)
-    ready = parallel_batches(train, pace.batch_size)
-    return batches.map(prepare, ready).prefetch(ready)
+    batches = training_batches(
+        train, batch_size=pace.batch_size, seed=seed, first_epoch=first_epoch * pace.passes, settings=config.input
+    )
+    parallel, ready = (
+        batches_at_once(train, pace.batch_size, most) for most in (config.input.parallel, config.input.prefetch)
+    )
+    return batches.map(prepare, parallel).prefetch(ready)

@@ -73,7 +73,9 @@ def run_fn(fn_args) -> None:
     scratch = checkpoint_path.parent
     scratch.mkdir(parents=True, exist_ok=True)
     with (
-        open_split(examples, TRAIN, memory=_TRAIN_SHARE * memory, scratch=scratch) as train,
+        open_split(
+            examples, TRAIN, memory=_TRAIN_SHARE * memory, scratch=scratch, streamed=not config.input.cached
+        ) as train,
         open_split(examples, VAL, memory=_VAL_SHARE * memory, scratch=scratch) as val,
     ):
         trained, report = train_model(

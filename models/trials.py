@@ -15,9 +15,11 @@ Synopsis:
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import multiprocessing
+import resource
 import statistics
 import tempfile
 import time
@@ -32,7 +34,8 @@ from models.config import TrainingConfig
 from models.examples import Examples
 from models.features import TRAIN, VAL
 from models.files import write_text
-from models.input_pipeline import open_split
+from models.input_pipeline import Split, open_split
+from models.profile_report import read_profile
 from models.trainer import train_model
 
 # Of the epochs before a curve is judged, and of the curves that it takes to judge one.
@@ -67,6 +70,8 @@ class Outcome:
       seconds: it took.
       parameters, multiply_adds: of the network.
       examples_per_second: of the last epoch, validation included.
+      input_share: part of a step spent waiting for input, if it was measured.
+      peak_mib: most memory that its process held, if it was measured.
     """
 
     val_accuracy: float
@@ -76,6 +81,8 @@ class Outcome:
     parameters: int
     multiply_adds: int
     examples_per_second: float
+    input_share: float | None = None
+    peak_mib: float | None = None
 
 
 def hopeless(curve: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
@@ -103,6 +110,7 @@ class Trials:
         code: str,
         memory: float,
         processes: int = 1,
+        measured: bool = False,
     ) -> None:
         """Takes the data.
 
@@ -113,9 +121,14 @@ class Trials:
           code: a digest of the code that trains.
           memory: the budget in bytes, for all processes together.
           processes: that train side by side.
+          measured: whether each trial is to have a process of its own, and some of its steps are profiled.
         """
         statistics_digest = hashlib.sha256(mean.tobytes() + variance.tobytes()).hexdigest()
         self._data = [examples.digest, statistics_digest, code]
+        if measured:
+            # Where the images lie, and in which form, changes no result but these.
+            self._data += [memory, examples.encoding, examples.compression, len(examples.shards(TRAIN))]
+        self._measured = measured
         self._folder, self._processes = folder, processes
         self._arguments = (examples, mean, variance, folder, memory / processes)
         self._stack = contextlib.ExitStack()
@@ -128,26 +141,21 @@ class Trials:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def run(
-        self, trials: Sequence[Trial], *, others: Sequence[Sequence[float]] | None = None, log_dirs: Sequence = ()
-    ) -> Iterator[Outcome]:
+    def run(self, trials: Sequence[Trial], *, others: Sequence[Sequence[float]] | None = None) -> Iterator[Outcome]:
         """Yields the outcome of each trial, in their order, as soon as it is there.
 
         Args:
           trials: what to train.
           others: learning curves that a trial is given up for lying below (`hopeless`); None: none is given up.
-          log_dirs: a folder for TensorBoard's logs for each, if they are wanted.
         """
         pending = []
-        for number, trial in enumerate(trials):
+        for trial in trials:
             key = self.key(trial, others)
             if (known := self._recall(key)) is not None:
                 pending.append(known)
-                continue
-            log_dir = log_dirs[number] if log_dirs else None
-            pending.append(
-                self._executor().submit(_train, dataclasses.asdict(trial.config), trial.seed, key, others, log_dir)
-            )
+            else:
+                arguments = dataclasses.asdict(trial.config), trial.seed, key, others, self._measured
+                pending.append(self._executor().submit(_train, *arguments))
         for found in pending:
             yield found if isinstance(found, Outcome) else found.result()
 
@@ -168,7 +176,11 @@ class Trials:
             context = multiprocessing.get_context("spawn")
             self._pool = self._stack.enter_context(
                 concurrent.futures.ProcessPoolExecutor(
-                    self._processes, mp_context=context, initializer=_open, initargs=self._arguments
+                    self._processes,
+                    mp_context=context,
+                    initializer=_begin,
+                    initargs=self._arguments,
+                    max_tasks_per_child=1 if self._measured else None,
                 )
             )
         return self._pool
@@ -178,36 +190,43 @@ def _outcome(values: dict) -> Outcome:
     return Outcome(**{**values, "curve": tuple(values["curve"])})
 
 
-# Of a process that trains: the opened splits and what belongs to them.
-_opened: dict[str, Any] = {}
+# Of a process that trains: what it was given, and by now opened splits.
+_given: dict[str, Any] = {}
 
 
-def _open(examples: Examples, mean: np.ndarray, variance: np.ndarray, folder: Path, memory: float) -> None:
-    """Opens the splits in a process that trains."""
-    train = open_split(examples, TRAIN, memory=_TRAIN_SHARE * memory, scratch=folder)
-    val = open_split(examples, VAL, memory=_VAL_SHARE * memory, scratch=folder)
-    _opened.update(train=train, val=val, mean=mean, variance=variance, folder=folder)
+def _begin(examples: Examples, mean: np.ndarray, variance: np.ndarray, folder: Path, memory: float) -> None:
+    """Tells a process that trains what on."""
+    _given.update(examples=examples, mean=mean, variance=variance, folder=folder, memory=memory)
 
 
-def _train(config: dict, seed: int, key: str, others: Sequence | None, log_dir: Path | None) -> Outcome:
+@functools.cache
+def _opened(split: str, streamed: bool) -> Split:
+    share = _TRAIN_SHARE if split == TRAIN else _VAL_SHARE
+    return open_split(
+        _given["examples"], split, memory=share * _given["memory"], scratch=_given["folder"], streamed=streamed
+    )
+
+
+def _train(config: dict, seed: int, key: str, others: Sequence | None, measured: bool) -> Outcome:
     """Trains in such a process; what came of it is written before it is told."""
     keras.backend.clear_session()
     started = time.monotonic()
     recipe = TrainingConfig.from_dict(json.loads(json.dumps(config)))
-    state = _opened["folder"] / f"{key}.npz"
-    with tempfile.TemporaryDirectory(dir=_opened["folder"]) as scratch:
+    state = _given["folder"] / f"{key}.npz"
+    with tempfile.TemporaryDirectory(dir=_given["folder"]) as scratch:
         _, report = train_model(
             recipe,
-            _opened["train"],
-            _opened["val"],
-            mean=_opened["mean"],
-            variance=_opened["variance"],
+            _opened(TRAIN, not recipe.input.cached),
+            _opened(VAL, False),
+            mean=_given["mean"],
+            variance=_given["variance"],
             seed=seed,
-            log_dir=log_dir or Path(scratch),
+            log_dir=Path(scratch),
             checkpoint_path=state,
             hopeless=None if others is None else lambda curve: hopeless(curve, others),
-            profiled=False,
+            profiled=measured,
         )
+        profile = read_profile(Path(scratch)) if measured else None
     curve = tuple(epoch["val_accuracy"] for epoch in report["history"])
     outcome = Outcome(
         val_accuracy=report["val_accuracy"],
@@ -217,7 +236,9 @@ def _train(config: dict, seed: int, key: str, others: Sequence | None, log_dir: 
         parameters=report["parameters"],
         multiply_adds=report["multiply_adds"],
         examples_per_second=report["examples_per_second"],
+        input_share=profile and profile["input_share"],
+        peak_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1) if measured else None,
     )
-    write_text(_opened["folder"] / f"{key}.json", json.dumps(dataclasses.asdict(outcome)) + "\n")
+    write_text(_given["folder"] / f"{key}.json", json.dumps(dataclasses.asdict(outcome)) + "\n")
     state.unlink(missing_ok=True)
     return outcome

@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.config import InputConfig
 from models.examples import Examples, ExamplesError
 from models.input_pipeline import (
     Split,
+    batches_at_once,
     class_counts,
     evaluation_batches,
     first_records,
     open_split,
-    parallel_batches,
     steps_per_epoch,
     training_batches,
 )
@@ -115,10 +116,10 @@ def test_nothing_is_decoded_a_second_time(tmp_path, memory):
 
 
 def test_fewer_large_batches_than_small_ones_are_kept_ready(cached):
-    assert parallel_batches(cached, BATCH) == 4
+    assert batches_at_once(cached, BATCH, 4) == 4
     large = dataclasses.replace(cached, examples=dataclasses.replace(cached.examples, image_shape=(224, 224, 3)))
-    assert parallel_batches(large, 250) == 3  # of 37.6 MB
-    assert parallel_batches(large, 2_000) == 1
+    assert batches_at_once(large, 250, 4) == 3  # of 37.6 MB
+    assert batches_at_once(large, 2_000, 4) == 1
 
 
 def open_files() -> set[str]:
@@ -226,3 +227,53 @@ def test_evaluation_takes_every_example_once_in_order(split, batch_size):
     assert [len(batch) for batch in labels][:-1] == [batch_size] * (len(labels) - 1)
     np.testing.assert_array_equal(np.concatenate(images), IMAGES[..., None], strict=True)
     np.testing.assert_array_equal(np.concatenate(labels), LABELS.astype(np.int64), strict=True)
+
+
+@pytest.fixture(scope="module")
+def streamed(examples) -> Split:
+    return open_split(examples, "train", memory=ENOUGH, scratch=examples.folder, streamed=True)
+
+
+def test_streamed_epoch_has_each_image_at_most_once_and_the_next_another_order(streamed):
+    found = numbers(streamed, 20)
+    first, second = ([number for _, drawn in found[start : start + 10] for number in drawn] for start in (0, 10))
+    assert [step for step, _ in found] == list(range(20))
+    assert len(set(first)) == len(set(second)) == 100
+    assert first != second
+    assert numbers(streamed, 20) == found
+
+
+def test_streamed_training_that_is_resumed_sees_what_the_unbroken_one_would(streamed):
+    assert numbers(streamed, 10, first_epoch=2) == numbers(streamed, 30)[20:]
+
+
+def test_streamed_split_holds_all_labels_and_the_first_images(examples, tmp_path):
+    few = open_split(examples, "train", memory=7 * IMAGES[0].size, scratch=tmp_path, streamed=True)
+    np.testing.assert_array_equal(few.labels, LABELS)
+    np.testing.assert_array_equal(few.images, IMAGES[:7, ..., None])
+    assert few.size == COUNT
+
+
+@pytest.mark.parametrize("kind", ["cached", "on_disk", "streamed"])
+def test_unshuffled_epochs_are_in_the_order_of_the_shards(request, kind):
+    batches = training_batches(
+        request.getfixturevalue(kind), batch_size=BATCH, seed=5, settings=InputConfig(shuffle=False)
+    )
+    drawn = np.concatenate([images[:, 0, 0, 0] for _, images, _ in batches.take(20).as_numpy_iterator()])
+    assert drawn.tolist() == [*range(100), *range(100)]
+
+
+def test_parallelism_and_prefetching_change_no_batch(cached, streamed):
+    for split in (cached, streamed):
+        one, more = (
+            [
+                images[:, 0, 0, 0].tolist()
+                for _, images, _ in training_batches(
+                    split, batch_size=BATCH, seed=5, settings=InputConfig(parallel=many, prefetch=many)
+                )
+                .take(12)
+                .as_numpy_iterator()
+            ]
+            for many in (1, 8)
+        )
+        assert one == more

@@ -1,0 +1,151 @@
+"""The points of a sweep, and what is told of them, against figures worked out by hand."""
+
+import csv
+
+import pytest
+
+from components.errors import InputError
+from pipeline.presets import preset
+from pipeline.sweep.__main__ import main
+from pipeline.sweep.factors import Factor, Point, plan, read_factor, read_point
+from pipeline.sweep.page import render_table, write_page
+from pipeline.sweep.results import Row, importance, summarize, write_csv
+
+BASE = preset("fast")
+SHIFT = Point((("training.shift", 1),))
+ADAM = Point((("training.optimizer", "adam"),))
+
+
+def row(point: Point, seed: int, accuracy: float, rate: float = 100.0, cost: int = 10) -> Row:
+    return Row(
+        point=point,
+        seed=seed,
+        val_accuracy=accuracy,
+        seconds=3600.0,
+        examples_per_second=rate,
+        parameters=5,
+        multiply_adds=cost,
+    )
+
+
+ROWS = [
+    row(Point(), 1, 0.90),
+    row(Point(), 2, 0.92),
+    row(SHIFT, 1, 0.93, rate=50.0),
+    row(SHIFT, 2, 0.97, rate=50.0),
+    row(ADAM, 1, 0.90, cost=30),
+    row(ADAM, 2, 0.92, cost=30),
+]
+
+
+def test_factor_has_the_presets_value_first_and_typed_values_once_each():
+    assert read_factor("training.shift=2,0,1,2", BASE) == Factor("training.shift", (0, 2, 1))
+    assert read_factor("training.flip=false", BASE).values == (None, False)
+
+
+def test_values_of_a_list_are_in_brackets():
+    found = read_factor("training.network.widths=[16,32,64],[8,8,8]", BASE)
+    assert found.values == ((32, 64, 128), (16, 32, 64), (8, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("training.shift", "training.shift: expected FIELD=V1,V2,..., found no values"),
+        ("training.shfit=1", "no such setting; the nearest is training.shift"),
+        ("training.shift=one", "training.shift=one: training.shift: expected a whole number, found 'one'"),
+        ("image_encoding=png", "expected a setting below training., found image_encoding"),
+    ],
+)
+def test_what_is_no_factor_is_refused_in_a_line(text, told):
+    with pytest.raises(InputError) as error:
+        read_factor(text, BASE)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_plan_changes_one_setting_at_a_time_and_both_of_a_pair():
+    factors = [Factor("training.shift", (0, 1, 2)), Factor("training.erase", (0, 4))]
+    points = plan(BASE, factors, [("training.shift", "training.erase")], [Point((("training.warmup", 0.1),))])
+    assert [dict(point.changes) for point in points] == [
+        {},
+        {"training.shift": 1},
+        {"training.shift": 2},
+        {"training.erase": 4},
+        {"training.shift": 1, "training.erase": 4},
+        {"training.shift": 2, "training.erase": 4},
+        {"training.warmup": 0.1},
+    ]
+
+
+def test_pair_of_what_is_no_factor_is_refused():
+    with pytest.raises(InputError, match=r"expected two of training\.shift, found training\.erase"):
+        plan(BASE, [Factor("training.shift", (0, 1))], [("training.shift", "training.erase")])
+
+
+def test_values_that_do_not_go_together_are_refused_before_any_training():
+    with pytest.raises(InputError, match="expected one entry a stage"):
+        plan(BASE, [Factor("training.network.widths", ((1, 2, 3), (16, 32)))])
+
+
+def test_point_of_several_changes_makes_a_configuration():
+    point = read_point("training.optimizer=adam training.network.widths=[16,32,64]", BASE)
+    config = point.config(BASE)
+    assert (config.training.optimizer, config.training.network.widths) == ("adam", (16, 32, 64))
+    assert str(point) == 'optimizer="adam", network.widths=[16, 32, 64]'
+
+
+def test_summary_compares_seed_by_seed():
+    base, shift, adam = summarize(ROWS)
+    assert (base.difference, base.count) == (0.0, 2)
+    assert base.spread == pytest.approx(0.02 / 2**0.5)
+    # 0.03 and 0.05: mean 0.04, standard deviation 0.01 * sqrt(2), over sqrt(2).
+    assert (shift.difference, shift.error) == (pytest.approx(0.04), pytest.approx(0.01))
+    assert (shift.rate, adam.cost) == (0.5, 3.0)
+    assert (adam.difference, adam.error) == (0.0, 0.0)
+
+
+def test_table_marks_what_is_more_than_noise():
+    table = render_table(summarize(ROWS)).splitlines()
+    assert "**+4.00**" in table[3]
+    assert table[4].split("|")[3].strip() == "+0.00"
+
+
+def test_importance_is_of_the_setting_that_moves_the_accuracy():
+    rows = [
+        row(Point((("training.shift", shift), ("training.erase", erase))), seed, 0.9 + 0.03 * shift)
+        for shift in (0, 1)
+        for erase in (0, 4)
+        for seed in range(3)
+    ]
+    shares = importance(rows)
+    assert list(shares) == ["training.shift", "training.erase"]
+    assert shares["training.shift"] > 0.95
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_importance_of_a_preset_alone_is_none():
+    assert importance(ROWS[:2]) == {}
+
+
+def test_csv_has_a_row_a_training(tmp_path):
+    write_csv(tmp_path / "trainings.csv", ROWS)
+    with (tmp_path / "trainings.csv").open() as stream:
+        found = list(csv.DictReader(stream))
+    assert [(line["point"], line["seed"], float(line["val_accuracy"])) for line in found][2] == ("shift=1", "1", 0.93)
+    assert len(found) == len(ROWS)
+
+
+def test_page_says_what_was_run_and_shows_its_picture(tmp_path):
+    from pipeline.settings import Settings
+
+    write_page(tmp_path / "page.md", ROWS, Settings.of(BASE))
+    text = (tmp_path / "page.md").read_text()
+    assert "Preset `fast`, 2 seeds a point (1 to 2), 6 trainings of 6.0 hours" in text
+    assert "](page.png)" in text
+    assert (tmp_path / "page.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_bad_input_is_one_line_and_status_2(capsys):
+    assert main(["training.shift=-1"]) == 2
+    assert capsys.readouterr().err == "sweep: training.shift: expected 0 or more, found -1.\n"

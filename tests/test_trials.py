@@ -1,0 +1,89 @@
+"""Trials: when one is given up, what is remembered, and that neither a kill nor company changes a result."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from models.config import NetworkConfig, TrainingConfig
+from models.examples import Examples
+from models.trials import Outcome, Trial, Trials, hopeless
+
+RECIPE = TrainingConfig(
+    network=NetworkConfig(widths=(4,), blocks=(0,), pools=(True,)),
+    epochs=2,
+    min_epoch_steps=4,
+    batch_size=32,
+    flip=False,
+)
+
+
+@pytest.mark.parametrize(
+    ("curve", "others", "verdict"),
+    [
+        # Fewer than three curves, or a single epoch, say nothing.
+        ((0.1, 0.1), [(0.9, 0.9), (0.9, 0.9)], False),
+        ((0.1,), [(0.9,), (0.9,), (0.9,)], False),
+        # The median of the best by epoch 2 is 0.8.
+        ((0.1, 0.79), [(0.7, 0.7), (0.8, 0.6), (0.1, 0.9)], True),
+        ((0.1, 0.796), [(0.7, 0.7), (0.8, 0.6), (0.1, 0.9)], False),
+        # What came later than epoch 2 does not count, and a shorter curve is none.
+        ((0.1, 0.5), [(0.5, 0.5, 0.9), (0.5, 0.5, 0.9), (0.5, 0.5, 0.9)], False),
+        ((0.1, 0.1), [(0.9, 0.9), (0.9, 0.9), (0.9,)], False),
+        # Its best counts, not its last.
+        ((0.9, 0.1), [(0.9, 0.9), (0.9, 0.9), (0.9, 0.9)], False),
+    ],
+)
+def test_curve_is_hopeless_below_the_median_of_the_others(curve, others, verdict):
+    assert hopeless(curve, others) is verdict
+
+
+@pytest.fixture
+def examples(tmp_path) -> Examples:
+    return Examples(
+        folder=tmp_path,
+        encoding="tensor",
+        compression="",
+        image_shape=(8, 8),
+        class_names=("a", "b"),
+        counts={"train": 4, "val": 2, "test": 2},
+        digest="d",
+    )
+
+
+def trials_in(folder, examples, *, mean=0.0, code="1", **options) -> Trials:
+    shape = np.full((8, 8, 1), 1.0)
+    return Trials(examples, mean=mean * shape, variance=shape, folder=folder, code=code, memory=2**28, **options)
+
+
+def test_remembered_outcome_is_told_without_training(tmp_path, examples):
+    known = Outcome(
+        val_accuracy=0.5,
+        curve=(0.4, 0.5),
+        stopped=False,
+        seconds=1.0,
+        parameters=3,
+        multiply_adds=4,
+        examples_per_second=5.0,
+    )
+    with trials_in(tmp_path / "trials", examples) as trials:
+        key = trials.key(Trial(RECIPE, 1), None)
+        (tmp_path / "trials" / f"{key}.json").write_text(json.dumps(dataclasses.asdict(known)))
+        assert list(trials.run([Trial(RECIPE, 1)])) == [known]
+
+
+def test_key_covers_recipe_seed_curves_data_statistics_and_code_and_no_path(tmp_path, examples):
+    trial = Trial(RECIPE, 1)
+    base = trials_in(tmp_path, examples)
+    same = trials_in(tmp_path / "elsewhere", dataclasses.replace(examples, folder=tmp_path / "moved"), processes=2)
+    assert same.key(trial, None) == base.key(trial, None)
+    others = [
+        base.key(Trial(dataclasses.replace(RECIPE, shift=1), 1), None),
+        base.key(Trial(RECIPE, 2), None),
+        base.key(trial, [[0.5]]),
+        trials_in(tmp_path, dataclasses.replace(examples, digest="e")).key(trial, None),
+        trials_in(tmp_path, examples, mean=2.0).key(trial, None),
+        trials_in(tmp_path, examples, code="2").key(trial, None),
+    ]
+    assert len({base.key(trial, None), *others}) == 7
