@@ -1,6 +1,7 @@
 """The points of a sweep, and what is told of them, against figures worked out by hand."""
 
 import csv
+import dataclasses
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_values_of_a_list_are_in_brackets():
         ("training.shift", "training.shift: expected FIELD=V1,V2,..., found no values"),
         ("training.shfit=1", "no such setting; the nearest is training.shift"),
         ("training.shift=one", "training.shift=one: training.shift: expected a whole number, found 'one'"),
-        ("image_encoding=png", "expected a setting below training., found image_encoding"),
+        ("kept_versions=3", "expected a setting below training. or image_encoding, compression, "),
     ],
 )
 def test_what_is_no_factor_is_refused_in_a_line(text, told):
@@ -149,3 +150,13 @@ def test_page_says_what_was_run_and_shows_its_picture(tmp_path):
 def test_bad_input_is_one_line_and_status_2(capsys):
     assert main(["training.shift=-1"]) == 2
     assert capsys.readouterr().err == "sweep: training.shift: expected 0 or more, found -1.\n"
+
+
+def test_measuring_side_by_side_is_refused(capsys):
+    assert main(["training.shift=1", "--measure", "--side-by-side", "2"]) == 2
+    assert "what runs beside it would be measured too" in capsys.readouterr().err
+
+
+def test_table_has_what_was_measured():
+    measured = [dataclasses.replace(line, input_share=0.015, peak_mib=1500.4, disk_mib=43.0) for line in ROWS]
+    assert render_table(summarize(measured)).splitlines()[2].endswith("| 1.5 | 1,500 | 43.0 |")

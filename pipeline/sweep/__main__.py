@@ -2,23 +2,25 @@
 
 Each value of each FIELD is tried on top of a preset, over several seeds, on train and val alone; with --pair also each
 combination of two fields. The data come from the pipeline's cache, every training is remembered: run it again after a
-kill, or with more fields or seeds, and it goes on where it was.
+kill, or with more fields or seeds, and it goes on where it was. With --measure also settings of the data are taken
+(image_encoding, compression, shards, memory_mib), and what the input pipeline takes is told.
 
     python -m pipeline.sweep training.shift=1,2 training.optimizer=adam,sgd --pair training.shift,training.optimizer
     python -m pipeline.sweep 'training.network.widths=[16,32,64],[48,96,192]' --seeds 5
+    python -m pipeline.sweep --measure image_encoding=jpeg,png training.input.cached=false --set training.epochs=2
 """
 
 import argparse
-import dataclasses
 import os
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from components.errors import InputError, PipelineError
 from pipeline.config import PipelineConfig
 from pipeline.presets import PRESETS
-from pipeline.settings import Settings, resolve
+from pipeline.settings import Settings, as_toml, resolve
 from pipeline.sweep.factors import Point, plan, read_factor, read_point
 
 _SEEDS = 3
@@ -43,6 +45,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, help="folder or file with the data; default: the usual places")
     parser.add_argument("--output-root", type=Path, help=f"where everything goes ({PipelineConfig.output_root}/)")
     parser.add_argument("--side-by-side", type=int, default=1, metavar="N", help="trainings at the same time (1)")
+    parser.add_argument("--measure", action="store_true", help="the input pipeline too, a process for each training")
     parser.add_argument("--page", type=Path, metavar="FILE", help="a page about it, in Markdown, with pictures")
     return parser.parse_args(argv)
 
@@ -63,21 +66,17 @@ def sweep(arguments: argparse.Namespace, project: Path) -> int:
     Raises:
       PipelineError: it cannot be run.
     """
-    flags = {
-        name: (f"--{name.replace('_', '-')} {value}", value)
-        for name in ("data_dir", "output_root")
-        if (value := getattr(arguments, name)) is not None
-    }
-    settings = resolve(preset=arguments.preset, flags=flags, assignments=arguments.set, file=None, environ=os.environ)
-    config = settings.config
     if arguments.seeds < 1 or arguments.side_by_side < 1:
         raise InputError("--seeds, --side-by-side: expected 1 or more.")
+    if arguments.measure and arguments.side_by_side > 1:
+        raise InputError("--measure: expected --side-by-side 1: what runs beside it would be measured too.")
+    settings = _settings(arguments, ())
+    config = settings.config
     factors = [read_factor(text, config) for text in arguments.factors]
     pairs = [tuple(pair.split(",", 1)) for pair in arguments.pair]
     points = plan(config, factors, pairs, [read_point(text, config) for text in arguments.point])
-    seeds = range(config.seed, config.seed + arguments.seeds)
-    print(f"{len(points)} points, {len(seeds)} seeds each: {len(points) * len(seeds)} trainings")
-    rows = _train(settings, points, seeds, arguments.side_by_side, project)
+    print(f"{len(points)} points, {arguments.seeds} seeds each: {len(points) * arguments.seeds} trainings")
+    rows = _train(arguments, points, project)
 
     from pipeline.sweep import page, results
 
@@ -94,48 +93,35 @@ def sweep(arguments: argparse.Namespace, project: Path) -> int:
     return 0
 
 
-def _train(settings: Settings, points: list[Point], seeds: range, side_by_side: int, project: Path) -> list:
-    """Returns the rows of the sweep, seed by seed, so that a part of it says something of all points."""
-    from models.memory import budget_bytes
-    from models.precision import resolve_precision
-    from models.trials import Trial, Trials
-    from pipeline.output_root import OutputRoot
-    from pipeline.run.code_digest import code_digest
-    from pipeline.sweep.data import prepare
-    from pipeline.sweep.results import Row
+def _settings(arguments: argparse.Namespace, changes: Iterable[tuple[str, object]]) -> Settings:
+    """Returns the settings that were given, with some values of a point on top."""
+    flags = {
+        name: (f"--{name.replace('_', '-')} {value}", value)
+        for name in ("data_dir", "output_root")
+        if (value := getattr(arguments, name)) is not None
+    }
+    assignments = [*arguments.set, *(f"{name}={as_toml(value)}" for name, value in changes)]
+    return resolve(preset=arguments.preset, flags=flags, assignments=assignments, file=None, environ=os.environ)
 
-    data = prepare(settings, project)
-    root = OutputRoot(settings.config.output_root)
-    asked = [(point, seed) for seed in seeds for point in points]
-    trials = []
-    for point, seed in asked:
-        recipe = point.config(settings.config).training
-        recipe = dataclasses.replace(recipe, precision=resolve_precision(recipe.precision))
-        trials.append(Trial(recipe, seed))
-    rows, started = [], time.monotonic()
-    with Trials(
-        data.examples,
-        mean=data.mean,
-        variance=data.variance,
-        folder=root.checkpoints / "trials",
-        code=code_digest("models.trials"),
-        memory=budget_bytes(settings.config.memory_mib),
-        processes=side_by_side,
-    ) as running:
-        for (point, seed), outcome in zip(asked, running.run(trials), strict=True):
-            rows.append(
-                Row(
-                    point=point,
-                    seed=seed,
-                    val_accuracy=outcome.val_accuracy,
-                    seconds=outcome.seconds,
-                    examples_per_second=outcome.examples_per_second,
-                    parameters=outcome.parameters,
-                    multiply_adds=outcome.multiply_adds,
-                )
-            )
-            left = (time.monotonic() - started) / len(rows) * (len(asked) - len(rows))
-            told = f"{len(rows)} of {len(asked)}: {100 * outcome.val_accuracy:.2f} %, seed {seed}, {point}"
+
+def _train(arguments: argparse.Namespace, points: list[Point], project: Path) -> list:
+    """Returns the rows of the sweep; on the same data seed by seed, so that a part of it says something of all."""
+    from pipeline.sweep.results import Row
+    from pipeline.sweep.trainings import prepare, trainings
+
+    rows, started, total = [], time.monotonic(), len(points) * arguments.seeds
+    for changes in dict.fromkeys(point.of_the_data for point in points):
+        settings = _settings(arguments, changes)
+        data = prepare(settings, project)
+        seeds = range(settings.config.seed, settings.config.seed + arguments.seeds)
+        asked = [(point, seed) for seed in seeds for point in points if point.of_the_data == changes]
+        configs = [(point.config(settings.config), seed) for point, seed in asked]
+        outcomes = trainings(data, settings.config, configs, arguments.side_by_side, measured=arguments.measure)
+        for (point, seed), outcome in zip(asked, outcomes, strict=True):
+            disk = data.disk_mib if arguments.measure else None
+            rows.append(Row.of(point, seed, outcome, disk))
+            left = (time.monotonic() - started) / len(rows) * (total - len(rows))
+            told = f"{len(rows)} of {total}: {100 * outcome.val_accuracy:.2f} %, seed {seed}, {point}"
             print(f"{told}; {left / 60:.0f} min left", flush=True)
     return rows
 

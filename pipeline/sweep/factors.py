@@ -15,6 +15,8 @@ from pipeline.config import PipelineConfig, build, flatten
 from pipeline.settings import as_toml, read_assignment
 
 SWEPT = "training."
+# Of the data and of where they lie, whose effect on the input pipeline can be measured.
+OF_THE_DATA = ("image_encoding", "compression", "shards", "memory_mib")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +37,11 @@ class Point:
         """Returns the configuration of the point."""
         return build({**flatten(base), **dict(self.changes)})
 
+    @property
+    def of_the_data(self) -> tuple[tuple[str, object], ...]:
+        """What it changes of the data."""
+        return tuple((name, value) for name, value in self.changes if name in OF_THE_DATA)
+
     def __str__(self) -> str:
         return ", ".join(f"{name.removeprefix(SWEPT)}={as_toml(value)}" for name, value in self.changes) or "as it is"
 
@@ -43,13 +50,13 @@ def read_factor(text: str, base: PipelineConfig) -> Factor:
     """Reads FIELD=V1,V2,...; a list of a field that holds one is in brackets.
 
     Raises:
-      InputError: there is no such setting of the training, or a value is none of its.
+      InputError: there is no such setting that can be swept, or a value is none of its.
     """
     name, equals, values = text.partition("=")
     if not equals or not values:
         raise InputError(f"{text}: expected FIELD=V1,V2,..., found no values.")
-    if not name.startswith(SWEPT):
-        raise InputError(f"{text}: expected a setting below {SWEPT}, found {name}.")
+    if not name.startswith(SWEPT) and name not in OF_THE_DATA:
+        raise InputError(f"{text}: expected a setting below {SWEPT} or {', '.join(OF_THE_DATA)}, found {name}.")
     found = [read_assignment(f"{name}={value}", f"{name}={value}")[name] for value in _split(values)]
     own = flatten(base)[name]
     return Factor(name, tuple(dict.fromkeys([own, *found])))

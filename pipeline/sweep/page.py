@@ -18,18 +18,24 @@ _TELLING = 2.0
 
 def render_table(summaries: Sequence[Summary]) -> str:
     """Returns the points as a Markdown table; differences in points of validation accuracy, to the preset."""
-    lines = [
-        "| setting | validation accuracy, % | difference | standard error | multiply-adds | images/s |",
-        "|---|---|---|---|---|---|",
-    ]
+    measured = any(summary.peak_mib is not None for summary in summaries)
+    columns = ["setting", "validation accuracy, %", "difference", "standard error", "multiply-adds", "images/s"]
+    columns += ["waiting, %", "memory, MiB", "shards, MiB"] if measured else []
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for summary in summaries:
         mark = "**" if abs(summary.difference) > _TELLING * summary.error > 0 else ""
-        difference = "" if not summary.point.changes else f"{mark}{100 * summary.difference:+.2f}{mark}"
-        error = "" if not summary.point.changes else f"{100 * summary.error:.2f}"
-        lines.append(
-            f"| {summary.point} | {100 * summary.mean:.2f} ± {100 * summary.spread:.2f} | {difference} | {error} "
-            f"| x{summary.cost:.2f} | x{summary.rate:.2f} |"
-        )
+        changed = bool(summary.point.changes)
+        cells = [
+            str(summary.point),
+            f"{100 * summary.mean:.2f} ± {100 * summary.spread:.2f}",
+            f"{mark}{100 * summary.difference:+.2f}{mark}" if changed else "",
+            f"{100 * summary.error:.2f}" if changed else "",
+            f"x{summary.cost:.2f}",
+            f"x{summary.rate:.2f}",
+        ]
+        if measured:
+            cells += [f"{100 * summary.input_share:.1f}", f"{summary.peak_mib:,.0f}", f"{summary.disk_mib:,.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -12,11 +12,15 @@ import io
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from models.files import write_text
 from pipeline.sweep.factors import Point
+
+if TYPE_CHECKING:
+    from models.trials import Outcome
 
 # Trees of the forest whose variance is taken apart, and how often each setting is shuffled.
 _TREES, _SHUFFLES = 200, 50
@@ -24,7 +28,7 @@ _TREES, _SHUFFLES = 200, 50
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """One training of a sweep."""
+    """One training of a sweep; the last three if the input pipeline was measured (`models.trials.Outcome`)."""
 
     point: Point
     seed: int
@@ -33,6 +37,15 @@ class Row:
     examples_per_second: float
     parameters: int
     multiply_adds: int
+    input_share: float | None = None
+    peak_mib: float | None = None
+    disk_mib: float | None = None
+
+    @classmethod
+    def of(cls, point: Point, seed: int, outcome: "Outcome", disk_mib: float | None) -> "Row":
+        """Returns the row of a training."""
+        taken = {field.name for field in dataclasses.fields(cls)} & {f.name for f in dataclasses.fields(outcome)}
+        return cls(point=point, seed=seed, disk_mib=disk_mib, **{name: getattr(outcome, name) for name in taken})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +58,9 @@ class Summary:
       mean, spread: of the validation accuracy, and its standard deviation over the seeds.
       difference, error: to the preset, seed by seed, and the standard error of its mean.
       cost: multiply-adds of an image as a multiple of the preset's.
-      rate: images a second as a multiple of the preset's, its median.
+      rate: images a second as a multiple of the preset's, of the medians.
+      input_share, peak_mib: part of a step spent waiting for input, most memory, medians; None if not measured.
+      disk_mib: of the training split's shards.
     """
 
     point: Point
@@ -56,6 +71,9 @@ class Summary:
     error: float
     cost: float
     rate: float
+    input_share: float | None
+    peak_mib: float | None
+    disk_mib: float | None
 
 
 def summarize(rows: Sequence[Row]) -> list[Summary]:
@@ -79,6 +97,9 @@ def summarize(rows: Sequence[Row]) -> list[Summary]:
                 cost=own[0].multiply_adds / next(iter(base.values())).multiply_adds,
                 rate=statistics.median(row.examples_per_second for row in own)
                 / statistics.median(row.examples_per_second for row in base.values()),
+                input_share=_median([row.input_share for row in own]),
+                peak_mib=_median([row.peak_mib for row in own]),
+                disk_mib=own[0].disk_mib,
             )
         )
     return summaries
@@ -114,6 +135,10 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
     writer.writerow(fields)
     writer.writerows([getattr(row, name) for name in fields] for row in rows)
     write_text(path, stream.getvalue())
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    return None if None in values else statistics.median(values)
 
 
 def _deviation(values: Sequence[float]) -> float:
