@@ -5,6 +5,7 @@
     checkpoints/                of trainings that were interrupted
     serving/<name>/<version>    published models; `served` leads to the one that is served
     runs/<run id>/              summary.json, report.html, log.txt
+    tensorboard/<run id>        a link to the logs of the training of that run
 
 Synopsis:
 
@@ -80,6 +81,17 @@ class OutputRoot:
         return self.path / "checkpoints"
 
     @property
+    def tensorboard(self) -> Path:
+        """What TensorBoard is pointed to: the logs of each training under the id of the run that it was in."""
+        return self.path / "tensorboard"
+
+    def remove_dead_links(self) -> None:
+        """Removes what leads to logs that are gone."""
+        for link in self.tensorboard.glob("*"):
+            if link.is_symlink() and not link.exists():
+                link.unlink()
+
+    @property
     def serving_root(self) -> Path:
         """Where published models lie, a folder for each name."""
         return self.path / "serving"
@@ -151,6 +163,17 @@ class OutputRoot:
     @property
     def _lock_file(self) -> Path:
         return self.path / ".lock"
+
+
+def training_logs(uri: str, run_id: str | None) -> str:
+    """Returns where TensorBoard finds a training: the link of its run or, where there is none, the artifact.
+
+    Args:
+      uri: of the artifact, `artifacts/<node>/<key>/<number>` below the output root.
+      run_id: of the run that trained, if it is known.
+    """
+    link = OutputRoot(Path(uri).parents[3]).tensorboard / (run_id or "")
+    return str(link) if run_id and link.exists() else uri
 
 
 def _try_lock(stream, kind: int) -> bool:

@@ -104,11 +104,8 @@ def test_figures_are_those_that_another_way_to_them_gives(page, smoke_output, su
     ).fetchone()
     rows = pq.read_table(f"{folder}/predictions.parquet").to_pylist()
     names = list(summary["metrics"]["per_class_accuracy"])
-    table = {
-        cells[0]: cells
-        for cells in (row.split("\t") for row in page.locator("#quality table").first.inner_text().splitlines())
-        if len(cells) > 3
-    }
+    shown = page.locator("#quality table").first.locator("tr").all()
+    table = {cells[0]: cells for row in shown if len(cells := row.locator("td").all_inner_texts()) > 3}
     plain = lambda text: text.replace("\u202f%", "")  # noqa: E731
     for number, name in enumerate(names):
         own = [row for row in rows if row["label"] == number]
@@ -121,7 +118,7 @@ def test_figures_are_those_that_another_way_to_them_gives(page, smoke_output, su
         assert f1 == f"{2 * right / (len(own) + len(answers)):.3f}"
         mean = 100 * sum(max(row["probabilities"]) for row in own) / len(own)
         assert float(plain(confidence)) == pytest.approx(mean, abs=0.051)
-    by_class = [line.split("\t") for line in page.locator("#classes").inner_text().splitlines()[1:]]
+    by_class = [row.locator("td").all_inner_texts() for row in page.locator("#classes tr").all()[1:]]
     data_counts = summary["data"]["splits"]
     assert [sum(int(row[n].replace(",", "")) for row in by_class) for n in (1, 2, 3)] == list(data_counts.values())
     assert [int(row[3]) for row in by_class] == [sum(row["label"] == n for row in rows) for n in range(len(names))]

@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from components import places
 from components.errors import InputError, PipelineError
 from components.evaluator.floors import check_floors
 from components.evaluator.metrics import METRICS
@@ -169,6 +170,7 @@ def _run(
         opening(run_id, settings, dataset, collect(settings, dataset, project)),
         started=started,
     )
+    places.tell(tensorboard=root.tensorboard / run_id)
     runner = ReportingRunner(
         record,
         console.start,

@@ -33,7 +33,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif")
 # Pictures, too, and not read.
 _UNREAD = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".psd", ".tga", ".ppm", ".pgm", ".dng", ".cr2", ".nef")
 # What a data folder has of its own beside the pictures.
-_BESIDE = ("classes.txt", "schema.pbtxt", "floors.toml")
+_BESIDE = ("classes.txt", "schema.pbtxt", "floors.toml", "proposal.pbtxt")
 
 
 class Found(NamedTuple):
