@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.errors import InputError
+from components.trainer.logs import remove_dead
 
 DEFAULT = Path("output")
 # A reader asks for the lock for a moment to see whether a run goes on; a run that begins then waits for as long.
@@ -87,9 +88,7 @@ class OutputRoot:
 
     def remove_dead_links(self) -> None:
         """Removes what leads to logs that are gone."""
-        for link in self.tensorboard.glob("*"):
-            if link.is_symlink() and not link.exists():
-                link.unlink()
+        remove_dead(self.tensorboard)
 
     @property
     def serving_root(self) -> Path:

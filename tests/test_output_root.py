@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import InputError
-from components.trainer.component import link_logs
+from components.trainer.logs import show_files, show_folder
 from pipeline.output_root import DEFAULT, OutputRoot, training_logs
 from tests.conftest import ROOT
 
@@ -144,7 +144,7 @@ def test_logs_are_found_under_the_id_of_the_run_that_trained_also_where_the_root
     root = OutputRoot(tmp_path / "output")
     logs = root.artifacts / "Trainer" / "model_run" / "8"
     (logs / "train").mkdir(parents=True)
-    link_logs(root.tensorboard / "20260101-120000-000", logs)
+    show_folder(root.tensorboard / "20260101-120000-000", logs)
     assert training_logs(str(logs), "20260101-120000-000") == str(root.tensorboard / "20260101-120000-000")
     # A run of an earlier version has no link, and of a file system without them there is none.
     assert training_logs(str(logs), None) == training_logs(str(logs), "20250101") == str(logs)
@@ -159,12 +159,16 @@ def test_links_to_logs_that_are_gone_are_removed_and_others_stay(tmp_path):
     root.remove_dead_links()
     logs = [root.artifacts / "Trainer" / "model_run" / str(number) for number in (8, 9, 10)]
     for number, folder in enumerate(logs):
-        folder.mkdir(parents=True)
-        link_logs(root.tensorboard / f"run {number}", folder)
+        (folder / "train").mkdir(parents=True)
+        (folder / "train" / "events").write_text("")
+        show_folder(root.tensorboard / f"run {number}", folder)
+    show_files(root.tensorboard / "run 1", logs[1])
     (root.tensorboard / "mine").mkdir()
     shutil.rmtree(logs[0])
-    link_logs(root.tensorboard / "run 2", logs[2])
+    show_folder(root.tensorboard / "run 2", logs[2])
     assert sorted(path.name for path in root.tensorboard.iterdir()) == ["mine", "run 1", "run 2"]
+    assert not (root.tensorboard / "run 1").is_symlink()
+    assert (root.tensorboard / "run 1" / "train" / "events").resolve() == (logs[1] / "train" / "events").resolve()
     shutil.rmtree(logs[1])
     root.remove_dead_links()
     assert sorted(path.name for path in root.tensorboard.iterdir()) == ["mine", "run 2"]

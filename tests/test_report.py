@@ -123,7 +123,7 @@ def test_figures_are_those_that_another_way_to_them_gives(page, smoke_output, su
     assert [sum(int(row[n].replace(",", "")) for row in by_class) for n in (1, 2, 3)] == list(data_counts.values())
     assert [int(row[3]) for row in by_class] == [sum(row["label"] == n for row in rows) for n in range(len(names))]
     # The test loss on the measure of the curves: near the validation loss of the epoch that was kept.
-    (loss,) = re.findall(r"on that of the curves the test split has ([\d.]+)", page.locator("#loss").inner_text())
+    (loss,) = re.findall(r"on that of the curves the test split has (\d+\.\d+)", page.locator("#loss").inner_text())
     training = summary["training"]
     assert float(loss) == pytest.approx(training["history"][training["best_epoch"] - 1]["val_loss"], abs=0.1)
     assert float(loss) > summary["metrics"]["test_loss"]

@@ -8,7 +8,6 @@ that is the Exporter's.
 import errno
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tfx.utils import json_utils
 from components import places
 from components.artifacts import Artifacts, open_examples, single
 from components.errors import InputError
+from components.trainer.logs import show_files, show_folder
 from models.examples import Examples
 from models.profile_report import INPUT_SHARE_LIMIT
 from models.trainer import REPORT_FILE
@@ -42,23 +42,6 @@ def located(custom_config: str, examples: Examples, checkpoint_dir: Path, memory
     return json_utils.dumps({**json_utils.loads(custom_config), **where})
 
 
-def link_logs(link: Path, logs: Path) -> None:
-    """Has TensorBoard find the logs of a training under the name of `link`; links to logs that are gone are removed.
-
-    On a file system without links they are found in the artifact alone.
-    """
-    try:
-        link.parent.mkdir(parents=True, exist_ok=True)
-        for other in link.parent.iterdir():
-            if other.is_symlink() and not other.exists():
-                other.unlink()
-        link.unlink(missing_ok=True)
-        # Relative: an output root may be moved.
-        link.symlink_to(os.path.relpath(logs, link.parent), target_is_directory=True)
-    except OSError as error:
-        logging.warning("%s: no link to TensorBoard's logs (%s)", link, error.strerror)
-
-
 class _Executor(GenericExecutor):
     """Trains as TFX's does, then copies `training.json` into the properties of the model run."""
 
@@ -68,7 +51,7 @@ class _Executor(GenericExecutor):
         model_run = single(output_dict, "model_run")
         if (link := places.told("tensorboard")) is not None:
             # Before the training, so that it can be watched.
-            link_logs(link, Path(model_run.uri).resolve())
+            show_folder(link, Path(model_run.uri).resolve())
             model_run.set_string_custom_property("run", link.name)
         try:
             super().Do(input_dict, output_dict, {**exec_properties, CUSTOM_CONFIG_KEY: config})
@@ -79,6 +62,8 @@ class _Executor(GenericExecutor):
                 f"{places.folder('checkpoints')}: the training images or what is learned cannot be written "
                 f"({error.strerror}). Free some space or choose another --output-root."
             ) from error
+        if link is not None:
+            show_files(link, Path(model_run.uri).resolve())
         report = json.loads(Path(model_run.uri, REPORT_FILE).read_text())
         model_run.set_string_custom_property("training", json.dumps(report))
         model_run.set_float_custom_property("val_accuracy", report["val_accuracy"])
