@@ -5,9 +5,9 @@ training writes, and a folder of links to the files once it has ended.
 
 Synopsis:
 
-    show_folder(output / "tensorboard" / run_id, logs)      # as the training begins
-    show_files(output / "tensorboard" / run_id, logs)       # when it has ended
-    remove_dead(output / "tensorboard")                     # what leads to logs that are gone
+    show_folder(folder / "tensorboard" / run_id, log_dir)      # as the training begins
+    show_files(folder / "tensorboard" / run_id, log_dir)       # when it has ended
+    remove_dead(folder / "tensorboard")                        # what leads to logs that are gone
 """
 
 import contextlib
@@ -32,6 +32,7 @@ def show_files(place: Path, logs: Path) -> None:
     with _told(place):
         partial = place.with_name(f".{place.name}.partial")
         _remove(partial)
+        partial.mkdir()
         for file in sorted(path for path in logs.rglob("*") if path.is_file()):
             link = partial / file.relative_to(logs)
             link.parent.mkdir(parents=True, exist_ok=True)
