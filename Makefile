@@ -46,7 +46,7 @@ format: setup ## let ruff mend and format the code
 bench: setup data ## measure; see benchmarks/
 	@$(VENV_PYTHON) -m benchmarks $(ARGS)
 
-schema: setup ## write the schema that the latest run inferred to schema/proposal.pbtxt
+schema: setup ## write the schema that the latest run inferred beside the curated one; ARGS="--name NAME"
 	@$(VENV_PYTHON) -m pipeline.propose_schema $(ARGS)
 
 lock: ## remake requirements.lock from setup.py; UPGRADE=1

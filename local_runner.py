@@ -64,6 +64,12 @@ def flags_of_settings(arguments: argparse.Namespace) -> dict[str, tuple[str, obj
     return flags | ({"enable_cache": ("--no-cache", False)} if arguments.no_cache else {})
 
 
+def _as_event(settings) -> str:
+    from pipeline.run.console import event_line
+
+    return event_line("settings", settings=settings.as_dict(), origins=settings.origins)
+
+
 def main(argv: list[str]) -> int:
     """Returns the exit status that the epilog of --help lists."""
     arguments = parse_arguments(argv)
@@ -85,7 +91,7 @@ def main(argv: list[str]) -> int:
             from pipeline.run.run import check
 
             check(settings)
-            print(settings.render())
+            print(settings.render() if arguments.log_format == "text" else _as_event(settings))
             return 0
         from pipeline.run.run import run_pipeline, tell_plan
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from components.errors import InputError
 from components.pusher.serving_folder import versions
+from pipeline.output_root import training_logs
 
 # By key of the output: the custom properties of the artifact, and its `id` and `uri`.
 Outputs = dict[str, dict]
@@ -58,12 +59,16 @@ class Node:
     shown: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
+def _number_of(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
 def _counted(outputs: Outputs) -> str:
-    return f"{sum(json.loads(outputs['examples']['counts']).values()):,} examples"
+    return _number_of(sum(json.loads(outputs["examples"]["counts"]).values()), "example")
 
 
 def _examples(outputs: Outputs) -> dict:
@@ -96,18 +101,20 @@ def _anomalies(outputs: Outputs) -> list[str]:
 def _trained(outputs: Outputs) -> str:
     training = json.loads(outputs["model_run"]["training"])
     mirrored = {True: ", mirrored", False: ", not mirrored"}.get(training.get("flip"), "")
-    return f"{_percent(training['val_accuracy'])} validation, {training['epochs']} epochs{mirrored}"
+    epochs = _number_of(training["epochs"], "epoch")
+    return f"{_percent(training['val_accuracy'])} validation, {epochs}{mirrored}"
 
 
 def _training(outputs: Outputs) -> dict:
     training = json.loads(outputs["model_run"]["training"])
     profile = training.pop("profile", None)
-    return {"training": training, "profile": profile, "tensorboard": outputs["model_run"]["uri"]}
+    logs = training_logs(outputs["model_run"]["uri"], outputs["model_run"].get("run"))
+    return {"training": training, "profile": profile, "tensorboard": logs}
 
 
 def _asked(outputs: Outputs) -> str:
     measured = json.loads(outputs["blessing"]["measured"])
-    return f"served {measured['examples']:,} images, {measured['litert_disagreements']} otherwise by LiteRT"
+    return f"served {_number_of(measured['examples'], 'image')}, {measured['litert_disagreements']} otherwise by LiteRT"
 
 
 def _served(outputs: Outputs) -> list[str]:
@@ -199,7 +206,7 @@ for _node in (
         id="DataGate",
         modules=("components.data_gate.component",),
         gate=Gate(question="Are the data what training may rest on?", reasons=_anomalies),
-        detail=lambda outputs: f"passed, {outputs['blessing']['warnings']} warnings",
+        detail=lambda outputs: f"passed, {_number_of(outputs['blessing']['warnings'], 'warning')}",
         shown={"blessing": ("blessed",)},
     ),
     Node(id="Transform", modules=("components.transform.component",)),
@@ -221,7 +228,7 @@ for _node in (
     Node(
         id="BulkInferrer",
         modules=("components.bulk_inferrer.component",),
-        detail=lambda outputs: f"{outputs['predictions']['examples']:,} predictions",
+        detail=lambda outputs: _number_of(outputs["predictions"]["examples"], "prediction"),
     ),
     Node(id="BlessedModel", modules=("components.latest_blessed",), detail=_resolved),
     Node(

@@ -5,6 +5,7 @@
     checkpoints/                of trainings that were interrupted
     serving/<name>/<version>    published models; `served` leads to the one that is served
     runs/<run id>/              summary.json, report.html, log.txt
+    tensorboard/<run id>        a link to the logs of the training of that run
 
 Synopsis:
 
@@ -22,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.errors import InputError
+from components.trainer.logs import remove_dead
 
 DEFAULT = Path("output")
 # A reader asks for the lock for a moment to see whether a run goes on; a run that begins then waits for as long.
@@ -78,6 +80,15 @@ class OutputRoot:
     def checkpoints(self) -> Path:
         """Where an interrupted training leaves its state."""
         return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        """What TensorBoard is pointed to: the logs of each training under the id of the run that it was in."""
+        return self.path / "tensorboard"
+
+    def remove_dead_links(self) -> None:
+        """Removes what leads to logs that are gone."""
+        remove_dead(self.tensorboard)
 
     @property
     def serving_root(self) -> Path:
@@ -151,6 +162,17 @@ class OutputRoot:
     @property
     def _lock_file(self) -> Path:
         return self.path / ".lock"
+
+
+def training_logs(uri: str, run_id: str | None) -> str:
+    """Returns where TensorBoard finds a training: the link of its run or, where there is none, the artifact.
+
+    Args:
+      uri: of the artifact, `artifacts/<node>/<key>/<number>` below the output root.
+      run_id: of the run that trained, if it is known.
+    """
+    link = OutputRoot(Path(uri).parents[3]).tensorboard / (run_id or "")
+    return str(link) if run_id and link.exists() else uri
 
 
 def _try_lock(stream, kind: int) -> bool:

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 
 from components.errors import InputError
 from components.example_gen.kinds import find_kind
-from components.example_gen.kinds.registry import nothing_found
+from components.example_gen.kinds.class_folders import refuse_unread
+from components.example_gen.kinds.registry import Listing, list_files, nothing_found
 from components.example_gen.reading import Broken
 from components.prediction_columns import COLUMNS
-from components.pusher.serving_folder import nothing_served, served_version
+from components.pusher.serving_folder import nothing_served, served_version, versions
 from models.card import CARD_FILE, read_card
 from models.files import replacing
+from models.tfrecords import parse_features, read_records
 from pipeline.output_root import OutputRoot
 from pipeline.run.console import Console
 
@@ -71,9 +73,15 @@ def model_to_ask(folder: Path) -> Path:
     if (folder / "saved_model.pb").is_file():
         return folder
     version = served_version(folder)
-    if version is None:
-        raise nothing_served(folder)
-    return folder / str(version)
+    if version is not None:
+        return folder / str(version)
+    below = sorted(path.name for path in folder.glob("*") if path.is_dir() and versions(path))
+    if below:
+        raise InputError(
+            f"{folder}: expected the versions of one served model, found {', '.join(below)}. Name one of them: --model "
+            f"{folder / below[0]}."
+        )
+    raise nothing_served(folder)
 
 
 def predict_folder(
@@ -88,8 +96,12 @@ def predict_folder(
         raise InputError(f"{result}: expected a name that ends in {', '.join(_WRITERS)}.")
     if not result.resolve().parent.is_dir():
         raise InputError(f"{result}: expected its folder to exist. Make it first.")
-    found = find_kind(source, for_training=False)
+    if result.is_dir():
+        raise InputError(f"{result}: expected the name of a file, found a folder. Name another.")
+    listing = _without_result(list_files(source), result)
+    found = find_kind(source, for_training=False, listing=listing)
     if found is None:
+        refuse_unread(listing.files)
         raise InputError(f"{source}: expected images, with or without labels, {nothing_found(source)}.")
     card = read_card(saved_model)
     if card is None:
@@ -103,13 +115,65 @@ def predict_folder(
 
         from components.bulk_inferrer.folder import Asking
 
-        model = tf.saved_model.load(str(saved_model))
-        asking = Asking(card, model.signatures["predict_images"], Broken(math.inf if skip_broken else 0, _LEAVE_OUT))
-        with replacing(result) as partial, _WRITERS[result.suffix](partial) as write:
+        try:
+            loaded = tf.saved_model.load(str(saved_model))
+            model = loaded.signatures["predict_images"]
+        except Exception as error:  # of a damaged model TensorFlow raises whatever the damage leads to
+            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise InputError(
+                f"{saved_model}: expected a model that can be loaded, found a damaged one ({reason}). Serve another "
+                "version (python -m pipeline.rollback), or publish it anew."
+            ) from None
+        asking = Asking(card, model, Broken(math.inf if skip_broken else 0, _LEAVE_OUT))
+        with _told(result), replacing(result) as partial, _WRITERS[result.suffix](partial) as write:
             for table in asking.predictions(contents):
                 write(table)
                 console.progress(f"{asking.count:,} images answered", lasting=True)
+            if len(asking.broken) and not asking.count:
+                raise InputError(f"{source}: expected images that can be read, found none: {asking.broken}.")
     return asking.count, [*contents.notes, *asking.warnings()]
+
+
+def _without_result(listing: Listing, result: Path) -> Listing:
+    """Returns the input without an earlier result, which lies among it.
+
+    Raises:
+      InputError: the result would take the place of a file of the input.
+    """
+    if not result.exists():
+        return listing
+    others = [path for path in listing.files if not (path.exists() and path.samefile(result))]
+    if len(others) < len(listing.files) and not _is_result(result):
+        raise InputError(f"{result}: expected a name of its own, found a file of the input. Name another.")
+    return Listing(others, listing.hidden)
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file is one that this command wrote."""
+    try:
+        if path.suffix == ".csv":
+            with path.open(encoding="utf-8", newline="") as stream:
+                return next(csv.reader(stream), []) == COLUMNS.names
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            return pq.read_schema(path).names == COLUMNS.names
+        record = next(read_records(path, "", check=True), None)
+        return record is not None and {"source", "class_name"} <= set(parse_features(record))
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+@contextlib.contextmanager
+def _told(result: Path) -> Iterator[None]:
+    """Says in a line that the result cannot be written; what cannot be read is told by whoever reads it."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{result}: cannot be written ({error.strerror or error}). Free some space, mend the permissions of its "
+            "folder, or name another; nothing was written."
+        ) from None
 
 
 @contextlib.contextmanager
@@ -143,7 +207,8 @@ def _write_tfrecord(target: Path) -> Iterator[Callable[["pa.Table"], None]]:
         int: lambda values: tf.train.Feature(int64_list=tf.train.Int64List(value=values)),
         float: lambda values: tf.train.Feature(float_list=tf.train.FloatList(value=values)),
     }
-    with tf.io.TFRecordWriter(str(target)) as writer:
+    # Its own errors tell neither the file nor, in a line, what is wrong with it.
+    with _as_os_errors(tf.errors.OpError), tf.io.TFRecordWriter(str(target)) as writer:
 
         def write(table: "pa.Table") -> None:
             for row in table.to_pylist():
@@ -155,6 +220,14 @@ def _write_tfrecord(target: Path) -> Iterator[Callable[["pa.Table"], None]]:
                 writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
 
         yield write
+
+
+@contextlib.contextmanager
+def _as_os_errors(kind: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except kind as error:
+        raise OSError(str(error.message).splitlines()[0]) from error
 
 
 _WRITERS = {".csv": _write_csv, ".parquet": _write_parquet, ".tfrecord": _write_tfrecord}

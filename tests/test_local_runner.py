@@ -105,6 +105,15 @@ def test_shown_config_names_every_setting_and_needs_no_data(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_shown_config_is_an_event_where_events_are_asked_for(capsys):
+    assert main(["--show-config", "--log-format", "json", "--set", "training.epochs=3"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["settings"]["training"]["epochs"]) == ("settings", 3)
+    assert told["origins"]["training.epochs"] == "--set training.epochs=3"
+    assert set(told["origins"]) == set(flatten(PipelineConfig()))
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -398,9 +398,12 @@ def test_gc_of_a_moved_output_root_takes_nothing_for_an_orphan(own_runs, ask, tm
 
 def test_gc_deletes_and_marks_as_deleted(own_runs, ask, ask_json):
     planned = ask_json("gc", "--keep", "1", output=own_runs.output_root)
+    (own_runs.output_root / "tensorboard").mkdir()
+    (own_runs.output_root / "tensorboard" / FIRST).symlink_to(planned["items"][0]["path"])
     lines = ask("gc", "--keep", "1", "--delete", output=own_runs.output_root)
     assert lines[-1] == f"{len(planned['items'])} folders, {10 * len(planned['items'])} B deleted"
     assert not any(Path(item["path"]).exists() for item in planned["items"])
+    assert list((own_runs.output_root / "tensorboard").iterdir()) == []
     for item in planned["items"]:
         assert ask_json("show", item["artifact"], output=own_runs.output_root)["state"] == "deleted"
     assert ask("gc", "--keep", "1", output=own_runs.output_root) == ["nothing could go"]

@@ -155,6 +155,7 @@ def test_everything_a_run_makes_lies_below_the_output_root(first_run, project):
         "metadata.db",
         "runs",
         "serving",
+        "tensorboard",
     }
     assert not list(project.glob("output*"))
 
@@ -315,7 +316,7 @@ def test_model_that_cannot_be_served_is_refused_before_it_is_evaluated_and_not_t
     assert refused.states["InfraValidator"] == "failed"
     assert refused.states["Evaluator"] == refused.states["Pusher"] == "skipped"
     assert (refused.summary["blessed"], refused.summary["state"]) == (False, "not blessed")
-    assert "expected warm-up requests assets.extra/tf_serving_warmup_requests, found none" in refused.console
+    assert "expected warm-up requests assets.extra/tf_serving_warmup_requests, found none" in refused.error
     assert folder_content(second_run.output / "serving") == before
 
 
@@ -412,7 +413,9 @@ def test_leaked_test_images_end_3_and_name_the_split(altered_data, train_images,
     assert run.status == 3, run
     assert run.states["DataGate"] == "failed"
     assert run.states["Trainer"] == "skipped"
-    assert "error: test: image: expected no image that is in train too, found" in run.console
+    told = "error: test: image: expected no image that is in train too, found"
+    assert told in run.error and told not in run.console
+    assert told in (run.output / "runs" / run.summary["run_id"] / "log.txt").read_text()
     assert not (run.output / "serving").exists()
 
 
@@ -423,7 +426,7 @@ def test_truncated_images_end_2_in_one_line_and_leave_nothing(altered_data, tmp_
     (altered_data / "train-images-idx3-ubyte").write_bytes(plain[:-784])
     run = run_smoke(tmp_path / "output", altered_data)
     assert run.status == 2, run
-    line = (run.console + run.error).split("failed: ")[-1]
+    line = run.error
     assert "60000x28x28 = 47,040,000 bytes, the file holds 47,039,216" in line
     assert not list((tmp_path / "output").glob("artifacts/ExampleGen/examples/*"))
 

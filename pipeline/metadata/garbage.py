@@ -97,6 +97,7 @@ def delete(output_root: OutputRoot, *, keep: int) -> dict:
                 raise InputError(
                     f"{folder}: cannot be deleted ({error.strerror}). Mend its permissions and repeat."
                 ) from None
+        output_root.remove_dead_links()
     return plan
 
 

@@ -3,7 +3,7 @@
 TensorFlow, Beam and their C++ parts write to the file descriptors 1 and 2 directly, so those are redirected to the log
 and the console keeps a copy of the terminal for itself. On a terminal progress is a line that changes; elsewhere a line
 that stays, now and then. As "json" each line is one event: `time`, `event` ("line", "start", "progress", "warning",
-"end", "result") and what belongs to it.
+"end", "error", "result") and what belongs to it. A failure goes to stderr, in either format, and into the log.
 
 Synopsis:
 
@@ -42,6 +42,7 @@ class Console:
 
     def __enter__(self) -> "Console":
         self._terminal: TextIO = os.fdopen(os.dup(1), "w", buffering=1)
+        self._errors: TextIO = os.fdopen(os.dup(2), "w", buffering=1)
         self._live = self._terminal.isatty() and not self._as_json
         self._stack = contextlib.ExitStack()
         log = self._stack.enter_context(self._log_path.open("a", buffering=1))
@@ -58,10 +59,22 @@ class Console:
             self._write("\r\x1b[K")
         self._stack.close()
         self._terminal.close()
+        self._errors.close()
 
     def line(self, text: str) -> None:
         """Prints a line that stays."""
         self._emit("line", text, text=text)
+
+    def error(self, text: str) -> None:
+        """Tells of a failure, a line or more: to stderr, as what fails before a run, and into the log."""
+        logging.getLogger("console").error("%s", text)
+        if self._as_json:
+            self._emit("error", "", node=self._node, text=text)
+        elif self._live:
+            self._transient("")
+        with contextlib.suppress(BrokenPipeError):
+            self._errors.write(text + "\n")
+            self._errors.flush()
 
     def start(self, node: str) -> None:
         """Tells that a node starts, on a terminal or to a machine: elsewhere its last line is enough."""

@@ -30,6 +30,7 @@ from pipeline.run.code_digest import ROOT
 
 NAME = "fashion-mnist"
 FLOORS_FILE = "floors.toml"
+FASHION_MNIST_SCHEMA = ROOT / "schema" / "fashion_mnist.pbtxt"
 FASHION_MNIST_FLOORS = ROOT / "schema" / "fashion_mnist.floors.toml"
 _CLASSES_TOLD = 20
 # Fewer test images tell an accuracy to more than 3 points either way.

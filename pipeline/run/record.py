@@ -134,6 +134,14 @@ class RunRecord:
                 "seconds": 0.0,
                 "detail": "",
                 "after": sorted(node.pipeline_node.upstream_nodes),
+                "reads": sorted(
+                    {
+                        channel.producer_node_query.id
+                        for given in node.pipeline_node.inputs.inputs.values()
+                        for channel in given.channels
+                    }
+                    & set(node.pipeline_node.upstream_nodes)
+                ),
                 "made": {},
             }
             for node in pipeline.nodes

@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from components import places
 from components.errors import InputError, PipelineError
 from components.evaluator.floors import check_floors
 from components.evaluator.metrics import METRICS
@@ -169,6 +170,7 @@ def _run(
         opening(run_id, settings, dataset, collect(settings, dataset, project)),
         started=started,
     )
+    places.tell(tensorboard=root.tensorboard / run_id)
     runner = ReportingRunner(
         record,
         console.start,
@@ -208,15 +210,15 @@ def write_report_if_possible(root: OutputRoot, run_id: str, console: Console) ->
         return write_report(root, run_id)
     except Exception as error:
         logging.exception("the report could not be written")
-        console.line(f"no report: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        console.error(f"no report: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
         return None
 
 
 def _tell(content: dict, folder: RunFolder, report: Path | None, console: Console) -> None:
     """Tells what came of the run, from its record."""
     if failure := content["failure"]:
-        console.line(f"{failure['node']} failed: {failure['message']}")
-        console.line(f"log: {folder.log}")
+        console.error(f"{failure['node']} failed: {failure['message']}")
+        console.error(f"log: {folder.log}")
     else:
         console.line("")
         if metrics := content["metrics"]:

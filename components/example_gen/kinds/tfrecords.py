@@ -75,6 +75,10 @@ def _pictures(paths: list[Path], needs_label: bool) -> Iterator[Picture]:
                 position += 1
         except (ValueError, LookupError, TypeError, OSError) as error:
             reason = str(error).removeprefix(f"{path}: ").rstrip(".")
+            if not needs_label:
+                # The other files are answered, if what is broken may be left out.
+                yield Picture(path, position, b"", UNLABELLED, reason)
+                continue
             raise InputError(f"{path}, record {position:,}: {reason}. Use a good copy.") from None
 
 
