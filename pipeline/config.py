@@ -56,7 +56,8 @@ class PipelineConfig:
         of the difference between two models of 93 % on the same 10,000 images that disagree on 6 % of them.
       replace_other_classes: whether a model may be published over one that answers about other classes or images of
         another shape.
-      kept_versions: how many pushed models stay in the serving folder.
+      kept_versions: how many different models stay in the serving folder.
+      push: whether a blessed model is published; without, `python -m pipeline.publish RUN` does it later.
       training: network and recipe.
       memory_mib: how much of the data a run may hold in memory, in MiB; None: a quarter of what the machine has, or its
         container. It changes no result.
@@ -88,6 +89,7 @@ class PipelineConfig:
     accuracy_tolerance: float = 0.005
     replace_other_classes: bool = False
     kept_versions: int = 5
+    push: bool = True
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     memory_mib: float | None = None
     enable_cache: bool = True

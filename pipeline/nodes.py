@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.errors import InputError
-from components.pusher.serving_folder import versions
+from components.pusher.history import acts, taken_back
+from components.pusher.outcomes import HELD_BACK, NOT_BLESSED, PUSHED, SERVED_ALREADY, TAKEN_BACK
 
 # By key of the output: the custom properties of the artifact, and its `id` and `uri`.
 Outputs = dict[str, dict]
@@ -28,13 +29,13 @@ class Gate:
 
     Attributes:
       question: that it answers.
-      passes: whether what it put out lets the run go on; one that fails refuses.
+      passes: whether what it put out lets the run go on; one that fails refuses; None where the question was not asked.
       reasons: why, given what it put out, a line each.
     """
 
     question: str
     reasons: Callable[[Outputs], list[str]]
-    passes: Callable[[Outputs], bool] = lambda outputs: True
+    passes: Callable[[Outputs], bool | None] = lambda outputs: True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,12 +59,17 @@ class Node:
     shown: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
+def plural(count: int, noun: str) -> str:
+    """Returns a number and what it counts: 1 warning, 2 warnings."""
+    return f"{count:,} {noun}" + "s" * (count != 1)
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
 def _counted(outputs: Outputs) -> str:
-    return f"{sum(json.loads(outputs['examples']['counts']).values()):,} examples"
+    return plural(sum(json.loads(outputs["examples"]["counts"]).values()), "example")
 
 
 def _examples(outputs: Outputs) -> dict:
@@ -96,7 +102,7 @@ def _anomalies(outputs: Outputs) -> list[str]:
 def _trained(outputs: Outputs) -> str:
     training = json.loads(outputs["model_run"]["training"])
     mirrored = {True: ", mirrored", False: ", not mirrored"}.get(training.get("flip"), "")
-    return f"{_percent(training['val_accuracy'])} validation, {training['epochs']} epochs{mirrored}"
+    return f"{_percent(training['val_accuracy'])} validation, {plural(training['epochs'], 'epoch')}{mirrored}"
 
 
 def _training(outputs: Outputs) -> dict:
@@ -107,7 +113,7 @@ def _training(outputs: Outputs) -> dict:
 
 def _asked(outputs: Outputs) -> str:
     measured = json.loads(outputs["blessing"]["measured"])
-    return f"served {measured['examples']:,} images, {measured['litert_disagreements']} otherwise by LiteRT"
+    return f"served {plural(measured['examples'], 'image')}, {measured['litert_disagreements']} otherwise by LiteRT"
 
 
 def _served(outputs: Outputs) -> list[str]:
@@ -138,35 +144,48 @@ def _verdict(outputs: Outputs) -> list[str]:
 
 
 def _push(outputs: Outputs) -> dict:
-    """Tells which version the run pushed, and which one is served now: a rollback may have taken it back."""
-    pushed = outputs["pushed_model"]
-    if not pushed["pushed"]:
-        return {"pushed_model": None}
-    path = Path(pushed["pushed_destination"])
-    shown = versions(path.parent)
-    served, number = max(shown, default=None), int(path.name)
+    """Tells what became of the model, and which version is served now: rollbacks and later pushes count."""
+    made = outputs["pushed_model"]
+    base, content, outcome = Path(made["serving_folder"]), made["content_digest"], made["outcome"]
+    shown = acts(base)
+    served = shown[-1] if shown else None
+    numbers = [act.number for act in shown if act.content == content]
+    if outcome == NOT_BLESSED:
+        numbers = []
+    elif served and served.content == content:
+        outcome = SERVED_ALREADY if outcome in (HELD_BACK, TAKEN_BACK) else outcome
+    elif content in taken_back(shown):
+        outcome = TAKEN_BACK
     return {
-        # Under the number that is served, where that shows the files which were pushed.
-        "pushed_model": str(path.with_name(str(served)) if shown.get(served) == shown.get(number, number) else path),
-        "served_model": str(path.with_name(str(served))) if served else None,
+        "push": outcome,
+        "pushed_model": str(base / str(numbers[-1])) if numbers else None,
+        "served_model": str(base / str(served.number)) if served else None,
     }
+
+
+def _is_published(outputs: Outputs) -> bool | None:
+    found = _push(outputs)
+    return None if found["push"] == HELD_BACK else found["pushed_model"] is not None
 
 
 def _pushed(outputs: Outputs) -> str:
     found = _push(outputs)
-    if found["pushed_model"] is None:
+    version, served = (Path(found[name] or "").name for name in ("pushed_model", "served_model"))
+    if found["push"] == NOT_BLESSED:
         return "not pushed"
-    version = Path(found["pushed_model"]).name
-    if found["served_model"] in (found["pushed_model"], None):
-        return f"version {version}"
-    return f"version {version} was pushed before; {Path(found['served_model']).name} is served"
+    if not version or found["push"] == HELD_BACK:
+        return f"not pushed: {found['push']}"
+    if version != served:
+        word = "was taken back" if found["push"] == TAKEN_BACK else "was pushed before"
+        return f"version {version} {word}; {served} is served"
+    return f"{found['push']} as version {version}" if found["push"] != PUSHED else f"version {version}"
 
 
 def _published(outputs: Outputs) -> list[str]:
     pushed = _push(outputs)["pushed_model"]
     place = [f"as {'/'.join(Path(pushed).parts[-3:])}"] if pushed else []
     told = _pushed(outputs)
-    return place if told.endswith(Path(pushed or "").name) and place else [*place, told]
+    return place if place and told == f"version {Path(pushed).name}" else [*place, told]
 
 
 NODES: dict[str, Node] = {}
@@ -199,7 +218,7 @@ for _node in (
         id="DataGate",
         modules=("components.data_gate.component",),
         gate=Gate(question="Are the data what training may rest on?", reasons=_anomalies),
-        detail=lambda outputs: f"passed, {outputs['blessing']['warnings']} warnings",
+        detail=lambda outputs: f"passed, {plural(outputs['blessing']['warnings'], 'warning')}",
         shown={"blessing": ("blessed",)},
     ),
     Node(id="Transform", modules=("components.transform.component",)),
@@ -210,7 +229,11 @@ for _node in (
         facts=_training,
         shown={"model_run": ("val_accuracy",)},
     ),
-    Node(id="Exporter", modules=("components.exporter.component",)),
+    Node(
+        id="Exporter",
+        modules=("components.exporter.component",),
+        facts=lambda outputs: {"model_digest": outputs["model"]["digest"] or None},
+    ),
     Node(
         id="InfraValidator",
         modules=("components.infra_validator.component",),
@@ -221,7 +244,7 @@ for _node in (
     Node(
         id="BulkInferrer",
         modules=("components.bulk_inferrer.component",),
-        detail=lambda outputs: f"{outputs['predictions']['examples']:,} predictions",
+        detail=lambda outputs: plural(outputs["predictions"]["examples"], "prediction"),
     ),
     Node(id="BlessedModel", modules=("components.latest_blessed",), detail=_resolved),
     Node(
@@ -241,7 +264,7 @@ for _node in (
         modules=("components.pusher.component",),
         gate=Gate(
             question="Is it published?",
-            passes=lambda outputs: bool(outputs["pushed_model"]["pushed"]),
+            passes=_is_published,
             reasons=_published,
         ),
         detail=_pushed,

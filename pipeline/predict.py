@@ -20,11 +20,11 @@ from components.example_gen.kinds import find_kind
 from components.example_gen.kinds.registry import nothing_found
 from components.example_gen.reading import Broken
 from components.prediction_columns import COLUMNS
-from components.pusher.serving_folder import nothing_served, served_version
 from models.card import CARD_FILE, read_card
 from models.files import replacing
-from pipeline.output_root import OutputRoot
+from pipeline.output_root import DEFAULT, OutputRoot
 from pipeline.run.console import Console
+from pipeline.served import add_model_flag, model_to_ask
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,16 +42,12 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("input", type=Path, help="folder or file to ask about")
     parser.add_argument("result", type=Path, help="file of the predictions: .csv, .parquet or .tfrecord")
-    parser.add_argument(
-        "--model",
-        type=Path,
-        default=OutputRoot().serving("fashion_mnist"),
-        help="served folder or one version of it (output/serving/fashion_mnist)",
-    )
+    parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
+    add_model_flag(parser)
     parser.add_argument(_LEAVE_OUT, action="store_true", help="leave out broken images, and name them")
     arguments = parser.parse_args(argv)
     try:
-        model = model_to_ask(arguments.model)
+        model = model_to_ask(OutputRoot(arguments.output_root), arguments.model)
         count, warnings = predict_folder(arguments.input, arguments.result, model, skip_broken=arguments.skip_broken)
     except InputError as error:
         print(f"predict: {error}", file=sys.stderr)
@@ -60,20 +56,6 @@ def main(argv: list[str]) -> int:
         print(f"predict: {warning}", file=sys.stderr)
     print(f"{count:,} {'answer' if count == 1 else 'answers'} in {arguments.result}")
     return 0
-
-
-def model_to_ask(folder: Path) -> Path:
-    """Returns the SavedModel to ask: `folder` itself, or the version of it that is served.
-
-    Raises:
-      InputError: there is none.
-    """
-    if (folder / "saved_model.pb").is_file():
-        return folder
-    version = served_version(folder)
-    if version is None:
-        raise nothing_served(folder)
-    return folder / str(version)
 
 
 def predict_folder(

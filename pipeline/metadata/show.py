@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline.metadata import runs
+from pipeline.metadata.served import Standings
 from pipeline.metadata.store import Artifact, Execution, Run, Store
 from pipeline.metadata.text import duration, flatten, shorten, size, table, when
 from pipeline.output_root import OutputRoot
@@ -17,9 +18,10 @@ def show(store: Store, found: Run | Artifact | Execution) -> dict:
 
 def show_run(store: Store, run: Run) -> dict:
     """Returns a run's line of the table, what it was made of, and its executions with what they put out."""
+    standings = Standings(OutputRoot.of_database(store.path))
     kept = {name: value for name, value in run.properties.items() if name not in ("code", "packages", "summary")}
     return {
-        "run": runs.describe(run),
+        "run": runs.describe(run) | {"standing": standings.of(store.runs()).get(run.id)},
         "properties": kept,
         "code": run.properties.get("code", {}).get("digest"),
         "packages": run.properties.get("packages", {}),

@@ -24,7 +24,7 @@ from pipeline.output_root import OutputRoot
 
 SCHEMA_VERSION = 10
 # Of metadata_store.proto: states of executions and artifacts, types of events.
-EXECUTION_STATES = {1: "new", 2: "running", 3: "ran", 4: "failed", 5: "cached", 6: "canceled"}
+EXECUTION_STATES = {1: "new", 2: "running", 3: "ran", 4: "failed", 5: "cached", 6: "interrupted"}
 ARTIFACT_STATES = {1: "pending", 2: "live", 3: "marked for deletion", 4: "deleted", 5: "abandoned"}
 _STRUCT = "mlmd-struct::"
 _INPUTS, _OUTPUTS = (2, 3, 5), (1, 4, 6)
@@ -61,7 +61,10 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Execution:
-    """One execution of a node; times are milliseconds since 1970, `run` is a run's id."""
+    """One execution of a node; times are milliseconds since 1970, `run` is a run's id.
+
+    `is_open` says that it goes on, or was killed and no run has settled it since.
+    """
 
     id: int
     type: str
@@ -71,6 +74,7 @@ class Execution:
     run: str
     started: int
     ended: int
+    is_open: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -214,6 +218,7 @@ class Store:
                 run=contexts[number].get("pipeline_run", "?"),
                 started=created,
                 ended=updated,
+                is_open=state in (1, 2),
             )
             for number, kind, state, created, updated in self.rows(
                 "SELECT e.id, t.name, e.last_known_state, e.create_time_since_epoch, e.last_update_time_since_epoch "

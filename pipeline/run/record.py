@@ -60,6 +60,8 @@ _INDEX = (
     "exit_status",
     "wall_seconds",
     "blessed",
+    "model_digest",
+    "push",
     "pushed_model",
     "failure",
 )
@@ -73,6 +75,8 @@ _EMPTY = {
     "blessing_reasons": [],
     "verdict": None,
     "served": None,
+    "model_digest": None,
+    "push": None,
     "pushed_model": None,
     "served_model": None,
     "training": None,

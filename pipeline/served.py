@@ -1,0 +1,46 @@
+"""Which served model a command is about: the one meaning of `--model` in rollback, publish and predict.
+
+Synopsis:
+
+    serving_folder(OutputRoot("output"), "fashion_mnist")       # output/serving/fashion_mnist
+    model_to_ask(OutputRoot("output"), "fashion_mnist")         # the version of it that is served
+"""
+
+import argparse
+from pathlib import Path
+
+from components.pusher.serving_folder import nothing_served, served_version
+from pipeline.output_root import OutputRoot
+
+DEFAULT_MODEL = "fashion_mnist"
+
+
+def add_model_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds `--model`."""
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME|FOLDER",
+        help=f"name under which it is served, or its folder ({DEFAULT_MODEL})",
+    )
+
+
+def serving_folder(root: OutputRoot, model: str) -> Path:
+    """Returns the folder that a model server watches: of that name, or the folder itself."""
+    return Path(model) if Path(model).parts[1:] else root.serving(model)
+
+
+def model_to_ask(root: OutputRoot, model: str) -> Path:
+    """Returns the SavedModel to ask: the served version of a model, or the one version that a folder is.
+
+    Raises:
+      InputError: there is none.
+    """
+    for folder in (Path(model), serving_folder(root, model)):
+        if (folder / "saved_model.pb").is_file():
+            return folder
+    # A folder in the current one has but one part.
+    folder = next((path for path in (serving_folder(root, model), Path(model)) if served_version(path)), None)
+    if folder is None:
+        raise nothing_served(serving_folder(root, model))
+    return folder / str(served_version(folder))
