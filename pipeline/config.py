@@ -29,7 +29,7 @@ class PipelineConfig:
       preset: the name under which these values are known (`pipeline/presets.py`).
       name: of the data set: what is compared with what came before, and served in its place; None: chosen from the
         data and their folder. Letters, digits, _ and - only.
-      variant: what keeps runs of a kind apart: their models are compared and served among themselves, as NAME-VARIANT.
+      variant: what keeps runs of a kind apart: their models are compared and served among themselves, as NAME.VARIANT.
         The same characters.
       seed: of the splits, and of the training unless `training.seed` is given.
       data_dir: folder, or file, with the data, of any kind in components/example_gen/kinds; None looks in the usual

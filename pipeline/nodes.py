@@ -16,8 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.errors import InputError
-from components.pusher.history import acts, taken_back
-from components.pusher.outcomes import HELD_BACK, NOT_BLESSED, PUSHED, SERVED_ALREADY, TAKEN_BACK
+from components.pusher.outcomes import HELD_BACK, NOT_BLESSED, PUSHED, TAKEN_BACK, became_of
 
 # By key of the output: the custom properties of the artifact, and its `id` and `uri`.
 Outputs = dict[str, dict]
@@ -143,33 +142,13 @@ def _verdict(outputs: Outputs) -> list[str]:
     return [verdict, *(reason for reason in found["blessing_reasons"] if reason not in verdict)]
 
 
-def _push(outputs: Outputs) -> dict:
-    """Tells what became of the model, and which version is served now: rollbacks and later pushes count."""
-    made = outputs["pushed_model"]
-    base, content, outcome = Path(made["serving_folder"]), made["content_digest"], made["outcome"]
-    shown = acts(base)
-    served = shown[-1] if shown else None
-    numbers = [act.number for act in shown if act.content == content]
-    if outcome == NOT_BLESSED:
-        numbers = []
-    elif served and served.content == content:
-        outcome = SERVED_ALREADY if outcome in (HELD_BACK, TAKEN_BACK) else outcome
-    elif content in taken_back(shown):
-        outcome = TAKEN_BACK
-    return {
-        "push": outcome,
-        "pushed_model": str(base / str(numbers[-1])) if numbers else None,
-        "served_model": str(base / str(served.number)) if served else None,
-    }
-
-
 def _is_published(outputs: Outputs) -> bool | None:
-    found = _push(outputs)
+    found = became_of(outputs["pushed_model"])
     return None if found["push"] == HELD_BACK else found["pushed_model"] is not None
 
 
 def _pushed(outputs: Outputs) -> str:
-    found = _push(outputs)
+    found = became_of(outputs["pushed_model"])
     version, served = (Path(found[name] or "").name for name in ("pushed_model", "served_model"))
     if found["push"] == NOT_BLESSED:
         return "not pushed"
@@ -182,7 +161,7 @@ def _pushed(outputs: Outputs) -> str:
 
 
 def _published(outputs: Outputs) -> list[str]:
-    pushed = _push(outputs)["pushed_model"]
+    pushed = became_of(outputs["pushed_model"])["pushed_model"]
     place = [f"as {'/'.join(Path(pushed).parts[-3:])}"] if pushed else []
     told = _pushed(outputs)
     return place if place and told == f"version {Path(pushed).name}" else [*place, told]
@@ -268,7 +247,7 @@ for _node in (
             reasons=_published,
         ),
         detail=_pushed,
-        facts=_push,
+        facts=lambda outputs: became_of(outputs["pushed_model"]),
         shown={"pushed_model": ("pushed_version",)},
     ),
 ):

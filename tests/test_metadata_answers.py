@@ -113,9 +113,28 @@ def test_table_of_runs_is_aligned(ask):
         "accuracy",
         "blessed",
         "pushed",
+        "standing",
     ]
     assert rows[2][header.index("accuracy") :].split()[:2] == ["0.9200", "yes"]
     assert rows[2][header.index("state") :].startswith("done")
+
+
+def test_runs_and_show_mark_the_champion_and_where_the_others_stand(own_runs, ask_json, ask):
+    output = own_runs.output_root
+    base = output / "serving" / "fashion_mnist"
+
+    def standings() -> dict[str, str | None]:
+        return {run["id"]: run["standing"] for run in ask_json("runs", output=output)}
+
+    assert standings() == {BROKEN: None, REFUSED: None, SEEDED: "champion", CACHED: "former", FIRST: "former"}
+    one, two = sorted(int(path.name) for path in base.iterdir())
+    (base / str(two + 1)).symlink_to(str(one))
+    assert standings() == {BROKEN: None, REFUSED: None, SEEDED: "taken back", CACHED: "champion", FIRST: "champion"}
+    assert ask_json("show", SEEDED, output=output)["run"]["standing"] == "taken back"
+    # Blessed and in no serving folder: as after --no-push.
+    shutil.rmtree(base / str(two))
+    assert standings()[SEEDED] == "challenger"
+    assert next(line for line in ask("runs", output=output) if "challenger" in line).startswith(SEEDED)
 
 
 def test_run_of_another_runner_that_kept_no_record_is_listed_with_what_is_known(tmp_path, ask_json):

@@ -35,7 +35,7 @@ NODES = (
     "Evaluator",
     "Pusher",
 )
-SERVED_AS = "fashion_mnist-smoke"
+SERVED_AS = "fashion_mnist.smoke"
 
 
 class Run:

@@ -163,11 +163,13 @@ def test_command_goes_back_in_under_a_second_and_lists(base, model, tmp_path, ca
     assert main([*options]) == 0
     assert f"version {one} is served again, as {max(versions(base))}; before it was {two}" in capsys.readouterr().out
     assert main([*options, "--list"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        str(one),
-        str(two),
-        f"{max(versions(base))}  shows {one}  served",
-    ]
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["version", "since", "run", "accuracy"]
+    assert [row.split()[0] for row in rows] == list(map(str, versions(base)))
+    assert rows[0].split()[-2:] == ["-", "-"], "nothing is known of its run, and it is not what was taken back"
+    assert rows[1].endswith("taken back")
+    assert f"shows {one}" in rows[2]
+    assert rows[2].endswith("served")
     assert main([*options, "1"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     # The whole process: what it imports decides.
@@ -336,9 +338,9 @@ def test_folder_without_versions_is_one_line_that_names_those_beside_it(tmp_path
     options = ["--output-root", str(tmp_path), "--list"]
     assert main(options) == 2
     assert capsys.readouterr().err.endswith("expected served versions, found none. Run the pipeline first.\n")
-    (tmp_path / "serving" / "fashion_mnist-smoke" / "1").mkdir(parents=True)
+    (tmp_path / "serving" / "fashion_mnist.smoke" / "1").mkdir(parents=True)
     assert main(options) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("found none; there are fashion_mnist-smoke. Name one with --model.")
-    assert main([*options, "--model", "fashion_mnist-smoke"]) == 0
-    assert capsys.readouterr().out == "1  served\n"
+    assert line.endswith("found none; there are fashion_mnist.smoke. Name one with --model.")
+    assert main([*options, "--model", "fashion_mnist.smoke"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:1] == ["1"]

@@ -159,6 +159,7 @@ REFUSED = {
     "image_size": ("28", "expected a list of 2, each a whole number or none, found 28"),
     "image_channels": ("2", "expected none, 1 or 3, found 2"),
     "image_fit": ("squeeze", "expected pad or crop or stretch, found 'squeeze'"),
+    "push": ("maybe", "expected true or false, found 'maybe'"),
     "broken_images": ("-1", "expected 0 or more, found -1"),
     "split_limits": ("none,0,none", "expected none, or whole numbers from 1, found (None, 0, None)"),
     "duplicate_tolerance": ("2", "expected a share from 0 to 1, found 2.0"),

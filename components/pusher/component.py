@@ -4,7 +4,8 @@ TFX's Pusher names a version by the second, skips a second push within it and st
 by file into the folder that is being watched. Here `serving_folder.offer` does it in one rename, and nothing twice. The
 `PushedModel` artifact is a link to the published version: where that is gone, TFX's cache misses it and the model is
 pushed again. A driver sees to the rest of what a cached push may not say: a model that another push has superseded is
-pushed again, while what a rollback took back stays so. A run may end before the push (`push`); `pipeline.publish` publishes later.
+pushed again, while what a rollback took back stays so. A run may end before the push (`push`); `pipeline.publish` does
+it later.
 """
 
 import os
