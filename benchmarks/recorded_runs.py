@@ -10,10 +10,14 @@ Synopsis:
     runs.artifacts["20260102-000000-000"]["Exporter.model"]           # its id
 """
 
+import contextlib
+import copy
 import dataclasses
 import functools
 import itertools
 import json
+import shutil
+import sqlite3
 from pathlib import Path
 
 from ml_metadata import metadata_store
@@ -179,6 +183,18 @@ class RecordedRuns:
             _set(context.custom_properties, properties_of(kept.content))
             self.store.put_contexts([context])
 
+    def copy_to(self, output_root: Path) -> "RecordedRuns":
+        """Returns the same runs below another output root, to be read or changed; adding runs there is not possible."""
+        own = copy.copy(self)
+        own.output_root, own._root = output_root, OutputRoot(output_root)
+        shutil.copytree(self.output_root, output_root)
+        with contextlib.closing(sqlite3.connect(own._root.metadata)) as connection:
+            for table, column in (("Artifact", "uri"), ("ArtifactProperty", "string_value")):
+                replaced = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+                connection.execute(replaced, (str(self.output_root), str(output_root)))
+            connection.commit()
+        return own
+
     def _choose(self, node: RecordedNode, made: dict[str, int]) -> int | None:
         # What it looks up has no producer.
         (source,) = filter(None, node.inputs.values())
@@ -222,7 +238,11 @@ class RecordedRuns:
             told.append(event)
         self.store.put_events(told)
         links = [mlmd.Association(context_id=context, execution_id=number) for context in contexts]
-        self.store.put_attributions_and_associations([], links)
+        made = [artifact for _, artifact, event_type in events if event_type == _EVENT.OUTPUT]
+        owned = [
+            mlmd.Attribution(context_id=context, artifact_id=artifact) for context in contexts for artifact in made
+        ]
+        self.store.put_attributions_and_associations(owned if state == "COMPLETE" else [], links)
         return number
 
     def _opening(self, run_id: str, settings: dict, modules: dict, packages: dict) -> RunRecord:

@@ -101,7 +101,8 @@ def _anomalies(outputs: Outputs) -> list[str]:
 def _trained(outputs: Outputs) -> str:
     training = json.loads(outputs["model_run"]["training"])
     mirrored = {True: ", mirrored", False: ", not mirrored"}.get(training.get("flip"), "")
-    return f"{_percent(training['val_accuracy'])} validation, {plural(training['epochs'], 'epoch')}{mirrored}"
+    stopped = ", stopped early" if training.get("stopped_early") else ""
+    return f"{_percent(training['val_accuracy'])} validation, {plural(training['epochs'], 'epoch')}{stopped}{mirrored}"
 
 
 def _training(outputs: Outputs) -> dict:

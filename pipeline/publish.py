@@ -11,6 +11,7 @@ from pathlib import Path
 from components.errors import InputError
 from components.pusher.serving_folder import acts, offer
 from models.card import read_card
+from pipeline.config import PipelineConfig
 from pipeline.metadata.artifacts import RunArtifacts
 from pipeline.metadata.store import Run, Store
 from pipeline.output_root import DEFAULT, OutputRoot
@@ -56,9 +57,10 @@ def publish(root: OutputRoot, name: str, folder: Path) -> str:
         else:
             run = store.find_run(name)
             model, base = blessed_model(store, run), root.serving(run.properties["published_as"])
-            settings = run.properties["settings"]
-            keep, told = settings["kept_versions"], f"the model of run {run.id}"
-            card = None if settings["replace_other_classes"] else read_card(model)
+            settings, otherwise = run.properties["settings"], PipelineConfig()
+            keep = settings.get("kept_versions", otherwise.kept_versions)
+            replaces = settings.get("replace_other_classes", otherwise.replace_other_classes)
+            card, told = None if replaces else read_card(model), f"the model of run {run.id}"
         found = offer(model, base, keep=keep, card=card, asked=True)
         # A third of a second, when it is served.
         from pipeline.run.publications import record_in

@@ -5,7 +5,6 @@ The runs: `first` ran everything; `cached` nothing; `seeded` the Trainer and wha
 """
 
 import contextlib
-import copy
 import fcntl
 import json
 import shutil
@@ -48,15 +47,7 @@ def runs(tmp_path_factory) -> RecordedRuns:
 @pytest.fixture
 def own_runs(runs, tmp_path) -> RecordedRuns:
     """The same in a folder that a test may change: copied, for ML Metadata takes seconds to write them."""
-    own = copy.copy(runs)
-    own.output_root = tmp_path / "output"
-    shutil.copytree(runs.output_root, own.output_root)
-    with contextlib.closing(sqlite3.connect(own.output_root / "metadata.db")) as connection:
-        for table, column in (("Artifact", "uri"), ("ArtifactProperty", "string_value")):
-            replaced = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
-            connection.execute(replaced, (str(runs.output_root), str(own.output_root)))
-        connection.commit()
-    return own
+    return runs.copy_to(tmp_path / "output")
 
 
 @pytest.fixture

@@ -14,7 +14,16 @@ import pytest
 
 from components.errors import InputError
 from components.pusher import serving_folder
-from components.pusher.serving_folder import publish, rollback, rollbacks, served_version, superseded, versions
+from components.pusher.serving_folder import (
+    acts,
+    publish,
+    rollback,
+    rollbacks,
+    served_version,
+    superseded,
+    taken_back,
+    versions,
+)
 from pipeline.rollback import main
 from pipeline.run.code_digest import ROOT
 
@@ -216,6 +225,27 @@ def test_rollbacks_are_told_from_pushes_even_after_a_model_returned(base, model)
     four = publish(model("two"), base, keep=3)
     *_, five = rollback(base, four)
     assert rollbacks(base) == {three: one, five: two}
+
+
+def test_random_number_in_tensorflow_s_fingerprint_makes_no_other_model(base, model):
+    folder = model("one")
+    (folder / "fingerprint.pb").write_text("29906347229115649724059959437287661385")
+    one = publish(folder, base, keep=3)
+    (folder / "fingerprint.pb").write_text("207519847460928099620908705810283238947")
+    assert publish(folder, base, keep=3) == one
+
+
+def test_going_back_takes_back_all_that_came_later_and_going_forward_brings_one_again(base, model):
+    one, _, three = (publish(model(text), base, keep=9) for text in ("one", "two", "three"))
+    shown = acts(base)
+    contents = [act.content for act in shown]
+    rollback(base, one)
+    number = max(versions(base))
+    assert taken_back(acts(base)) == {contents[1]: number, contents[2]: number}
+    rollback(base, three)
+    assert list(taken_back(acts(base))) == [contents[1]]
+    publish(model("two"), base, keep=9)
+    assert taken_back(acts(base)) == {}
 
 
 def test_files_that_differ_in_a_name_alone_are_another_model(base, model):

@@ -191,7 +191,7 @@ REFUSED = {
     "training.erase": ("2.0", "expected a whole number, found 2.0"),
     "training.augmentations": ("[1]", "expected a list, each text, found [1]"),
     "training.erase_share": ("1.5", "expected 0 to 1, found 1.5"),
-    "training.patience": ('"3"', "expected a whole number, found '3'"),
+    "training.patience": ('"3"', "expected a whole number or none, found '3'"),
     "training.precision": ("float16", "expected auto or float32 or bfloat16, found 'float16'"),
     "memory_mib": ("255", "expected none, or a finite number from 256, found 255.0"),
     "enable_cache": ("none", "expected true or false, found 'none'"),

@@ -13,7 +13,8 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import component_spec, standard_artifacts
 from tfx.utils import path_utils
 
-from components.artifacts import Artifacts, open_examples, single, split_folders
+from components import places
+from components.artifacts import CHECKPOINT, Artifacts, open_examples, single, split_folders
 from components.statistics_gen.image_statistics import PIXEL_FEATURES
 from models.card import read_digest
 from models.examples import Examples
@@ -80,7 +81,7 @@ def export(
 
 
 class _Executor(base_executor.BaseExecutor):
-    """Unpacks the artifacts, calls `export` and records size and digest."""
+    """Unpacks the artifacts, calls `export`, records size and digest, and deletes the training's last checkpoint."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         trained, model = single(input_dict, "trained"), single(output_dict, "model")
@@ -90,6 +91,9 @@ class _Executor(base_executor.BaseExecutor):
         examples, code = open_examples(single(input_dict, "examples")), exec_properties.get("code_digest", "")
         model.set_int_custom_property(BYTES, export(folders[0], examples, folders[1], ranges, code))
         model.set_string_custom_property(DIGEST, read_digest(folders[1]) or "")
+        # Until here a kill before the Trainer was told to be done would have cost all of the training.
+        if checkpoint := trained.get_string_custom_property(CHECKPOINT):
+            (places.folder("checkpoints") / checkpoint).unlink(missing_ok=True)
 
 
 class ExporterSpec(component_spec.ComponentSpec):

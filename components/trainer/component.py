@@ -18,7 +18,7 @@ from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY
 from tfx.utils import json_utils
 
 from components import places
-from components.artifacts import Artifacts, open_examples, single
+from components.artifacts import CHECKPOINT, Artifacts, open_examples, single
 from components.errors import InputError
 from models.examples import Examples
 from models.profile_report import INPUT_SHARE_LIMIT
@@ -58,6 +58,7 @@ class _Executor(GenericExecutor):
             ) from error
         model_run = single(output_dict, "model_run")
         report = json.loads(Path(model_run.uri, REPORT_FILE).read_text())
+        single(output_dict, "model").set_string_custom_property(CHECKPOINT, report.pop(CHECKPOINT))
         model_run.set_string_custom_property("training", json.dumps(report))
         model_run.set_float_custom_property("val_accuracy", report["val_accuracy"])
         if report["profile"]:
