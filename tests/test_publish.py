@@ -77,7 +77,7 @@ def test_published_model_leads_to_its_training_and_the_rollback_is_known_too(out
     capsys.readouterr()
     assert ask(["lineage", str(two), "--output-root", str(output)]) == 0
     told = capsys.readouterr().out
-    assert "Publish, ran in run" in told
+    assert "Publish, outside of a run" in told
     assert f"Trainer, ran in run {SECOND}" in told
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.metadata import runs
 from pipeline.metadata.served import Standings
-from pipeline.metadata.store import Artifact, Execution, Run, Store
+from pipeline.metadata.store import Artifact, Execution, Run, Store, state_told
 from pipeline.metadata.text import duration, flatten, shorten, size, table, when
 from pipeline.output_root import OutputRoot
 
@@ -32,13 +32,24 @@ def show_run(store: Store, run: Run) -> dict:
             {
                 "id": f"e{execution.id}",
                 "node": execution.node,
-                "state": execution.state,
+                "state": state_told(execution, run),
                 "seconds": _seconds(execution),
                 "outputs": _events(store, store.outputs.get(execution.id, ())),
             }
             for execution in store.executions_of(run)
-        ],
+        ]
+        + _without_execution(store, run),
     }
+
+
+def _without_execution(store: Store, run: Run) -> list[dict]:
+    """Returns what the run tells of nodes that left nothing in ML Metadata: not reached, or left out."""
+    executed = {execution.node for execution in store.executions_of(run)}
+    return [
+        {"id": None, "node": node["id"], "state": node["state"], "seconds": None, "outputs": []}
+        for node in run.record.get("nodes", ())
+        if node["id"] not in executed
+    ]
 
 
 def show_execution(store: Store, execution: Execution) -> dict:
@@ -47,7 +58,7 @@ def show_execution(store: Store, execution: Execution) -> dict:
         "execution": f"e{execution.id}",
         "node": execution.node,
         "type": execution.type,
-        "state": execution.state,
+        "state": state_told(execution, store.find_run(execution.run)) if execution.run != "?" else execution.state,
         "run": execution.run,
         "started": when(execution.started),
         "seconds": _seconds(execution),

@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 
 from components.errors import InputError
-from pipeline.metadata.store import Execution, Run, Store, is_resolver
-from pipeline.metadata.text import flatten, shorten
+from pipeline.metadata.changes import changes
+from pipeline.metadata.store import Execution, Run, Store, is_resolver, state_told
+from pipeline.metadata.text import brief, shorten
 from pipeline.nodes import NODES
 from pipeline.run.code_digest import ROOT, module_path
 
@@ -35,7 +36,7 @@ def _explain(store: Store, node: str, run: Run, runs: dict[str, Run], told: set[
         found["reasons"] = [_why_skipped(store, run)]
         return found
     execution = executions[-1]
-    found["state"] = execution.state
+    found["state"] = state_told(execution, run)
     if execution.state == "cached":
         made = [store.producers.get(artifact) for _, artifact in store.outputs.get(execution.id, ())]
         source = store.executions.get(next((number for number in made if number), 0))
@@ -48,7 +49,8 @@ def _explain(store: Store, node: str, run: Run, runs: dict[str, Run], told: set[
         return found
     previous = _previous(store, execution)
     if previous is None:
-        found["reasons"] = ["no earlier run of it succeeded here"]
+        name = run.properties.get("published_as") or execution.pipeline
+        found["reasons"] = [f"no earlier run of it on {name} succeeded here"]
         return found
     found["compared_with"] = previous.run
     if is_resolver(execution):
@@ -88,10 +90,10 @@ def _is_whole(store: Store, execution: Execution) -> bool:
 
 
 def _why_skipped(store: Store, run: Run) -> str:
-    failed = next((e.node for e in store.executions_of(run) if e.state == "failed"), None)
+    ended = {e.state: e.node for e in reversed(store.executions_of(run)) if e.state in ("failed", "interrupted")}
     command = " ".join(run.properties.get("command", []))
-    if failed:
-        return f"not reached: {failed} failed"
+    for state, node in ended.items():
+        return f"not reached: {node} {'was ' if state == 'interrupted' else ''}{state}"
     if any(flag in command for flag in ("--from", "--to", "--only")):
         return f"left out: {command}"
     return "not reached"
@@ -121,19 +123,29 @@ def _changed_inputs(store: Store, previous: Execution, execution: Execution) -> 
 
 def property_changes(before: dict, after: dict) -> list[str]:
     """Returns a line for each setting that differs; settings kept as JSON are compared inside."""
-    sides = [flatten({name: _parsed(value) for name, value in side.items()}) for side in (before, after)]
-    return [
-        f"setting {name}: {shorten(sides[0].get(name), 50)} -> {shorten(sides[1].get(name), 50)}"
-        for name in sorted(sides[0].keys() | sides[1].keys())
-        if sides[0].get(name) != sides[1].get(name) and name.rsplit(".", 1)[-1] != _DIGEST
-    ]
+    sides = [{name: _parsed(value) for name, value in side.items()} for side in (before, after)]
+    lines = []
+    for name, old, new in changes(*sides):
+        if name.rsplit(".", 1)[-1] == _DIGEST:
+            continue
+        if isinstance(old, dict | list) or isinstance(new, dict | list):
+            told = f"{name} is new: {brief(new)}" if old is None else f"{name} is gone: {brief(old)}"
+        else:
+            told = f"{name}: {shorten(old, 50)} -> {shorten(new, 50)}"
+        lines.append(f"setting {told}")
+    return lines
 
 
 def _parsed(value: object) -> object:
-    try:
-        return json.loads(value) if isinstance(value, str) and value[:1] in "{[" else value
-    except ValueError:
-        return value
+    """Takes JSON apart, also where it is a text within JSON, as TFX keeps the settings of a metric."""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            return _parsed(json.loads(value))
+        except ValueError:
+            return value
+    if isinstance(value, dict):
+        return {name: _parsed(item) for name, item in value.items()}
+    return [_parsed(item) for item in value] if isinstance(value, list) else value
 
 
 def _code_changed(store: Store, previous: Execution, execution: Execution) -> bool:
