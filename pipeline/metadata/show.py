@@ -19,6 +19,8 @@ def show(store: Store, found: Run | Artifact | Execution) -> dict:
 def show_run(store: Store, run: Run) -> dict:
     """Returns a run's line of the table, what it was made of, and its executions with what they put out."""
     standings = Standings(OutputRoot.of_database(store.path))
+    # Not as they were recorded: what a part of the pipeline takes over is recorded in any order.
+    order = {node["id"]: position for position, node in enumerate(run.record.get("nodes", ()))}
     kept = {name: value for name, value in run.properties.items() if name not in ("code", "packages", "summary")}
     return {
         "run": runs.describe(run) | {"standing": standings.of(store.runs()).get(run.id)},
@@ -28,17 +30,20 @@ def show_run(store: Store, run: Run) -> dict:
         "folder": str(OutputRoot.of_database(store.path).run(run.id).folder),
         "gates": run.record.get("gates", {}),
         "logged": run.record.get("logged", {}),
-        "executions": [
-            {
-                "id": f"e{execution.id}",
-                "node": execution.node,
-                "state": state_told(execution, run),
-                "seconds": _seconds(execution),
-                "outputs": _events(store, store.outputs.get(execution.id, ())),
-            }
-            for execution in store.executions_of(run)
-        ]
-        + _without_execution(store, run),
+        "executions": sorted(
+            [
+                {
+                    "id": f"e{execution.id}",
+                    "node": execution.node,
+                    "state": state_told(execution, run),
+                    "seconds": _seconds(execution),
+                    "outputs": _events(store, store.outputs.get(execution.id, ())),
+                }
+                for execution in store.executions_of(run)
+            ]
+            + _without_execution(store, run),
+            key=lambda shown: order.get(shown["node"], len(order)),
+        ),
     }
 
 
@@ -108,8 +113,9 @@ def _events(store: Store, events: list[tuple[str, int]]) -> list[dict]:
     return found
 
 
-def _seconds(execution: Execution) -> float:
-    return (execution.ended - execution.started) / 1000
+def _seconds(execution: Execution) -> float | None:
+    """Returns how long it took; of what was killed nobody knows when that was."""
+    return None if execution.state == "interrupted" else (execution.ended - execution.started) / 1000
 
 
 def render(shown: dict) -> str:

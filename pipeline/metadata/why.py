@@ -58,9 +58,7 @@ def _explain(store: Store, node: str, run: Run, runs: dict[str, Run], told: set[
         return found
     changed = _changed_inputs(store, previous, execution)
     found["reasons"] = [text for text, _ in changed]
-    found["reasons"] += property_changes(
-        store.properties("Execution", previous.id), store.properties("Execution", execution.id)
-    )
+    found["reasons"] += property_changes(_properties(store, previous), _properties(store, execution))
     if _code_changed(store, previous, execution):
         found["reasons"] += code_changes(node, *(store.whole(runs[side.run]) for side in (previous, execution)))
     if not found["reasons"]:
@@ -70,6 +68,16 @@ def _explain(store: Store, node: str, run: Run, runs: dict[str, Run], told: set[
         if maker not in told:
             told.add(maker)
             found["because"].append(_explain(store, maker, run, runs, told))
+    return found
+
+
+def _properties(store: Store, execution: Execution) -> dict:
+    """Returns the settings of an execution; a cached one has those that a driver adds from the one that made its outputs."""
+    found = store.properties("Execution", execution.id)
+    if execution.state == "cached":
+        made = (store.producers.get(artifact) for _, artifact in store.outputs.get(execution.id, ()))
+        source = next((number for number in made if number), None)
+        found = {**(store.properties("Execution", source) if source else {}), **found}
     return found
 
 
@@ -114,9 +122,10 @@ def _changed_inputs(store: Store, previous: Execution, execution: Execution) -> 
             continue
         makers = [store.executions[store.producers[artifact]] for artifact in after if artifact in store.producers]
         maker = next((made.node for made in makers if made.run == execution.run), None)
+        other = next((f", made by {made.node} in run {made.run}" for made in makers if made.run != "?"), "")
         names = [", ".join(f"a{number}" for number in numbers) or "none" for numbers in (before, after)]
         found.append(
-            (f"input {key}: {names[0]} -> {names[1]}" + (f", made by {maker} in this run" if maker else ""), maker)
+            (f"input {key}: {names[0]} -> {names[1]}" + (f", made by {maker} in this run" if maker else other), maker)
         )
     return found
 

@@ -23,15 +23,18 @@ def record_publications(store: metadata_store.MetadataStore, root: OutputRoot) -
 
     A model that this database never exported stays unknown to it.
     """
-    pushed, models = _by_property(store, _PUSHED, _PLACE), _by_property(store, "Model", _DIGEST)
+    # By name and number alone: an output root may have been moved.
+    known = _by_property(store, _PUSHED, _PLACE)
+    pushed = {Path(place).parts[-2:]: artifact for place, artifact in known.items()}
+    models = _by_property(store, "Model", _DIGEST)
     recorded = []
     for folder in root.serving_folders():
         base = folder.resolve()
         for act in acts(base):
             place = base / str(act.number)
-            source = pushed.get(str(base / str(act.files))) or models.get(act.content)
-            if source is not None and str(place) not in pushed:
-                pushed[str(place)] = _record(store, source, place, act)
+            source = pushed.get((base.name, str(act.files))) or models.get(act.content)
+            if source is not None and place.parts[-2:] not in pushed:
+                pushed[place.parts[-2:]] = _record(store, source, place, act)
                 recorded.append(place)
     return recorded
 
