@@ -3,7 +3,6 @@
 Synopsis:
 
     serving_folder(OutputRoot("output"), "fashion_mnist")       # output/serving/fashion_mnist
-    model_to_ask(OutputRoot("output"), "fashion_mnist")         # the version of it that is served
 """
 
 import argparse

@@ -2,7 +2,8 @@
 
 Synopsis:
 
-    became_of({"serving_folder": str(base), "content_digest": digest, "outcome": PUSHED})["served_model"]
+    made = {"serving_folder": str(base), "content_digest": acts(base)[-1].content, "outcome": PUSHED}
+    became_of(made)["served_model"]
 """
 
 from pathlib import Path

@@ -72,7 +72,7 @@ def _explain(store: Store, node: str, run: Run, runs: dict[str, Run], told: set[
 
 
 def _properties(store: Store, execution: Execution) -> dict:
-    """Returns the settings of an execution; a cached one has those that a driver adds from the one that made its outputs."""
+    """Returns the settings of an execution; a cached one has those of a driver from what made its outputs."""
     found = store.properties("Execution", execution.id)
     if execution.state == "cached":
         made = (store.producers.get(artifact) for _, artifact in store.outputs.get(execution.id, ()))
