@@ -10,7 +10,7 @@ from pipeline.config import PipelineConfig
 from pipeline.presets import PRESETS
 
 _EPILOG = """\
-exit status: 0 blessed and pushed; 2 bad input or usage; 3 the data gate refused the data;
+exit status: 0 blessed and pushed (or held back by --no-push); 2 bad input or usage; 3 the data gate refused the data;
 4 the model was not blessed; 1 anything else.
 
 settings: --set and the flags of single settings go before --config, that before environment variables
@@ -46,6 +46,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     part.add_argument("--to", dest="to_node", metavar="NODE", help="run this node and what it depends on")
     part.add_argument("--only", dest="only_node", metavar="NODE", help="run this node alone")
     parser.add_argument("--no-cache", action="store_true", help="run every node, even if nothing has changed")
+    parser.add_argument("--no-push", action="store_true", help="publish nothing; python -m pipeline.publish does")
     parser.add_argument("--dry-run", action="store_true", help="tell what would run, what is cached, and why")
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="of the run's log (text)")
     arguments = parser.parse_args(argv)
@@ -61,7 +62,11 @@ def flags_of_settings(arguments: argparse.Namespace) -> dict[str, tuple[str, obj
     flags = {
         name: (f"--{name.replace('_', '-')} {value}", value) for name, value in values.items() if value is not None
     }
-    return flags | ({"enable_cache": ("--no-cache", False)} if arguments.no_cache else {})
+    switched_off = {
+        "enable_cache": ("--no-cache", arguments.no_cache),
+        "push": ("--no-push", arguments.no_push),
+    }
+    return flags | {name: (flag, False) for name, (flag, given) in switched_off.items() if given}
 
 
 def _as_event(settings) -> str:

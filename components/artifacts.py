@@ -13,6 +13,8 @@ from tfx.types import artifact_utils
 from models.examples import Examples
 
 Artifacts = dict[str, list[types.Artifact]]
+# Of what the Trainer learned: the name of the checkpoint that may go once it is exported.
+CHECKPOINT = "checkpoint"
 
 
 def single(artifacts: Artifacts, key: str) -> types.Artifact:

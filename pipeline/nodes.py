@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.errors import InputError
-from components.pusher.serving_folder import versions
+from components.pusher.outcomes import HELD_BACK, NOT_BLESSED, PUSHED, TAKEN_BACK, became_of
 from pipeline.output_root import training_logs
 
 # By key of the output: the custom properties of the artifact, and its `id` and `uri`.
@@ -29,13 +29,13 @@ class Gate:
 
     Attributes:
       question: that it answers.
-      passes: whether what it put out lets the run go on; one that fails refuses.
+      passes: whether what it put out lets the run go on; one that fails refuses; None where the question was not asked.
       reasons: why, given what it put out, a line each.
     """
 
     question: str
     reasons: Callable[[Outputs], list[str]]
-    passes: Callable[[Outputs], bool] = lambda outputs: True
+    passes: Callable[[Outputs], bool | None] = lambda outputs: True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,9 @@ class Node:
     shown: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
-def _number_of(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def plural(count: int, noun: str) -> str:
+    """Returns a number and what it counts: 1 warning, 2 warnings."""
+    return f"{count:,} {noun}" + "s" * (count != 1)
 
 
 def _percent(share: float) -> str:
@@ -68,7 +69,7 @@ def _percent(share: float) -> str:
 
 
 def _counted(outputs: Outputs) -> str:
-    return _number_of(sum(json.loads(outputs["examples"]["counts"]).values()), "example")
+    return plural(sum(json.loads(outputs["examples"]["counts"]).values()), "example")
 
 
 def _examples(outputs: Outputs) -> dict:
@@ -101,8 +102,8 @@ def _anomalies(outputs: Outputs) -> list[str]:
 def _trained(outputs: Outputs) -> str:
     training = json.loads(outputs["model_run"]["training"])
     mirrored = {True: ", mirrored", False: ", not mirrored"}.get(training.get("flip"), "")
-    epochs = _number_of(training["epochs"], "epoch")
-    return f"{_percent(training['val_accuracy'])} validation, {epochs}{mirrored}"
+    stopped = ", stopped early" if training.get("stopped_early") else ""
+    return f"{_percent(training['val_accuracy'])} validation, {plural(training['epochs'], 'epoch')}{stopped}{mirrored}"
 
 
 def _training(outputs: Outputs) -> dict:
@@ -114,7 +115,7 @@ def _training(outputs: Outputs) -> dict:
 
 def _asked(outputs: Outputs) -> str:
     measured = json.loads(outputs["blessing"]["measured"])
-    return f"served {_number_of(measured['examples'], 'image')}, {measured['litert_disagreements']} otherwise by LiteRT"
+    return f"served {plural(measured['examples'], 'image')}, {measured['litert_disagreements']} otherwise by LiteRT"
 
 
 def _served(outputs: Outputs) -> list[str]:
@@ -144,36 +145,29 @@ def _verdict(outputs: Outputs) -> list[str]:
     return [verdict, *(reason for reason in found["blessing_reasons"] if reason not in verdict)]
 
 
-def _push(outputs: Outputs) -> dict:
-    """Tells which version the run pushed, and which one is served now: a rollback may have taken it back."""
-    pushed = outputs["pushed_model"]
-    if not pushed["pushed"]:
-        return {"pushed_model": None}
-    path = Path(pushed["pushed_destination"])
-    shown = versions(path.parent)
-    served, number = max(shown, default=None), int(path.name)
-    return {
-        # Under the number that is served, where that shows the files which were pushed.
-        "pushed_model": str(path.with_name(str(served)) if shown.get(served) == shown.get(number, number) else path),
-        "served_model": str(path.with_name(str(served))) if served else None,
-    }
+def _is_published(outputs: Outputs) -> bool | None:
+    found = became_of(outputs["pushed_model"])
+    return None if found["push"] == HELD_BACK else found["pushed_model"] is not None
 
 
 def _pushed(outputs: Outputs) -> str:
-    found = _push(outputs)
-    if found["pushed_model"] is None:
+    found = became_of(outputs["pushed_model"])
+    version, served = (Path(found[name] or "").name for name in ("pushed_model", "served_model"))
+    if found["push"] == NOT_BLESSED:
         return "not pushed"
-    version = Path(found["pushed_model"]).name
-    if found["served_model"] in (found["pushed_model"], None):
-        return f"version {version}"
-    return f"version {version} was pushed before; {Path(found['served_model']).name} is served"
+    if not version or found["push"] == HELD_BACK:
+        return f"not pushed: {found['push']}"
+    if version != served:
+        word = "was taken back" if found["push"] == TAKEN_BACK else "was pushed before"
+        return f"version {version} {word}; {served} is served"
+    return f"{found['push']} as version {version}" if found["push"] != PUSHED else f"version {version}"
 
 
 def _published(outputs: Outputs) -> list[str]:
-    pushed = _push(outputs)["pushed_model"]
+    pushed = became_of(outputs["pushed_model"])["pushed_model"]
     place = [f"as {'/'.join(Path(pushed).parts[-3:])}"] if pushed else []
     told = _pushed(outputs)
-    return place if told.endswith(Path(pushed or "").name) and place else [*place, told]
+    return place if place and told == f"version {Path(pushed).name}" else [*place, told]
 
 
 NODES: dict[str, Node] = {}
@@ -206,7 +200,7 @@ for _node in (
         id="DataGate",
         modules=("components.data_gate.component",),
         gate=Gate(question="Are the data what training may rest on?", reasons=_anomalies),
-        detail=lambda outputs: f"passed, {_number_of(outputs['blessing']['warnings'], 'warning')}",
+        detail=lambda outputs: f"passed, {plural(outputs['blessing']['warnings'], 'warning')}",
         shown={"blessing": ("blessed",)},
     ),
     Node(id="Transform", modules=("components.transform.component",)),
@@ -217,7 +211,11 @@ for _node in (
         facts=_training,
         shown={"model_run": ("val_accuracy",)},
     ),
-    Node(id="Exporter", modules=("components.exporter.component",)),
+    Node(
+        id="Exporter",
+        modules=("components.exporter.component",),
+        facts=lambda outputs: {"model_digest": outputs["model"]["digest"] or None},
+    ),
     Node(
         id="InfraValidator",
         modules=("components.infra_validator.component",),
@@ -228,7 +226,7 @@ for _node in (
     Node(
         id="BulkInferrer",
         modules=("components.bulk_inferrer.component",),
-        detail=lambda outputs: _number_of(outputs["predictions"]["examples"], "prediction"),
+        detail=lambda outputs: plural(outputs["predictions"]["examples"], "prediction"),
     ),
     Node(id="BlessedModel", modules=("components.latest_blessed",), detail=_resolved),
     Node(
@@ -248,11 +246,11 @@ for _node in (
         modules=("components.pusher.component",),
         gate=Gate(
             question="Is it published?",
-            passes=lambda outputs: bool(outputs["pushed_model"]["pushed"]),
+            passes=_is_published,
             reasons=_published,
         ),
         detail=_pushed,
-        facts=_push,
+        facts=lambda outputs: became_of(outputs["pushed_model"]),
         shown={"pushed_model": ("pushed_version",)},
     ),
 ):

@@ -195,6 +195,7 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
             name=model_name(config, dataset),
             keep=config.kept_versions,
             replace_other_classes=config.replace_other_classes,
+            push=config.push,
         ).with_id("Pusher")
     )
     if odd := {node.id for node in nodes} ^ set(NODES):

@@ -21,12 +21,12 @@ from components.example_gen.kinds.class_folders import refuse_unread
 from components.example_gen.kinds.registry import Listing, list_files, nothing_found
 from components.example_gen.reading import Broken
 from components.prediction_columns import COLUMNS
-from components.pusher.serving_folder import nothing_served, served_version, versions
 from models.card import CARD_FILE, read_card
 from models.files import replacing
 from models.tfrecords import parse_features, read_records
-from pipeline.output_root import OutputRoot
+from pipeline.output_root import DEFAULT, OutputRoot
 from pipeline.run.console import Console
+from pipeline.served import add_model_flag, model_to_ask
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,16 +44,12 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("input", type=Path, help="folder or file to ask about")
     parser.add_argument("result", type=Path, help="file of the predictions: .csv, .parquet or .tfrecord")
-    parser.add_argument(
-        "--model",
-        type=Path,
-        default=OutputRoot().serving("fashion_mnist"),
-        help="served folder or one version of it (output/serving/fashion_mnist)",
-    )
+    parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
+    add_model_flag(parser)
     parser.add_argument(_LEAVE_OUT, action="store_true", help="leave out broken images, and name them")
     arguments = parser.parse_args(argv)
     try:
-        model = model_to_ask(arguments.model)
+        model = model_to_ask(OutputRoot(arguments.output_root), arguments.model)
         count, warnings = predict_folder(arguments.input, arguments.result, model, skip_broken=arguments.skip_broken)
     except InputError as error:
         print(f"predict: {error}", file=sys.stderr)
@@ -62,26 +58,6 @@ def main(argv: list[str]) -> int:
         print(f"predict: {warning}", file=sys.stderr)
     print(f"{count:,} {'answer' if count == 1 else 'answers'} in {arguments.result}")
     return 0
-
-
-def model_to_ask(folder: Path) -> Path:
-    """Returns the SavedModel to ask: `folder` itself, or the version of it that is served.
-
-    Raises:
-      InputError: there is none.
-    """
-    if (folder / "saved_model.pb").is_file():
-        return folder
-    version = served_version(folder)
-    if version is not None:
-        return folder / str(version)
-    below = sorted(path.name for path in folder.glob("*") if path.is_dir() and versions(path))
-    if below:
-        raise InputError(
-            f"{folder}: expected the versions of one served model, found {', '.join(below)}. Name one of them: --model "
-            f"{folder / below[0]}."
-        )
-    raise nothing_served(folder)
 
 
 def predict_folder(

@@ -5,7 +5,6 @@ The runs: `first` ran everything; `cached` nothing; `seeded` the Trainer and wha
 """
 
 import contextlib
-import copy
 import fcntl
 import json
 import shutil
@@ -48,15 +47,7 @@ def runs(tmp_path_factory) -> RecordedRuns:
 @pytest.fixture
 def own_runs(runs, tmp_path) -> RecordedRuns:
     """The same in a folder that a test may change: copied, for ML Metadata takes seconds to write them."""
-    own = copy.copy(runs)
-    own.output_root = tmp_path / "output"
-    shutil.copytree(runs.output_root, own.output_root)
-    with contextlib.closing(sqlite3.connect(own.output_root / "metadata.db")) as connection:
-        for table, column in (("Artifact", "uri"), ("ArtifactProperty", "string_value")):
-            replaced = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
-            connection.execute(replaced, (str(runs.output_root), str(own.output_root)))
-        connection.commit()
-    return own
+    return runs.copy_to(tmp_path / "output")
 
 
 @pytest.fixture
@@ -113,9 +104,28 @@ def test_table_of_runs_is_aligned(ask):
         "accuracy",
         "blessed",
         "pushed",
+        "standing",
     ]
     assert rows[2][header.index("accuracy") :].split()[:2] == ["0.9200", "yes"]
     assert rows[2][header.index("state") :].startswith("done")
+
+
+def test_runs_and_show_mark_the_champion_and_where_the_others_stand(own_runs, ask_json, ask):
+    output = own_runs.output_root
+    base = output / "serving" / "fashion_mnist"
+
+    def standings() -> dict[str, str | None]:
+        return {run["id"]: run["standing"] for run in ask_json("runs", output=output)}
+
+    assert standings() == {BROKEN: None, REFUSED: None, SEEDED: "champion", CACHED: "former", FIRST: "former"}
+    one, two = sorted(int(path.name) for path in base.iterdir())
+    (base / str(two + 1)).symlink_to(str(one))
+    assert standings() == {BROKEN: None, REFUSED: None, SEEDED: "taken back", CACHED: "champion", FIRST: "champion"}
+    assert ask_json("show", SEEDED, output=output)["run"]["standing"] == "taken back"
+    # Blessed and in no serving folder: as after --no-push.
+    shutil.rmtree(base / str(two))
+    assert standings()[SEEDED] == "challenger"
+    assert next(line for line in ask("runs", output=output) if "challenger" in line).startswith(SEEDED)
 
 
 def test_run_of_another_runner_that_kept_no_record_is_listed_with_what_is_known(tmp_path, ask_json):
@@ -258,7 +268,7 @@ def test_why_of_a_cached_node_names_the_run_it_came_from(ask, runs):
 
 
 def test_why_of_the_first_run_and_of_what_was_not_reached(ask, ask_json):
-    assert ask("why", "Trainer", FIRST)[1] == "  no earlier run of it succeeded here"
+    assert ask("why", "Trainer", FIRST)[1] == "  no earlier run of it on fashion_mnist succeeded here"
     assert ask("why", "Trainer")[1] == "  not reached: Transform failed"
     assert ask_json("why", "Trainer")["state"] == "skipped"
 

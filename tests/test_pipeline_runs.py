@@ -35,7 +35,7 @@ NODES = (
     "Evaluator",
     "Pusher",
 )
-SERVED_AS = "fashion_mnist-smoke"
+SERVED_AS = "fashion_mnist.smoke"
 
 
 class Run:
@@ -362,6 +362,52 @@ def test_run_killed_while_training_resumes_and_ends_with_the_weights_of_an_unbro
     assert weights.read_bytes() == unbroken.read_bytes()
 
 
+# Behind what the Trainer does and before ML Metadata knows of it; in the middle of the export.
+_KILLED = """
+import os, signal, sys
+from {module} import {owner} as owner
+done = owner.{name}
+def kill(*given, **more):
+    if {behind}:
+        done(*given, **more)
+    os.kill(os.getpid(), signal.SIGKILL)
+owner.{name} = kill
+import local_runner
+sys.exit(local_runner.main(sys.argv[1:]))
+"""
+
+
+def test_kills_between_the_last_checkpoint_and_the_end_of_the_export_cost_no_epoch(first_run, project, data, tmp_path):
+    output = tmp_path / "output"
+    flags = ["--preset", "smoke", "--output-root", str(output), "--data-dir", str(data)]
+    kills = (
+        {"module": "components.trainer.component", "owner": "_Executor", "name": "Do", "behind": True},
+        {"module": "components.exporter", "owner": "component", "name": "export_model", "behind": False},
+    )
+    for kill in kills:
+        command = [sys.executable, "-c", _KILLED.format(**kill), *flags]
+        killed = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=600)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert len(list(output.glob("checkpoints/*"))) == 1, kill
+    again = run_smoke(output, data, project)
+    assert again.status == 0, again
+    assert again.states["Trainer"] == "cached", "ML Metadata had it before the second kill"
+    assert not list(output.glob("checkpoints/*"))
+    first, second, _ = (path.read_text() for path in sorted(output.glob("runs/*/log.txt")))
+    assert first.count("validation accuracy") == 4
+    assert second.count("validation accuracy") == 0
+    assert "from epoch 5" in second
+    history = again.summary["training"]["history"]
+    assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4]
+    assert [epoch["val_accuracy"] for epoch in history] == [
+        epoch["val_accuracy"] for epoch in first_run.summary["training"]["history"]
+    ]
+    assert again.summary["model_digest"] == first_run.summary["model_digest"]
+    states = [json.loads(path.read_text())["state"] for path in sorted(output.glob("runs/*/summary.json"))]
+    assert states == ["interrupted", "interrupted", "done"]
+    assert "FAILED" not in _states_in_metadata(output), "nothing failed: what was killed was canceled"
+
+
 def test_second_run_at_once_on_one_output_root_is_refused(project, data, tmp_path):
     output = tmp_path / "output"
     command = ["local_runner.py", "--preset", "smoke", "--output-root", str(output), "--data-dir", str(data)]
@@ -496,6 +542,42 @@ def test_what_is_said_to_be_served_is_served_whatever_order_models_come_in(proje
     shown = [sys.executable, "-m", "pipeline.metadata", "show", f"a{number}", "--json", "--output-root", str(output)]
     baseline = json.loads(subprocess.run(shown, cwd=project, capture_output=True, text=True, check=True).stdout)
     assert Path(baseline["uri"]) == taken_back.parent
+
+
+def test_model_is_held_back_published_later_taken_back_and_published_again(project, data, tmp_path):
+    small = ["--set", "split_sizes=400,100,200", "--set", "training.epochs=1", "--set", "accuracy_tolerance=1.0"]
+    small += ["--set", "floors.accuracy=0.0"]
+    output = tmp_path / "output"
+    root = ["--output-root", str(output)]
+
+    def ask(*words: str) -> str:
+        command = [sys.executable, "-m", *words, *root]
+        return subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout
+
+    def standings() -> list[str | None]:
+        return [run["standing"] for run in json.loads(ask("pipeline.metadata", "runs", "--json"))][::-1]
+
+    first = run_smoke(output, data, project, *small)
+    again = run_smoke(output, data, project, *small, "--no-cache")
+    assert again.summary["push"] == "served already"
+    assert again.summary["pushed_model"] == first.summary["pushed_model"]
+    held = run_smoke(output, data, project, *small, "--set", "training.seed=7", "--no-push")
+    assert (held.status, held.summary["push"], held.summary["pushed_model"]) == (0, "held back", None)
+    assert held.summary["provenance"]["origins"]["push"] == "--no-push"
+    assert standings() == ["champion", "champion", "challenger"]
+    ask("pipeline.publish", held.summary["run_id"])
+    assert standings() == ["former", "former", "champion"]
+    ask("pipeline.rollback", "--model", SERVED_AS)
+    assert standings() == ["champion", "champion", "taken back"]
+    evaluated = run_smoke(output, data, project, *small, "--set", "training.seed=7", "--no-cache")
+    assert (evaluated.status, evaluated.summary["push"]) == (0, "taken back")
+    assert evaluated.summary["served_model"] != evaluated.summary["pushed_model"]
+    ask("pipeline.publish", "latest")
+    assert standings() == ["former", "former", "champion", "champion"]
+    told = ask("pipeline.rollback", "--model", SERVED_AS, "--list").splitlines()
+    assert [line.split()[0] for line in told[1:]] == sorted(line.split()[0] for line in told[1:])
+    assert len(told) == 5, "two models, a rollback and a publication"
+    assert "served" in told[-1] and held.summary["run_id"] in told[-1]
 
 
 def content(model: Path) -> bytes:

@@ -207,11 +207,16 @@ def test_summary_that_cannot_be_written_stays_whole_and_does_not_stop_the_run(re
         (None, "ran", "serving/1", 0),
         (None, "ran", None, 4),
         (None, "cached", None, 4),
+        (True, "ran", "held back", 0),
+        (None, "cached", "held back", 0),
+        (False, "ran", "held back", 4),
     ],
 )
 def test_exit_status_of_part_of_the_pipeline(blessed, pusher, pushed, status):
     nodes = [{"id": "Trainer", "state": "ran"}, {"id": "Pusher", "state": pusher}]
-    content = {"blessed": blessed, "pushed_model": pushed, "nodes": nodes, "failure": None}
+    held = pushed == "held back"
+    pushes = {"push": pushed, "pushed_model": None} if held else {"push": None, "pushed_model": pushed}
+    content = {"blessed": blessed, **pushes, "nodes": nodes, "failure": None}
     assert exit_status_of(content) == status
 
 

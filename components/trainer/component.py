@@ -18,7 +18,7 @@ from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY
 from tfx.utils import json_utils
 
 from components import places
-from components.artifacts import Artifacts, open_examples, single
+from components.artifacts import CHECKPOINT, Artifacts, open_examples, single
 from components.errors import InputError
 from components.trainer.logs import show_files, show_folder
 from models.examples import Examples
@@ -65,6 +65,7 @@ class _Executor(GenericExecutor):
         if link is not None:
             show_files(link, Path(model_run.uri).resolve())
         report = json.loads(Path(model_run.uri, REPORT_FILE).read_text())
+        single(output_dict, "model").set_string_custom_property(CHECKPOINT, report.pop(CHECKPOINT))
         model_run.set_string_custom_property("training", json.dumps(report))
         model_run.set_float_custom_property("val_accuracy", report["val_accuracy"])
         if report["profile"]:

@@ -152,8 +152,11 @@ def choose_name(dataset: Dataset, seen: list[dict], published: Iterable[str] = (
 
 
 def model_name(config: PipelineConfig, dataset: Dataset) -> str:
-    """Returns the name under which models are published: of the data set, and of the variant that a run is."""
-    return "-".join([dataset.name, *([config.variant] if config.variant else [])])
+    """Returns the name under which models are published: of the data set, and of the variant that a run is.
+
+    Neither holds a dot, so that no two pairs of them share a name.
+    """
+    return ".".join([dataset.name, *([config.variant] if config.variant else [])])
 
 
 def describe_data(dataset: Dataset) -> dict:

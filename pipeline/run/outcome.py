@@ -8,6 +8,7 @@ Synopsis:
 import re
 
 from components.errors import PipelineError
+from components.pusher.outcomes import HELD_BACK
 from models.errors import ArtifactError
 
 WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
@@ -26,7 +27,8 @@ def exit_status_of(content: dict) -> int:
         return content["failure"]["exit_status"]
     states = {node["id"]: node["state"] for node in content["nodes"]}
     unpushed = states.get("Pusher") in (NODE_RAN, NODE_CACHED) and content["pushed_model"] is None
-    return NOT_BLESSED if content["blessed"] is False or unpushed else 0
+    held = content.get("push") == HELD_BACK
+    return NOT_BLESSED if content["blessed"] is False or (unpushed and not held) else 0
 
 
 def state_of(content: dict) -> str:

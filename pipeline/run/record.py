@@ -49,6 +49,7 @@ from pipeline.settings import Settings
 
 _RUN = "pipeline_run"
 PASSED, REFUSED = "passed", "refused"
+_CANCELED = metadata_store_pb2.Execution.CANCELED
 # Kept as properties of their own, so that a list of runs reads no more than it shows.
 _INDEX = (
     "preset",
@@ -60,6 +61,8 @@ _INDEX = (
     "exit_status",
     "wall_seconds",
     "blessed",
+    "model_digest",
+    "push",
     "pushed_model",
     "failure",
 )
@@ -73,6 +76,8 @@ _EMPTY = {
     "blessing_reasons": [],
     "verdict": None,
     "served": None,
+    "model_digest": None,
+    "push": None,
     "pushed_model": None,
     "served_model": None,
     "training": None,
@@ -292,7 +297,12 @@ def close_abandoned(handle: metadata.Metadata, root: OutputRoot) -> None:
         for execution in executions:
             _complete(record, handle, execution)
         begun = (run.create_time_since_epoch or 0) / 1000
-        ended = max((execution.last_update_time_since_epoch / 1000 for execution in executions), default=begun)
+        # A canceled one was updated just now, however long ago the run was killed.
+        times = [
+            e.create_time_since_epoch if e.last_known_state == _CANCELED else e.last_update_time_since_epoch
+            for e in executions
+        ]
+        ended = max(times, default=0) / 1000 or begun
         record.close_with(handle, None, seconds=max(content["wall_seconds"], ended - begun))
 
 

@@ -17,12 +17,13 @@ from components import places
 from components.errors import InputError, PipelineError
 from components.evaluator.floors import check_floors
 from components.evaluator.metrics import METRICS
+from components.pusher.outcomes import HELD_BACK, PUSHED, SERVED_AGAIN, TAKEN_BACK
 from components.pusher.serving_folder import check_replaces
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.console import Console
 from pipeline.run.data import check_classes, describe_plan, find_dataset, model_name
-from pipeline.run.outcome import exit_status_of
+from pipeline.run.outcome import NODE_RAN, exit_status_of
 from pipeline.settings import Settings
 
 
@@ -229,15 +230,30 @@ def _tell(content: dict, folder: RunFolder, report: Path | None, console: Consol
                 console.line("   ".join(told[start : start + 2]))
             word, verdict = content["verdict"].split(": ", 1)
             console.line(f"{word:<15}{verdict}")
-        if pushed := content["pushed_model"]:
-            served = content["served_model"] or pushed
-            told = f"pushed to      {pushed}" if served == pushed else f"not served     {pushed}; {served} is served"
+        if told := _publication(content):
             console.line(told)
         if content["tensorboard"]:
             console.line(f"TensorBoard    {content['tensorboard']}")
         console.line(f"summary        {folder.summary} ({content['wall_seconds']:.0f} s)")
     if report:
         console.line(f"report         {report}")
+
+
+def _publication(content: dict) -> str:
+    """Returns what a person should know of the push, "" where there is nothing to tell."""
+    pushed, served = content["pushed_model"], content["served_model"]
+    publish = f"'python -m pipeline.publish {content['run_id']}' publishes it"
+    if content["push"] == HELD_BACK:
+        return f"not pushed     held back; {publish}"
+    if pushed is None:
+        return ""
+    if content["push"] == TAKEN_BACK:
+        return f"not served     {pushed} was taken back, {served} is served; {publish} again"
+    if served != pushed:
+        return f"not served     {pushed}; {served} is served"
+    (pusher,) = [node for node in content["nodes"] if node["id"] == "Pusher"]
+    is_new = pusher["state"] == NODE_RAN and content["push"] in (PUSHED, SERVED_AGAIN)
+    return f"{'pushed to' if is_new else 'served as':<15}{pushed}"
 
 
 def _number(value: float | None) -> str:
