@@ -10,7 +10,6 @@ import contextlib
 import csv
 import math
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +22,10 @@ from components.prediction_columns import COLUMNS
 from components.pusher.serving_folder import nothing_served, served_version
 from models.card import CARD_FILE, read_card
 from models.files import replacing
+from models.plain_paths import plain
 from pipeline.output_root import OutputRoot
 from pipeline.run.console import Console
+from pipeline.scratch import scratch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,14 +97,15 @@ def predict_folder(
         raise InputError(f"{saved_model}: expected a model with {CARD_FILE}, found none. Publish it anew.")
     kind, files = found
     contents = kind.open(files)
-    with tempfile.TemporaryDirectory() as scratch, Console(Path(scratch, "log.txt")) as console:
+    with scratch() as folder, Console(folder / "log.txt") as console:
         console.start("predict")
         # TensorFlow takes seconds to import, and a wrong name must not wait for it; what it prints is for nobody here.
         import tensorflow as tf
 
         from components.bulk_inferrer.folder import Asking
 
-        model = tf.saved_model.load(str(saved_model))
+        with plain(saved_model) as named:
+            model = tf.saved_model.load(str(named))
         asking = Asking(card, model.signatures["predict_images"], Broken(math.inf if skip_broken else 0, _LEAVE_OUT))
         with replacing(result) as partial, _WRITERS[result.suffix](partial) as write:
             for table in asking.predictions(contents):

@@ -9,7 +9,6 @@ import datetime
 import gc
 import logging
 import shutil
-import tempfile
 import time
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.console import Console
 from pipeline.run.data import check_classes, describe_plan, find_dataset, model_name
 from pipeline.run.outcome import exit_status_of
+from pipeline.scratch import scratch
 from pipeline.settings import Settings
 
 
@@ -48,7 +48,11 @@ def run_pipeline(
     run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
     folder = root.make_run(run_id)
     try:
-        with root.lock("Wait for it, or choose another --output-root."), Console(folder.log, log_format) as console:
+        with (
+            root.lock("Wait for it, or choose another --output-root."),
+            scratch(root.path),
+            Console(folder.log, log_format) as console,
+        ):
             return _run(settings, dataset, plan, project, selection, run_id, folder, console, started)
     except PipelineError:
         # Refused before anything was recorded: nothing of it stays.
@@ -69,7 +73,7 @@ def tell_plan(
     check(settings)
     dataset = None if selection else find_dataset(settings.config, project, root)
     plan = _plan(settings, dataset)
-    with tempfile.TemporaryDirectory() as folder, Console(Path(folder, "log.txt"), log_format) as console:
+    with scratch() as folder, Console(folder / "log.txt", log_format) as console:
         for line in plan:
             console.line(line)
         console.start("imports")
