@@ -11,7 +11,6 @@ Synopsis:
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -19,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.errors import InputError
+from models.host import take_lock
 from models.plain_paths import MAGIC, is_plain
 
 _PREFIX = ".image-pipeline-"
@@ -64,7 +64,7 @@ def _make(parents: tuple[Path, ...]) -> tuple[Path, int]:
                 lock = os.open(folder, os.O_RDONLY)
                 # Without locks on the file system nobody takes it for abandoned.
                 with contextlib.suppress(OSError):
-                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    take_lock(lock, wait=True)
                 if folder.is_dir():
                     return folder, lock
                 # Another process swept it before it was locked.
@@ -97,7 +97,7 @@ def _delete_if_abandoned(folder: Path) -> None:
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            if take_lock(descriptor):
+                shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(descriptor)

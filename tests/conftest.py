@@ -15,6 +15,7 @@ import hypothesis
 import numpy as np
 import pytest
 
+from models.host import home
 from pipeline.run.data import candidates, locate_data
 from pipeline.scratch import scratch
 
@@ -131,7 +132,7 @@ def examples(tmp_path: Path) -> Callable[..., "Examples"]:
 @pytest.fixture(scope="session")
 def fashion_mnist() -> Path:
     """The folder of the real files; `make data` puts them there."""
-    return locate_data(None, candidates(ROOT, Path.home()))
+    return locate_data(None, candidates(ROOT, home()))
 
 
 @pytest.fixture(scope="session")

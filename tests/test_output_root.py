@@ -94,7 +94,7 @@ def test_run_whose_folder_cannot_be_made_is_told_in_a_line_with_the_way_out(root
     with pytest.raises(InputError) as raised:
         root.make_run("run")
     assert str(raised.value) == f"{root}: cannot be written (Not a directory). Choose another --output-root."
-    assert raised.value.exit_status == 2
+    assert raised.value.exit_status == 75
 
 
 def test_two_runs_do_not_share_a_folder(root):
@@ -140,7 +140,7 @@ def test_lock_is_refused_while_another_process_has_it_and_given_when_that_ended(
     with pytest.raises(InputError) as raised, made.lock("Wait for it."):
         pytest.fail("two have the lock")
     assert str(raised.value) == f"{made}: another run is using it. Wait for it."
-    assert raised.value.exit_status == 2
+    assert raised.value.exit_status == 75
     assert made.is_in_use()
     other_run()
     assert not made.is_in_use()

@@ -13,7 +13,6 @@ Synopsis:
 """
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from components.errors import InputError
 from models.card import read_card
+from models.host import flush, take_lock
 
 SERVED = "served"
 _LOCK, _PARTIAL = ".lock", ".partial-"
@@ -150,25 +150,25 @@ def rollback(base: Path, version: int | None = None) -> tuple[int, int, int]:
     """
     if not versions(base):
         raise nothing_served(base)
-    with _locked(base):
-        shown = versions(base)
-        found = ", ".join(map(str, sorted(set(shown.values()))))
-        served = list(shown.values())[-1]
-        if version is None:
-            pushed = _in_order_of_pushes(base)
-            if pushed[0] == served:
-                raise InputError(f"{base}: expected a version before {served}, which is served; found {found}.")
-            version = pushed[pushed.index(served) - 1]
-        if version not in shown:
-            raise InputError(f"{base}: expected one of the versions {found}; version {version} is not there.")
-        number = _next_version(base)
-        try:
+    try:
+        with _locked(base):
+            shown = versions(base)
+            found = ", ".join(map(str, sorted(set(shown.values()))))
+            served = list(shown.values())[-1]
+            if version is None:
+                pushed = _in_order_of_pushes(base)
+                if pushed[0] == served:
+                    raise InputError(f"{base}: expected a version before {served}, which is served; found {found}.")
+                version = pushed[pushed.index(served) - 1]
+            if version not in shown:
+                raise InputError(f"{base}: expected one of the versions {found}; version {version} is not there.")
+            number = _next_version(base)
             _link(base, number, str(shown[version]))
             _show_served(base)
-        except OSError as error:
-            raise InputError(
-                f"{base}: cannot be written ({error.strerror}). Free some space or mend its permissions, and repeat."
-            ) from error
+    except OSError as error:
+        raise InputError(
+            f"{base}: cannot be written ({error.strerror}). Free some space or mend its permissions, and repeat."
+        ) from error
     return served, shown[version], number
 
 
@@ -191,11 +191,11 @@ def _copy(model: Path, base: Path, version: int) -> None:
     try:
         shutil.copytree(model, partial)
         for path in (*partial.rglob("*"), partial):
-            _flush(path)
+            flush(path)
         partial.rename(base / str(version))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    _flush(base)
+    flush(base)
 
 
 def _link(base: Path, version: int | str, target: str) -> None:
@@ -204,7 +204,7 @@ def _link(base: Path, version: int | str, target: str) -> None:
     partial.unlink(missing_ok=True)
     partial.symlink_to(target)
     partial.replace(base / str(version))
-    _flush(base)
+    flush(base)
 
 
 def _show_served(base: Path) -> None:
@@ -257,14 +257,5 @@ def _remove(path: Path) -> None:
 def _locked(base: Path) -> Iterator[None]:
     """Keeps other writers out; readers need no lock."""
     with (base / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        take_lock(lock.fileno(), wait=True)
         yield
-
-
-def _flush(path: Path) -> None:
-    """Has the disk hold a file or a folder before it is named, so that a power cut leaves no empty files."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

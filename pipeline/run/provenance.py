@@ -10,13 +10,13 @@ Synopsis:
 
 import functools
 import importlib.metadata
-import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
 
 from components.example_gen.dataset import Dataset
+from models.host import cores, glibc_version, machine_bytes
 from pipeline.nodes import NODES
 from pipeline.run.code_digest import ROOT, canonical, code_digest, imported_modules, library_versions, module_digest
 from pipeline.run.data import describe_data, floors_in_force
@@ -52,14 +52,14 @@ def describe_code(root: Path = ROOT) -> dict:
     }
 
 
-def environment() -> dict[str, str]:
-    """Returns the versions that the result depends on."""
+def environment() -> dict[str, str | None]:
+    """Returns the versions that the result depends on; `glibc` is None where the C library is another."""
     versions = installed_packages()
     names = {"tensorflow": "tensorflow", "tfx": "tfx", "beam": "apache-beam"}
     return {
         "python": platform.python_version(),
         **{name: versions[package] for name, package in names.items()},
-        "glibc": os.confstr("CS_GNU_LIBC_VERSION").split()[-1],
+        "glibc": glibc_version(),
     }
 
 
@@ -89,14 +89,13 @@ def installed_packages() -> dict[str, str]:
 
 def describe_machine() -> dict:
     """Returns what the time that a run takes depends on."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "host": platform.node(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_gib": round(memory / 2**30, 1),
+        "cores": cores(),
+        "memory_gib": round(machine_bytes() / 2**30, 1),
     }
 
 
