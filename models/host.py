@@ -122,7 +122,7 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
         _, controllers, path = line.split(":", 2)
         names = controllers.split(",")
         if names == [""] or controller in names:
-            mounted = root / "sys/fs/cgroup" / (controllers and controller)
+            mounted = root / "sys/fs/cgroup" / controllers
             group = mounted / path.lstrip("/")
             # A container may see its own as the root of all.
             yield from (folder for folder in (group, *group.parents) if mounted in (folder, *folder.parents))

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import csv
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ from models.plain_paths import plain
 from pipeline.output_root import OutputRoot
 from pipeline.run.console import Console
 from pipeline.scratch import scratch
+from pipeline.stopping import how_stopped, stoppable
+from pipeline.surroundings import taken_over
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,11 +55,18 @@ def main(argv: list[str]) -> int:
     parser.add_argument(_LEAVE_OUT, action="store_true", help="leave out broken images, and name them")
     arguments = parser.parse_args(argv)
     try:
-        model = model_to_ask(arguments.model)
-        count, warnings = predict_folder(arguments.input, arguments.result, model, skip_broken=arguments.skip_broken)
+        with stoppable():
+            model = model_to_ask(arguments.model)
+            count, warnings = predict_folder(
+                arguments.input, arguments.result, model, skip_broken=arguments.skip_broken
+            )
     except InputError as error:
         print(f"predict: {error}", file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt as error:
+        state, status = how_stopped(error)
+        print(f"predict: {state}; nothing is written.", file=sys.stderr)
+        return status
     for warning in warnings:
         print(f"predict: {warning}", file=sys.stderr)
     print(f"{count:,} {'answer' if count == 1 else 'answers'} in {arguments.result}")
@@ -97,7 +107,7 @@ def predict_folder(
         raise InputError(f"{saved_model}: expected a model with {CARD_FILE}, found none. Publish it anew.")
     kind, files = found
     contents = kind.open(files)
-    with scratch() as folder, Console(folder / "log.txt") as console:
+    with scratch() as folder, taken_over(os.environ, folder), Console(folder / "log.txt") as console:
         console.start("predict")
         # TensorFlow takes seconds to import, and a wrong name must not wait for it; what it prints is for nobody here.
         import tensorflow as tf

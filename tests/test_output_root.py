@@ -94,7 +94,7 @@ def test_run_whose_folder_cannot_be_made_is_told_in_a_line_with_the_way_out(root
     with pytest.raises(InputError) as raised:
         root.make_run("run")
     assert str(raised.value) == f"{root}: cannot be written (Not a directory). Choose another --output-root."
-    assert raised.value.exit_status == 75
+    assert raised.value.exit_status == 2
 
 
 def test_two_runs_do_not_share_a_folder(root):

@@ -4,7 +4,7 @@ from pipeline.metadata import runs
 from pipeline.metadata.store import Run
 from pipeline.metadata.text import flatten, shorten, show, table
 
-_ASPECTS = ("settings", "data", "git", "packages", "machine", "command")
+_ASPECTS = ("settings", "data", "git", "packages", "machine", "variables", "command")
 
 
 def compare(first: Run, second: Run, *, everything: bool = False) -> list[dict]:

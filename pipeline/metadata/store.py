@@ -28,7 +28,7 @@ EXECUTION_STATES = {1: "new", 2: "running", 3: "ran", 4: "failed", 5: "cached", 
 ARTIFACT_STATES = {1: "pending", 2: "live", 3: "marked for deletion", 4: "deleted", 5: "abandoned"}
 _STRUCT = "mlmd-struct::"
 _INPUTS, _OUTPUTS = (2, 3, 5), (1, 4, 6)
-_PROVENANCE = ("settings", "origins", "data", "code", "git", "packages", "machine", "command")
+_PROVENANCE = ("settings", "origins", "data", "code", "git", "packages", "machine", "variables", "command")
 _JSON_PROPERTIES = (*_PROVENANCE, "failure", "summary")
 # Long, and of no use for a list of runs.
 _BULKY = ("code", "packages", "origins", "summary")

@@ -8,6 +8,7 @@ Synopsis:
 import datetime
 import gc
 import logging
+import os
 import shutil
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipeline.run.data import check_classes, describe_plan, find_dataset, model_
 from pipeline.run.outcome import exit_status_of
 from pipeline.scratch import scratch
 from pipeline.settings import Settings
+from pipeline.surroundings import taken_over
 
 
 def run_pipeline(
@@ -50,12 +52,13 @@ def run_pipeline(
     try:
         with (
             root.lock("Wait for it, or choose another --output-root."),
-            scratch(root.path),
+            scratch(root.path) as temporary,
+            taken_over(os.environ, temporary) as notes,
             Console(folder.log, log_format) as console,
         ):
-            return _run(settings, dataset, plan, project, selection, run_id, folder, console, started)
-    except PipelineError:
-        # Refused before anything was recorded: nothing of it stays.
+            return _run(settings, dataset, [*plan, *notes], project, selection, run_id, folder, console, started)
+    except (PipelineError, KeyboardInterrupt):
+        # Refused or stopped before anything was recorded: nothing of it stays.
         if not folder.summary.exists():
             shutil.rmtree(folder.folder, ignore_errors=True)
         raise
@@ -73,8 +76,12 @@ def tell_plan(
     check(settings)
     dataset = None if selection else find_dataset(settings.config, project, root)
     plan = _plan(settings, dataset)
-    with scratch() as folder, Console(folder / "log.txt", log_format) as console:
-        for line in plan:
+    with (
+        scratch() as folder,
+        taken_over(os.environ, folder) as notes,
+        Console(folder / "log.txt", log_format) as console,
+    ):
+        for line in [*plan, *notes]:
             console.line(line)
         console.start("imports")
         from pipeline.run.dry_run import foresee
@@ -167,12 +174,10 @@ def _run(
     if selection:
         console.line(_first_line(run_id, settings, dataset) + _stands_on(base))
     console.end("imports", "", time.monotonic() - started)
-    record = RunRecord(
-        folder,
-        connection,
-        opening(run_id, settings, dataset, collect(settings, dataset, project)),
-        started=started,
-    )
+    made_of = collect(settings, dataset, project)
+    if "refuses" in (missing := made_of["git"]["missing"] or ""):
+        console.line(f"no revision: {missing}")
+    record = RunRecord(folder, connection, opening(run_id, settings, dataset, made_of), started=started)
     runner = ReportingRunner(
         record,
         console.start,
