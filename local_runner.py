@@ -69,8 +69,10 @@ def main(argv: list[str]) -> int:
     """Returns the exit status that the epilog of --help lists."""
     arguments = parse_arguments(argv)
     from components.errors import BusyError, PipelineError
+    from pipeline.run.console import legible
     from pipeline.stopping import how_stopped, stoppable
 
+    legible()
     try:
         with stoppable():
             return _run(arguments)

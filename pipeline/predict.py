@@ -25,7 +25,7 @@ from models.card import CARD_FILE, read_card
 from models.files import replacing
 from models.plain_paths import plain
 from pipeline.output_root import OutputRoot
-from pipeline.run.console import Console
+from pipeline.run.console import Console, legible
 from pipeline.scratch import scratch
 from pipeline.stopping import how_stopped, stoppable
 from pipeline.surroundings import taken_over
@@ -54,6 +54,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument(_LEAVE_OUT, action="store_true", help="leave out broken images, and name them")
     arguments = parser.parse_args(argv)
+    legible()
     try:
         with stoppable():
             model = model_to_ask(arguments.model)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from components.errors import InputError
+from components.example_gen.dataset import read_schema_file
 from models.features import SCHEMA_FILE
 from models.files import write_text
 from pipeline.output_root import DEFAULT, OutputRoot
@@ -41,7 +42,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the run (output/)")
     arguments = parser.parse_args(argv)
     try:
-        proposal = latest_proposal(OutputRoot(arguments.output_root).metadata).read_text()
+        proposal = latest_proposal(OutputRoot(arguments.output_root).metadata).read_text(encoding="utf-8")
+        curated = read_schema_file(Path("schema", "fashion_mnist.pbtxt"))
     except InputError as error:
         print(f"propose_schema: {error}", file=sys.stderr)
         return error.exit_status
@@ -51,7 +53,6 @@ def main(argv: list[str]) -> int:
     from components.schema_gen.proposal import schema_differences
 
     write_text(PROPOSAL, proposal)
-    curated = Path("schema", "fashion_mnist.pbtxt").read_text()
     schemas = [text_format.Parse(text, schema_pb2.Schema()) for text in (curated, proposal)]
     for line in schema_differences(*schemas) or ["the curated schema says of the data what they say themselves"]:
         print(line)

@@ -7,6 +7,7 @@ from pathlib import Path
 from components.errors import InputError
 from components.pusher.serving_folder import nothing_served, rollback, served_version, versions
 from pipeline.output_root import DEFAULT, OutputRoot
+from pipeline.run.console import legible
 
 
 def main(argv: list[str]) -> int:
@@ -17,6 +18,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--model", default="fashion_mnist", help="name under which it is served (fashion_mnist)")
     parser.add_argument("--list", action="store_true", help="list the versions and change nothing")
     arguments = parser.parse_args(argv)
+    legible()
     root = OutputRoot(arguments.output_root)
     base = root.serving(arguments.model)
     try:

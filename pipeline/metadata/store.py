@@ -20,6 +20,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from components.errors import InputError
+from pipeline.metadata.connection import connect, is_locked, locked
 from pipeline.output_root import OutputRoot
 
 SCHEMA_VERSION = 10
@@ -98,7 +99,7 @@ class Store:
                 f"{path}: expected a database of ML Metadata, found none. Run the pipeline first, or name the folder "
                 "of its output with --output-root."
             )
-        self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
+        self._connection = connect(path)
         found = self.rows("SELECT schema_version FROM MLMDEnv")
         if not found or found[0][0] > SCHEMA_VERSION:
             version = found[0][0] if found else "none"
@@ -112,6 +113,8 @@ class Store:
         try:
             return self._connection.execute(query, parameters).fetchall()
         except sqlite3.Error as error:
+            if is_locked(error):
+                raise locked(self.path) from None
             raise InputError(
                 f"{self.path}: expected a database of ML Metadata, found something else ({error}). Restore it from a "
                 "copy, or name another folder with --output-root."

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from components.errors import InputError
 from pipeline.output_root import DEFAULT, OutputRoot
+from pipeline.run.console import legible
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,6 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("run", metavar="RUN", nargs="?", default="latest", help="'latest', or the beginning of an id")
     parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
     arguments = parser.parse_args(argv)
+    legible()
     from pipeline.report.render import write_report
 
     try:

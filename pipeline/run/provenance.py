@@ -75,7 +75,7 @@ def describe_revision(root: Path) -> dict:
             clean = not _git(root, "status", "--porcelain")
             return {"revision": _git(root, "rev-parse", "HEAD"), "clean": clean, "missing": None}
     except FileNotFoundError:
-        missing = "git is not installed"
+        missing = "git is not installed" if root.is_dir() else ""
     except subprocess.CalledProcessError as error:
         told = (error.stderr.strip().splitlines() or [f"it ended with status {error.returncode}"])[0]
         if "dubious ownership" in told:

@@ -102,10 +102,26 @@ def _plan(settings: Settings, dataset) -> list[str]:
 
 def check(settings: Settings) -> None:
     """Raises InputError where a setting names what there is not, as far as can be told without TensorFlow."""
+    for flag, path in (("--output-root", settings.config.output_root), ("--data-dir", settings.config.data_dir)):
+        check_path(flag, path)
     try:
         check_floors(settings.config.floors)
     except InputError as error:
         raise settings.refusal(error) from None
+
+
+def check_path(flag: str, path: Path | None) -> None:
+    """Raises InputError where a path can be no text in ML Metadata, or no line on the console."""
+    text = str(path or "")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{flag} {text!a}: expected a path in UTF-8, found another encoding. Rename the folder, or set the "
+            "locale to one in UTF-8 (LC_ALL=C.UTF-8)."
+        ) from None
+    if not text.isprintable() and any(ord(letter) < 32 for letter in text):
+        raise InputError(f"{flag} {text!a}: expected no control characters in a path, found one. Rename it.")
 
 
 def _choose(settings: Settings, dataset, project: Path, selection: Selection | None, root: OutputRoot) -> tuple:
@@ -160,7 +176,7 @@ def _run(
     gc.disable()
     from pipeline.pipeline import create_pipeline
     from pipeline.run.abandoned import settle
-    from pipeline.run.database import check_database, connection_to
+    from pipeline.run.database import check_database, connection_to, told_in_a_line
     from pipeline.run.provenance import collect
     from pipeline.run.record import RunRecord, opening
     from pipeline.run.runner import ReportingRunner
@@ -169,8 +185,9 @@ def _run(
     gc.enable()
     settings, dataset, base = _choose(settings, dataset, project, selection, root)
     connection = connection_to(root)
-    check_database(connection)
-    settle(connection, root)
+    check_database(connection, console.line)
+    with told_in_a_line(connection):
+        settle(connection, root)
     if selection:
         console.line(_first_line(run_id, settings, dataset) + _stands_on(base))
     console.end("imports", "", time.monotonic() - started)
@@ -184,18 +201,25 @@ def _run(
         lambda entry: console.end(entry["id"], entry["state"], entry["seconds"], entry["detail"]),
         base=base,
     )
+    with told_in_a_line(connection):
+        status = _run_nodes(runner, record, create_pipeline(settings.config, dataset))
+    report = write_report_if_possible(root, run_id, console)
+    _tell(record.content, folder, report, console)
+    console.result(state=record.content["state"], exit_status=status, summary=str(folder.summary))
+    return status
+
+
+def _run_nodes(runner, record, pipeline) -> int:
+    """Runs the nodes, closes the record whatever happens, and returns the exit status."""
     status = None
     try:
-        runner.run(create_pipeline(settings.config, dataset))
+        runner.run(pipeline)
         status = exit_status_of(record.content)
     except Exception as error:
         status = error.exit_status if isinstance(error, PipelineError) else 1
         raise
     finally:
         record.close(status)
-    report = write_report_if_possible(root, run_id, console)
-    _tell(record.content, folder, report, console)
-    console.result(state=record.content["state"], exit_status=status, summary=str(folder.summary))
     return status
 
 
