@@ -385,7 +385,8 @@ def test_file_that_is_no_database_ends_2_and_is_left_alone(data, tmp_path):
     assert (output / "metadata.db").read_text() == "precious" * 1000
 
 
-def test_interrupted_run_says_so_in_one_line(project, data, tmp_path):
+@pytest.mark.parametrize(("stop", "state", "status"), [("SIGINT", "interrupted", 130), ("SIGTERM", "terminated", 143)])
+def test_stopped_run_says_so_in_one_line(project, data, tmp_path, stop, state, status):
     command = ["local_runner.py", "--preset", "smoke", "--output-root", str(tmp_path / "o"), "--data-dir", str(data)]
     process = subprocess.Popen(
         [sys.executable, *command],
@@ -397,10 +398,10 @@ def test_interrupted_run_says_so_in_one_line(project, data, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     process.stdout.readline()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, stop))
     _, error = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert error.splitlines() == ["local_runner.py: interrupted. Run it again: what was finished comes from the cache."]
+    assert process.returncode == status
+    assert error.splitlines() == [f"local_runner.py: {state}. Run it again: what was finished comes from the cache."]
 
 
 def test_leaked_test_images_end_3_and_name_the_split(altered_data, train_images, test_images, tmp_path):

@@ -15,7 +15,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
 from components.errors import InputError
-from pipeline.metadata.connection import locked
+from pipeline.metadata.connection import is_locked, locked
 from pipeline.metadata.store import SCHEMA_VERSION
 from pipeline.output_root import OutputRoot
 
