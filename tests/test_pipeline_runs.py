@@ -351,6 +351,7 @@ def test_run_killed_while_training_resumes_and_ends_with_the_weights_of_an_unbro
     killed_run = min(output.glob("runs/*/summary.json"))
     assert json.loads(killed_run.read_text())["state"] == "interrupted"
     assert not list(output.glob("checkpoints/*"))
+    assert not list(output.glob(".image-pipeline-*"))
     assert not _states_in_metadata(output) & {"NEW", "RUNNING"}
     # As the Exporter left them: another test deletes what was pushed.
     models = [
@@ -361,6 +362,29 @@ def test_run_killed_while_training_resumes_and_ends_with_the_weights_of_an_unbro
     assert weights.read_bytes() == unbroken.read_bytes()
 
 
+def test_terminated_run_leaves_nothing_open(project, data, tmp_path):
+    """As the next run would settle it after a kill, and without one."""
+    output, temporary = tmp_path / "output", tmp_path / "temporary"
+    temporary.mkdir()
+    command = ["local_runner.py", "--preset", "smoke", "--output-root", str(output), "--data-dir", str(data)]
+    environ = {**os.environ, "TMPDIR": str(temporary)}
+    run = subprocess.Popen([sys.executable, *command], cwd=project, env=environ, stdout=subprocess.PIPE, text=True)
+    while not list(output.glob("checkpoints/*[0-9a-f].npz")):
+        assert run.poll() is None
+        time.sleep(0.01)
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=120)
+    assert run.returncode == 143
+    (summary,) = output.glob("runs/*/summary.json")
+    kept = json.loads(summary.read_text())
+    assert kept["state"] == "interrupted"
+    assert {node["id"]: node["state"] for node in kept["nodes"]}["Trainer"] == "interrupted"
+    assert not _states_in_metadata(output) & {"NEW", "RUNNING"}
+    assert not list(output.glob("artifacts/Trainer/*/*/*"))
+    assert not list(output.glob(".image-pipeline-*"))
+    assert list(temporary.iterdir()) == []
+
+
 def test_second_run_at_once_on_one_output_root_is_refused(project, data, tmp_path):
     output = tmp_path / "output"
     command = ["local_runner.py", "--preset", "smoke", "--output-root", str(output), "--data-dir", str(data)]
@@ -369,7 +393,7 @@ def test_second_run_at_once_on_one_output_root_is_refused(project, data, tmp_pat
     second = run_smoke(output, data, project)
     first.kill()
     first.wait()
-    assert second.status == 2
+    assert second.status == 75
     assert "another run is using it" in second.error
     assert len(second.error.splitlines()) == 1
 

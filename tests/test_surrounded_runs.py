@@ -1,4 +1,4 @@
-"""A whole run where everything around it is unusual at once: names of folders, Keras's settings, umask, locale, no TMPDIR.
+"""A whole run where all around it is unusual at once: names of folders, Keras's settings, umask, locale.
 
 Project, data and output have names that are patterns, with spaces and letters of three scripts.
 """

@@ -202,7 +202,12 @@ def _run(
         base=base,
     )
     with told_in_a_line(connection):
-        status = _run_nodes(runner, record, create_pipeline(settings.config, dataset))
+        try:
+            status = _run_nodes(runner, record, create_pipeline(settings.config, dataset))
+        except KeyboardInterrupt:
+            # As the next run would.
+            settle(connection, root)
+            raise
     report = write_report_if_possible(root, run_id, console)
     _tell(record.content, folder, report, console)
     console.result(state=record.content["state"], exit_status=status, summary=str(folder.summary))
