@@ -19,6 +19,8 @@ from pathlib import Path
 
 # Of glob(7), and so of fnmatch(3), which TensorFlow asks, and of Beam's own.
 MAGIC = "*?[\\"
+# Those by which TensorFlow's reader of checkpoints, and so TensorFlow Serving, does not find a model at all.
+UNLOADABLE = "[\\"
 
 
 def is_plain(path: Path | str) -> bool:

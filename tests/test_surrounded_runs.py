@@ -86,6 +86,11 @@ def test_settings_that_are_not_obeyed_are_told_in_a_line(first):
         assert told in line
 
 
+def test_what_tensorflow_cannot_load_by_its_path_is_told_in_a_line(first):
+    (line,) = [line for line in first.stdout.splitlines() if line.startswith("served models")]
+    assert "[ and \\ in it" in line
+
+
 def test_nothing_is_left_in_the_temporary_folder_nor_beside_what_a_run_makes(place, first):
     assert list(place.temporary.iterdir()) == []
     assert {path.name for path in place.output.iterdir()} == {
@@ -124,8 +129,13 @@ def test_other_commands_answer_there(place, first, command, told):
 
 def test_served_model_answers_there(place, first):
     result, model = place.output / "answers [*].csv", place.output / "serving" / SERVED_AS
-    done = place.run("-m", "pipeline.predict", str(place.data), str(result), "--model", str(model))
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    assert len(result.read_text().splitlines()) == 70_001
+    images = place.output.parent / "i[m]ages?"
+    images.mkdir()
+    for path in place.data.glob("t10k*"):
+        shutil.copy(path, images)
+    done = place.run("-m", "pipeline.predict", f"{images}/", str(result), "--model", str(model))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("10,000 answers in ")
+    assert len(result.read_text().splitlines()) == 10_001
     result.unlink()
     assert list(place.temporary.iterdir()) == []

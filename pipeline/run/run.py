@@ -17,6 +17,7 @@ from components.errors import InputError, PipelineError
 from components.evaluator.floors import check_floors
 from components.evaluator.metrics import METRICS
 from components.pusher.serving_folder import check_replaces
+from models.plain_paths import UNLOADABLE
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.console import Console
@@ -170,6 +171,11 @@ def _run(
         console.line(_first_line(run_id, settings, dataset))
         for line in plan:
             console.line(line)
+    if odd := [letter for letter in UNLOADABLE if letter in str(root.path.resolve())]:
+        console.line(
+            f"served models: by a path with {' and '.join(odd)} in it TensorFlow cannot load them, nor can TensorFlow "
+            "Serving; serve them through a link without, or load them by a relative path"
+        )
     console.start("imports")
     # TensorFlow and TFX take seconds to import, and --help or a wrong path must not wait for them. What they make stays
     # for good: without collecting garbage among it, importing takes a sixth less.
