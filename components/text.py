@@ -2,7 +2,8 @@
 
 Synopsis:
 
-    text, note = read_text(folder / "classes.txt")
+    Path("classes.txt").write_bytes("犬".encode("utf-16"))
+    read_text(Path("classes.txt"))                            # ("犬", "")
 """
 
 import codecs

@@ -6,9 +6,8 @@ only, and no more than Python 3.9 has, for the set-up asks as well.
 
 Synopsis:
 
-    glibc_version()                                # "2.41"; None on macOS and with musl
-    cores(), memory_bytes(), peak_memory_bytes()   # (2, ...)
-    home()                                         # None for a user without one
+    glibc_version()                                # e.g. "2.41"; none on macOS and with musl
+    cores(), memory_bytes(), peak_memory_bytes()   # e.g. (2, 25275301888, 104857600)
 """
 
 from __future__ import annotations

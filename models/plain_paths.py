@@ -8,7 +8,7 @@ long as the block lasts; what is kept and told is the folder's own path.
 Synopsis:
 
     with plain(Path("output/run [1]/model")) as named:      # a link in the temporary folder; else the very path
-        tf.saved_model.load(str(named))
+        str(named)                                          # e.g. for tf.saved_model.load
     is_plain(Path("output/run [1]"))                        # False
 """
 

@@ -7,7 +7,7 @@ say; it is told and kept, for the last digits of a result follow from it.
 Synopsis:
 
     with taken_over(os.environ, folder) as lines:     # before Keras is imported; folder: a temporary one, empty
-        print(*lines, sep="\n")
+        list(lines)
     steering({"OMP_NUM_THREADS": "1"})                # {"OMP_NUM_THREADS": "1"}
 """
 
