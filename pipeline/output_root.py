@@ -118,6 +118,12 @@ class OutputRoot:
         yield from self.artifacts.glob(f"*/*/{execution_id}")
         yield from self.artifacts.glob(f"*/.system/executor_execution/{execution_id}")
 
+    def half_written(self) -> Iterator[Path]:
+        """Yields what only a run that goes on may have: temporary files of writers, and TFX's working folders."""
+        yield from (path for path in self.checkpoints.glob("*") if path.suffix != ".npz" or path.name.startswith("."))
+        yield from self.path.glob("runs/*/.*.partial")
+        yield from self.artifacts.glob("*/.system/stateful_working_dir/*")
+
     @contextlib.contextmanager
     def lock(self, advice: str) -> Iterator[None]:
         """Keeps other writers out; readers need no lock.
