@@ -5,6 +5,7 @@ programs may lock the file itself: for them a run waits some seconds at its star
 """
 
 import contextlib
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -68,6 +69,8 @@ def told_in_a_line(connection: metadata_store_pb2.ConnectionConfig) -> Iterator[
     try:
         yield
     except errors.StatusError as error:
+        # In the run's log, in case it is none of these.
+        logging.exception("ML Metadata failed")
         path, reason = connection.sqlite.filename_uri, str(error).strip().splitlines()[0]
         if "locked" in str(error) or isinstance(error, errors.AbortedError):
             raise locked(Path(path)) from error
