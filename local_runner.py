@@ -11,7 +11,8 @@ from pipeline.presets import PRESETS
 
 _EPILOG = """\
 exit status: 0 blessed and pushed (or held back by --no-push); 2 bad input or usage; 3 the data gate refused the data;
-4 the model was not blessed; 1 anything else.
+4 the model was not blessed; 75 another run or program uses the output root; 130 interrupted (Ctrl-C);
+143 terminated (SIGTERM; 129 by SIGHUP); 1 anything else.
 
 settings: --set and the flags of single settings go before --config, that before environment variables
 (IMAGE_PIPELINE_TRAINING__EPOCHS=3), those before the preset, that before the defaults."""
@@ -78,42 +79,53 @@ def _as_event(settings) -> str:
 def main(argv: list[str]) -> int:
     """Returns the exit status that the epilog of --help lists."""
     arguments = parse_arguments(argv)
-    from components.errors import PipelineError
-    from pipeline.nodes import Selection
-    from pipeline.settings import resolve
+    from components.errors import BusyError, PipelineError
+    from pipeline.run.console import legible
+    from pipeline.stopping import how_stopped, stoppable
 
+    legible()
     try:
-        settings = resolve(
-            preset=arguments.preset,
-            flags=flags_of_settings(arguments),
-            assignments=arguments.set,
-            file=arguments.config,
-            environ=os.environ,
-        )
-        only = arguments.only_node
-        selection = Selection(from_node=only or arguments.from_node, to_node=only or arguments.to_node)
-        if arguments.show_config:
-            from pipeline.run.run import check
-
-            check(settings)
-            print(settings.render() if arguments.log_format == "text" else _as_event(settings))
-            return 0
-        from pipeline.run.run import run_pipeline, tell_plan
-
-        root = Path(__file__).resolve().parent
-        if arguments.dry_run:
-            return tell_plan(settings, root, selection, log_format=arguments.log_format)
-        return run_pipeline(settings, root, selection, log_format=arguments.log_format)
+        with stoppable():
+            return _run(arguments)
     except PipelineError as error:
-        state, status, told = "failed", error.exit_status, str(error)
-    except KeyboardInterrupt:
-        state, status, told = "interrupted", 1, "interrupted. Run it again: what was finished comes from the cache."
+        state = "busy" if isinstance(error, BusyError) else "failed"
+        status, told = error.exit_status, str(error)
+    except KeyboardInterrupt as error:
+        state, status = how_stopped(error)
+        told = f"{state}. Run it again: what was finished comes from the cache."
     print(f"local_runner.py: {told}", file=sys.stderr)
     if arguments.log_format == "json":
         from pipeline.run.console import event_line
 
         print(event_line("result", state=state, exit_status=status, text=told))
     return status
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from pipeline.nodes import Selection
+    from pipeline.settings import resolve
+
+    settings = resolve(
+        preset=arguments.preset,
+        flags=flags_of_settings(arguments),
+        assignments=arguments.set,
+        file=arguments.config,
+        environ=os.environ,
+    )
+    only = arguments.only_node
+    selection = Selection(from_node=only or arguments.from_node, to_node=only or arguments.to_node)
+    if arguments.show_config:
+        from pipeline.run.run import check
+
+        check(settings)
+        print(settings.render() if arguments.log_format == "text" else _as_event(settings))
+        return 0
+    from pipeline.run.run import run_pipeline, tell_plan
+
+    root = Path(__file__).resolve().parent
+    if arguments.dry_run:
+        return tell_plan(settings, root, selection, log_format=arguments.log_format)
+    return run_pipeline(settings, root, selection, log_format=arguments.log_format)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from components.data_gate.component import DataBlessing, DataGate
 from components.evaluator.component import ReportingEvaluator
 from components.evaluator.eval_config import eval_config
 from components.example_gen.component import ImageExampleGen
-from components.example_gen.dataset import Dataset
+from components.example_gen.dataset import Dataset, read_schema_file
 from components.example_gen.ingest import SplitSettings
 from components.exporter.component import Exporter
 from components.infra_validator.component import InfraValidator
@@ -69,8 +69,12 @@ def pipeline_name(config: PipelineConfig, dataset: Dataset) -> str:
 
 
 def curated_schema(dataset: Dataset) -> str:
-    """Returns the text of the schema that the data must fit, "" to take the one inferred from the training split."""
-    return dataset.schema or (FASHION_MNIST_SCHEMA.read_text() if dataset.is_fashion_mnist else "")
+    """Returns the text of the schema that the data must fit, "" to take the one inferred from the training split.
+
+    Raises:
+      InputError: it is no schema.
+    """
+    return dataset.schema or (read_schema_file(FASHION_MNIST_SCHEMA) if dataset.is_fashion_mnist else "")
 
 
 def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | None = None) -> Pipeline:

@@ -9,8 +9,8 @@ import argparse
 import contextlib
 import csv
 import math
+import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,10 +23,14 @@ from components.example_gen.reading import Broken
 from components.prediction_columns import COLUMNS
 from models.card import CARD_FILE, read_card
 from models.files import replacing
+from models.plain_paths import plain
 from models.tfrecords import parse_features, read_records
 from pipeline.output_root import DEFAULT, OutputRoot
-from pipeline.run.console import Console
+from pipeline.run.console import Console, legible
+from pipeline.scratch import scratch
 from pipeline.served import add_model_flag, model_to_ask
+from pipeline.stopping import how_stopped, stoppable
+from pipeline.surroundings import taken_over
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,12 +52,20 @@ def main(argv: list[str]) -> int:
     add_model_flag(parser)
     parser.add_argument(_LEAVE_OUT, action="store_true", help="leave out broken images, and name them")
     arguments = parser.parse_args(argv)
+    legible()
     try:
-        model = model_to_ask(OutputRoot(arguments.output_root), arguments.model)
-        count, warnings = predict_folder(arguments.input, arguments.result, model, skip_broken=arguments.skip_broken)
+        with stoppable():
+            model = model_to_ask(OutputRoot(arguments.output_root), arguments.model)
+            count, warnings = predict_folder(
+                arguments.input, arguments.result, model, skip_broken=arguments.skip_broken
+            )
     except InputError as error:
         print(f"predict: {error}", file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt as error:
+        state, status = how_stopped(error)
+        print(f"predict: {state}; nothing is written.", file=sys.stderr)
+        return status
     for warning in warnings:
         print(f"predict: {warning}", file=sys.stderr)
     print(f"{count:,} {'answer' if count == 1 else 'answers'} in {arguments.result}")
@@ -84,7 +96,7 @@ def predict_folder(
         raise InputError(f"{saved_model}: expected a model with {CARD_FILE}, found none. Publish it anew.")
     kind, files = found
     contents = kind.open(files)
-    with tempfile.TemporaryDirectory() as scratch, Console(Path(scratch, "log.txt")) as console:
+    with scratch() as folder, taken_over(os.environ, folder), Console(folder / "log.txt") as console:
         console.start("predict")
         # TensorFlow takes seconds to import, and a wrong name must not wait for it; what it prints is for nobody here.
         import tensorflow as tf
@@ -92,7 +104,8 @@ def predict_folder(
         from components.bulk_inferrer.folder import Asking
 
         try:
-            loaded = tf.saved_model.load(str(saved_model))
+            with plain(saved_model) as named:
+                loaded = tf.saved_model.load(str(named))
             model = loaded.signatures["predict_images"]
         except Exception as error:  # of a damaged model TensorFlow raises whatever the damage leads to
             reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from components.errors import InputError
-from components.example_gen.dataset import folder_beside
+from components.example_gen.dataset import folder_beside, read_schema_file
 from models.features import SCHEMA_FILE
 from models.files import write_text
 from pipeline.metadata.store import Run, Store
@@ -123,12 +123,8 @@ def _differences(curated: Path, proposal: Path) -> list[str]:
 
     from components.schema_gen.proposal import schema_differences
 
-    try:
-        schemas = [
-            text_format.Parse(path.read_text(encoding="utf-8"), schema_pb2.Schema()) for path in (curated, proposal)
-        ]
-    except text_format.ParseError as error:
-        raise InputError(f"{curated}: expected a schema, found an error at {error}. Mend it there.") from None
+    texts = read_schema_file(curated), proposal.read_text(encoding="utf-8")
+    schemas = [text_format.Parse(text, schema_pb2.Schema()) for text in texts]
     return schema_differences(*schemas) or [f"{curated} says of the data what they say themselves"]
 
 

@@ -13,6 +13,7 @@ from pipeline.metadata.served import Standings
 from pipeline.metadata.store import Run, Store
 from pipeline.metadata.text import table, when
 from pipeline.output_root import DEFAULT, OutputRoot
+from pipeline.run.console import legible
 from pipeline.served import add_model_flag, serving_folder
 
 
@@ -29,6 +30,7 @@ def main(argv: list[str]) -> int:
     add_model_flag(parser)
     parser.add_argument("--list", action="store_true", help="list the versions and change nothing")
     arguments = parser.parse_args(argv)
+    legible()
     root = OutputRoot(arguments.output_root)
     base = serving_folder(root, arguments.model)
     try:

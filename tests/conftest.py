@@ -15,7 +15,9 @@ import hypothesis
 import numpy as np
 import pytest
 
+from models.host import home
 from pipeline.run.data import candidates, locate_data
+from pipeline.scratch import scratch
 
 if TYPE_CHECKING:
     from models.examples import Examples
@@ -37,6 +39,14 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 def idx_bytes(values: np.ndarray) -> bytes:
     """Returns `values` as the IDX specification says, made with `struct` alone."""
     return struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape) + values.tobytes()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_temporary_folder(tmp_path_factory) -> Iterator[Path]:
+    """What Beam, TFX and AutoGraph leave in the temporary folder goes with the tests; pytest's own folder is beside."""
+    tmp_path_factory.getbasetemp()
+    with scratch() as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -122,7 +132,7 @@ def examples(tmp_path: Path) -> Callable[..., "Examples"]:
 @pytest.fixture(scope="session")
 def fashion_mnist() -> Path:
     """The folder of the real files; `make data` puts them there."""
-    return locate_data(None, candidates(ROOT, Path.home()))
+    return locate_data(None, candidates(ROOT, home()))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from local_runner import flags_of_settings, main, parse_arguments
 from pipeline.config import PipelineConfig, flatten
+from pipeline.output_root import OutputRoot
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -150,14 +152,38 @@ def test_settings_that_cannot_be_used_end_2_in_one_line_and_touch_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_machine_reads_of_an_interruption_as_well(monkeypatch, capsys):
-    def interrupted(*_: object, **__: object) -> int:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ("stop", "state", "status"),
+    [
+        (signal.SIGINT, "interrupted", 130),
+        (signal.SIGTERM, "terminated", 143),
+        (signal.SIGHUP, "terminated", 129),
+    ],
+)
+def test_machine_reads_of_an_end_by_a_signal_as_well(monkeypatch, capsys, stop, state, status):
+    def stopped(*_: object, **__: object) -> int:
+        signal.raise_signal(stop)
+        pytest.fail("the signal was not heard")
 
-    monkeypatch.setattr("pipeline.run.run.run_pipeline", interrupted)
-    assert main(["--log-format", "json"]) == 1
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("pipeline.run.run.run_pipeline", stopped)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(["--log-format", "json"]) == status
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+    assert signal.getsignal(signal.SIGTERM) == before[1]
     told = json.loads(capsys.readouterr().out)
-    assert (told["event"], told["state"], told["exit_status"]) == ("result", "interrupted", 1)
+    assert (told["event"], told["state"], told["exit_status"]) == ("result", state, status)
+
+
+def test_machine_reads_that_another_run_has_the_output_root(tmp_path, fashion_mnist, capsys):
+    root = OutputRoot(tmp_path)
+    with root.lock("Wait."):
+        status = main(["--output-root", str(tmp_path), "--data-dir", str(fashion_mnist), "--log-format", "json"])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (status, told["state"], told["exit_status"]) == (75, "busy", 75)
+    assert not list(tmp_path.glob("runs/*"))
 
 
 def test_machine_reads_of_a_refusal_as_well(capsys):

@@ -9,6 +9,8 @@ import fcntl
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -70,8 +72,8 @@ def ask_json(ask):
 def refusal(runs, capsys):
     """Runs a command that cannot be answered and returns its one line."""
 
-    def call(*words: str, output: Path = runs.output_root) -> str:
-        assert main([*words, "--output-root", str(output)]) == 2
+    def call(*words: str, output: Path = runs.output_root, status: int = 2) -> str:
+        assert main([*words, "--output-root", str(output)]) == status
         told = capsys.readouterr()
         assert told.out == ""
         (line,) = told.err.splitlines()
@@ -434,7 +436,7 @@ def test_deleting_while_a_run_goes_on_is_refused_and_changes_nothing(own_runs, r
     before = sorted(own_runs.output_root.rglob("*"))
     with (own_runs.output_root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        line = refusal("gc", "--keep", "0", "--delete", output=own_runs.output_root)
+        line = refusal("gc", "--keep", "0", "--delete", output=own_runs.output_root, status=75)
     assert line == (
         f"pipeline.metadata: {own_runs.output_root}: another run is using it. Nothing was deleted; wait for its end."
     )
@@ -522,3 +524,38 @@ def test_store_refuses_in_the_words_of_the_command_line(tmp_path):
 
     with pytest.raises(InputError, match="expected a database of ML Metadata, found none"):
         Store(tmp_path / "metadata.db")
+
+
+def test_database_that_another_program_has_locked_is_told_as_that(own_runs, refusal, monkeypatch):
+    """And not as something else than a database, to be moved away."""
+    monkeypatch.setattr("pipeline.metadata.connection._PATIENCE_SECONDS", 0.1)
+    database = own_runs.output_root / "metadata.db"
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        line = refusal("runs", output=own_runs.output_root, status=75)
+    assert line == (
+        f"pipeline.metadata: {database}: another program has it locked. Close what has it open, such as a database "
+        "browser or a backup, and try again."
+    )
+
+
+def test_database_whose_writer_was_killed_within_a_transaction_is_read_as_it_was_before_it(own_runs, ask):
+    database = own_runs.output_root / "metadata.db"
+    before = ask("runs", output=own_runs.output_root)
+    # sqlite writes into the database, and what was there into a journal, as soon as its cache is full.
+    code = (
+        "import os, sqlite3, sys\n"
+        "database = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "database.execute('PRAGMA cache_size = 1')\n"
+        "database.execute('BEGIN')\n"
+        "database.execute('DELETE FROM Context')\n"
+        "for _ in range(500):\n"
+        "    database.execute('INSERT INTO Context (type_id, name) VALUES (1, hex(randomblob(500)))')\n"
+        "os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(database)]).returncode == 9
+    journal = database.with_name("metadata.db-journal")
+    assert journal.stat().st_size > 0
+    half = database.read_bytes(), journal.read_bytes()
+    assert ask("runs", output=own_runs.output_root) == before
+    assert (database.read_bytes(), journal.read_bytes()) == half

@@ -1,6 +1,7 @@
 """The layout of an output root, who may write there, and that nobody else knows either."""
 
 import ast
+import errno
 import shutil
 import subprocess
 import sys
@@ -178,7 +179,7 @@ def test_lock_is_refused_while_another_process_has_it_and_given_when_that_ended(
     with pytest.raises(InputError) as raised, made.lock("Wait for it."):
         pytest.fail("two have the lock")
     assert str(raised.value) == f"{made}: another run is using it. Wait for it."
-    assert raised.value.exit_status == 2
+    assert raised.value.exit_status == 75
     assert made.is_in_use()
     other_run()
     assert not made.is_in_use()
@@ -239,6 +240,21 @@ def test_lock_where_nothing_can_be_written_is_told_in_a_line(root):
         f"{root}: cannot be written (No such file or directory). Choose another --output-root."
     )
     assert not root.path.exists()
+
+
+def test_file_system_without_locks_is_refused_in_a_line(made, monkeypatch):
+    def flock(descriptor: int, kind: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("models.host.fcntl.flock", flock)
+    with pytest.raises(InputError) as raised, made.lock("Wait."):
+        pytest.fail("there are no locks")
+    assert str(raised.value) == (
+        f"{made}: expected a file system with locks, found one without (No locks available): two runs there, and "
+        "sqlite, would harm each other's files. Choose an --output-root on another disk."
+    )
+    assert raised.value.exit_status == 2
+    assert not made.is_in_use()
 
 
 # One place knows

@@ -352,6 +352,7 @@ def test_run_killed_while_training_resumes_and_ends_with_the_weights_of_an_unbro
     killed_run = min(output.glob("runs/*/summary.json"))
     assert json.loads(killed_run.read_text())["state"] == "interrupted"
     assert not list(output.glob("checkpoints/*"))
+    assert not list(output.glob(".image-pipeline-*"))
     assert not _states_in_metadata(output) & {"NEW", "RUNNING"}
     # As the Exporter left them: another test deletes what was pushed.
     models = [
@@ -408,6 +409,29 @@ def test_kills_between_the_last_checkpoint_and_the_end_of_the_export_cost_no_epo
     assert "FAILED" not in _states_in_metadata(output), "nothing failed: what was killed was canceled"
 
 
+def test_terminated_run_leaves_nothing_open(project, data, tmp_path):
+    """As the next run would settle it after a kill, and without one."""
+    output, temporary = tmp_path / "output", tmp_path / "temporary"
+    temporary.mkdir()
+    command = ["local_runner.py", "--preset", "smoke", "--output-root", str(output), "--data-dir", str(data)]
+    environ = {**os.environ, "TMPDIR": str(temporary)}
+    run = subprocess.Popen([sys.executable, *command], cwd=project, env=environ, stdout=subprocess.PIPE, text=True)
+    while not list(output.glob("checkpoints/*[0-9a-f].npz")):
+        assert run.poll() is None
+        time.sleep(0.01)
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=120)
+    assert run.returncode == 143
+    (summary,) = output.glob("runs/*/summary.json")
+    kept = json.loads(summary.read_text())
+    assert kept["state"] == "interrupted"
+    assert {node["id"]: node["state"] for node in kept["nodes"]}["Trainer"] == "interrupted"
+    assert not _states_in_metadata(output) & {"NEW", "RUNNING"}
+    assert not list(output.glob("artifacts/Trainer/model*/*"))
+    assert not list(output.glob(".image-pipeline-*"))
+    assert list(temporary.iterdir()) == []
+
+
 def test_second_run_at_once_on_one_output_root_is_refused(project, data, tmp_path):
     output = tmp_path / "output"
     command = ["local_runner.py", "--preset", "smoke", "--output-root", str(output), "--data-dir", str(data)]
@@ -416,7 +440,7 @@ def test_second_run_at_once_on_one_output_root_is_refused(project, data, tmp_pat
     second = run_smoke(output, data, project)
     first.kill()
     first.wait()
-    assert second.status == 2
+    assert second.status == 75
     assert "another run is using it" in second.error
     assert len(second.error.splitlines()) == 1
 
@@ -432,7 +456,8 @@ def test_file_that_is_no_database_ends_2_and_is_left_alone(data, tmp_path):
     assert (output / "metadata.db").read_text() == "precious" * 1000
 
 
-def test_interrupted_run_says_so_in_one_line(project, data, tmp_path):
+@pytest.mark.parametrize(("stop", "state", "status"), [("SIGINT", "interrupted", 130), ("SIGTERM", "terminated", 143)])
+def test_stopped_run_says_so_in_one_line(project, data, tmp_path, stop, state, status):
     command = ["local_runner.py", "--preset", "smoke", "--output-root", str(tmp_path / "o"), "--data-dir", str(data)]
     process = subprocess.Popen(
         [sys.executable, *command],
@@ -444,10 +469,10 @@ def test_interrupted_run_says_so_in_one_line(project, data, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     process.stdout.readline()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, stop))
     _, error = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert error.splitlines() == ["local_runner.py: interrupted. Run it again: what was finished comes from the cache."]
+    assert process.returncode == status
+    assert error.splitlines() == [f"local_runner.py: {state}. Run it again: what was finished comes from the cache."]
 
 
 def test_leaked_test_images_end_3_and_name_the_split(altered_data, train_images, test_images, tmp_path):

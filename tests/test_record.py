@@ -1,5 +1,6 @@
 """The record of a run, on a real database of ML Metadata: what it says at each moment, and after a kill."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -240,6 +241,14 @@ def test_state_of_an_ended_run_follows_from_its_exit_status(status, state):
             ("ValueError: ValueError: shapes differ", 1),
         ),
         (RuntimeError("first\nsecond"), ("RuntimeError: first", 1)),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/disk/file"),
+            ("/disk/file: cannot be written (No space left on device). Free some space, and run again.", 2),
+        ),
+        (
+            RuntimeError("UNKNOWN: writing: No space left on device\nat node"),
+            ("something could not be written (No space left on device). Free some space, and run again.", 2),
+        ),
         (RuntimeError(), ("RuntimeError: ", 1)),
     ],
 )

@@ -86,3 +86,20 @@ def test_new_output_root_is_no_error(connection, store, tmp_path):
     settle(connection, OutputRoot(tmp_path))
     assert store.get_executions() == []
     assert [path.name for path in tmp_path.iterdir()] == ["metadata.db"]
+
+
+def test_what_a_writer_was_killed_over_is_deleted_and_checkpoints_stay(connection, store, tmp_path):
+    left = [
+        tmp_path / "checkpoints" / "tmp1a2b3c",
+        tmp_path / "checkpoints" / ".ab12.npz.77-00ff00ff.partial",
+        tmp_path / "runs" / "20261123-200513-360" / ".summary.json.77-00ff00ff.partial",
+        tmp_path / "artifacts" / "Trainer" / ".system" / "stateful_working_dir" / "0-1-2" / "file",
+    ]
+    kept = [tmp_path / "checkpoints" / "ab12.npz", tmp_path / "runs" / "20261123-200513-360" / "summary.json"]
+    for path in left + kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("content")
+    settle(connection, OutputRoot(tmp_path))
+    assert [path for path in left if path.exists()] == []
+    assert all(path.exists() for path in kept)
+    assert not left[-1].parent.exists()

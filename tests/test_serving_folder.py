@@ -374,3 +374,16 @@ def test_folder_without_versions_is_one_line_that_names_those_beside_it(tmp_path
     assert line.endswith("found none; there are fashion_mnist.smoke. Name one with --model.")
     assert main([*options, "--model", "fashion_mnist.smoke"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:1] == ["1"]
+
+
+def test_rollback_on_a_file_system_without_locks_is_a_line(tmp_path, monkeypatch):
+    def flock(descriptor: int, kind: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+    monkeypatch.setattr("models.host.fcntl.flock", flock)
+    with pytest.raises(InputError) as raised:
+        rollback(tmp_path)
+    assert str(raised.value).startswith(f"{tmp_path}: cannot be written (No locks available).")
+    assert versions(tmp_path) == {1: 1, 2: 2}

@@ -241,8 +241,19 @@ def test_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path):
     assert refusal(file=absent) == f"--config {absent}: cannot be read (No such file or directory)."
     assert refusal(file=tmp_path) == f"--config {tmp_path}: cannot be read (Is a directory)."
     binary = tmp_path / "binary.toml"
-    binary.write_bytes(b"\xff\xfe")
-    assert refusal(file=binary).startswith(f"--config {binary}: expected TOML, found: 'utf-8' codec can't decode")
+    binary.write_bytes(b"\xff\xfea")
+    assert refusal(file=binary) == (
+        f"--config {binary}: expected text, found truncated data at byte 2. Save it as UTF-8."
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_file_of_settings_is_read_whatever_wrote_it(tmp_path, encoding):
+    """Windows line ends, a mark at the beginning, UTF-16."""
+    file = tmp_path / "experiment.toml"
+    file.write_bytes('data_dir = "möbel"\r\nseed = 3\r\n'.encode(encoding))
+    config = resolve(preset=None, flags={}, assignments=[], file=file, environ={}).config
+    assert (config.data_dir.name, config.seed) == ("möbel", 3)
 
 
 @pytest.mark.parametrize(

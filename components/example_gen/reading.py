@@ -27,6 +27,7 @@ from components.errors import InputError
 from components.example_gen.kinds import PicturePart, PixelPart
 from components.example_gen.kinds.registry import Picture
 from components.pictures import BrokenPictureError, decode, fit, look
+from models.host import cores
 from models.memory import rows_within
 
 # Pictures that are decoded at a time: so many, or so many bytes of them, encoded or decoded.
@@ -286,7 +287,7 @@ def _read_pixels(part: PixelPart, form: ImageForm, digest: Digest) -> Iterator[B
 
 def _read_pictures(part: PicturePart, form: ImageForm, broken: Broken, digest: Digest) -> Iterator[Block]:
     labels = []
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         for pictures in _some(part.pictures(), int(np.prod(form.shape))):
             for picture in pictures:
                 digest.picture(picture.encoded)

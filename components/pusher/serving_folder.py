@@ -17,9 +17,7 @@ Synopsis:
 
 import contextlib
 import dataclasses
-import fcntl
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -38,6 +36,7 @@ from components.pusher.history import (
 )
 from components.pusher.outcomes import PUSHED, SERVED_AGAIN, SERVED_ALREADY, TAKEN_BACK
 from models.card import read_card
+from models.host import flush, take_lock
 
 __all__ = ["acts", "content_digest", "rollbacks", "served_version", "taken_back", "versions"]
 
@@ -169,30 +168,30 @@ def rollback(base: Path, version: int | None = None) -> tuple[int, int, int]:
     """
     if not base.is_dir():
         raise nothing_served(base)
-    with _locked(base):
-        shown = acts(base)
-        if not shown:
-            raise nothing_served(base)
-        served = shown[-1]
-        found = ", ".join(map(str, sorted({act.files for act in shown})))
-        if version is None:
-            order = in_order_of_pushes(shown)
-            position = order.index(served.content)
-            if position == 0:
-                raise InputError(f"{base}: expected a model before {served.files}, which is served; found {found}.")
-            wanted = max(act.files for act in shown if act.content == order[position - 1])
-        else:
-            wanted = next((act.files for act in shown if act.number == version), None)
-        if wanted is None:
-            raise InputError(f"{base}: expected one of the versions {found}; version {version} is not there.")
-        number = _next_version(base)
-        try:
+    try:
+        with _locked(base):
+            shown = acts(base)
+            if not shown:
+                raise nothing_served(base)
+            served = shown[-1]
+            found = ", ".join(map(str, sorted({act.files for act in shown})))
+            if version is None:
+                order = in_order_of_pushes(shown)
+                position = order.index(served.content)
+                if position == 0:
+                    raise InputError(f"{base}: expected a model before {served.files}, which is served; found {found}.")
+                wanted = max(act.files for act in shown if act.content == order[position - 1])
+            else:
+                wanted = next((act.files for act in shown if act.number == version), None)
+            if wanted is None:
+                raise InputError(f"{base}: expected one of the versions {found}; version {version} is not there.")
+            number = _next_version(base)
             _link(base, number, str(wanted))
             _show_served(base)
-        except OSError as error:
-            raise InputError(
-                f"{base}: cannot be written ({error.strerror}). Free some space or mend its permissions, and repeat."
-            ) from error
+    except OSError as error:
+        raise InputError(
+            f"{base}: cannot be written ({error.strerror}). Free some space or mend its permissions, and repeat."
+        ) from error
     return served.files, wanted, number
 
 
@@ -201,11 +200,11 @@ def _copy(model: Path, base: Path, version: int) -> None:
     try:
         shutil.copytree(model, partial)
         for path in (*partial.rglob("*"), partial):
-            _flush(path)
+            flush(path)
         partial.rename(base / str(version))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    _flush(base)
+    flush(base)
 
 
 def _link(base: Path, version: int | str, target: str) -> None:
@@ -214,7 +213,7 @@ def _link(base: Path, version: int | str, target: str) -> None:
     partial.unlink(missing_ok=True)
     partial.symlink_to(target)
     partial.replace(base / str(version))
-    _flush(base)
+    flush(base)
 
 
 def _show_served(base: Path) -> None:
@@ -251,14 +250,5 @@ def _remove(path: Path) -> None:
 def _locked(base: Path) -> Iterator[None]:
     """Keeps other writers out; who only looks needs no lock."""
     with (base / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        take_lock(lock.fileno(), wait=True)
         yield
-
-
-def _flush(path: Path) -> None:
-    """Has the disk hold a file or a folder before it is named, so that a power cut leaves no empty files."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

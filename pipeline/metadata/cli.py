@@ -13,11 +13,13 @@ from components.errors import InputError
 from pipeline.metadata import differences, drawing, garbage, lineage, names, runs, show, why
 from pipeline.metadata.store import Store
 from pipeline.output_root import DEFAULT, OutputRoot
+from pipeline.run.console import legible
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns the exit status: 0, or 2 for what cannot be answered."""
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    legible()
     try:
         print(arguments.answer(arguments, Store(OutputRoot(arguments.output_root).metadata)), flush=True)
     except InputError as error:

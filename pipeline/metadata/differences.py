@@ -6,7 +6,7 @@ from pipeline.metadata.store import Run
 from pipeline.metadata.text import brief, flatten, shorten, show, table
 
 _WIDTH = 60
-_ASPECTS = ("settings", "data", "git", "packages", "machine", "command")
+_ASPECTS = ("settings", "data", "git", "packages", "machine", "variables", "command")
 
 
 def compare(first: Run, second: Run, *, everything: bool = False) -> list[dict]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from components.errors import InputError
+from pipeline.metadata.connection import connect, is_locked, locked
 from pipeline.output_root import OutputRoot
 
 SCHEMA_VERSION = 10
@@ -31,7 +32,7 @@ ARTIFACT_STATES = {1: "pending", 2: "live", 3: "marked for deletion", 4: "delete
 _STRUCT = "mlmd-struct::"
 T = TypeVar("T")
 _INPUTS, _OUTPUTS = (2, 3, 5), (1, 4, 6)
-_PROVENANCE = ("settings", "origins", "data", "code", "git", "packages", "machine", "command")
+_PROVENANCE = ("settings", "origins", "data", "code", "git", "packages", "machine", "variables", "command")
 _JSON_PROPERTIES = (*_PROVENANCE, "failure", "summary")
 # Long, and of no use for a list of runs.
 _BULKY = ("code", "packages", "origins", "summary")
@@ -105,7 +106,7 @@ class Store:
                 f"{path}: expected a database of ML Metadata, found none. Run the pipeline first, or name the folder "
                 "of its output with --output-root."
             )
-        self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
+        self._connection = connect(path)
         found = self.rows("SELECT schema_version FROM MLMDEnv")
         if not found or found[0][0] > SCHEMA_VERSION:
             version = found[0][0] if found else "none"
@@ -119,6 +120,8 @@ class Store:
         try:
             return self._connection.execute(query, parameters).fetchall()
         except sqlite3.Error as error:
+            if is_locked(error):
+                raise locked(self.path) from None
             raise InputError(
                 f"{self.path}: expected a database of ML Metadata, found something else ({error}). Restore it from a "
                 "copy, or name another folder with --output-root."

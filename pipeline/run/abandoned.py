@@ -19,6 +19,7 @@ def settle(connection: metadata_store_pb2.ConnectionConfig, root: OutputRoot) ->
     """
     with metadata.Metadata(connection) as handle:
         _cancel_abandoned_executions(handle, root)
+        _delete_half_written(root)
         close_abandoned(handle, root)
         record_publications(handle.store, root)
 
@@ -44,3 +45,11 @@ def _cancel_abandoned_executions(handle: metadata.Metadata, root: OutputRoot) ->
         if execution.id not in published:
             for folder in root.output_folders_of(execution.id):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _delete_half_written(root: OutputRoot) -> None:
+    for path in root.half_written():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -33,6 +33,12 @@ def event_line(event: str, **fields: object) -> str:
     return json.dumps({"time": now, "event": event, **fields})
 
 
+def legible() -> None:
+    """Has standard output print as escapes what its encoding lacks, as one that a locale chose may."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 class Console:
     """Prints one line a node; within `with`, all other output goes to a file."""
 
@@ -41,11 +47,14 @@ class Console:
         self._node, self._told = "", time.monotonic()
 
     def __enter__(self) -> "Console":
-        self._terminal: TextIO = os.fdopen(os.dup(1), "w", buffering=1)
-        self._errors: TextIO = os.fdopen(os.dup(2), "w", buffering=1)
+        # A letter that the locale's encoding lacks is told as an escape, and is no error.
+        legibly = {"buffering": 1, "errors": "backslashreplace"}
+        encoding = getattr(sys.stdout, "encoding", None)
+        self._terminal: TextIO = os.fdopen(os.dup(1), "w", encoding=encoding, **legibly)
+        self._errors: TextIO = os.fdopen(os.dup(2), "w", encoding=encoding, **legibly)
         self._live = self._terminal.isatty() and not self._as_json
         self._stack = contextlib.ExitStack()
-        log = self._stack.enter_context(self._log_path.open("a", buffering=1))
+        log = self._stack.enter_context(self._log_path.open("a", encoding="utf-8", **legibly))
         for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
             stream.flush()
             saved = os.dup(descriptor)

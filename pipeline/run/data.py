@@ -11,6 +11,7 @@ Synopsis:
 """
 
 import dataclasses
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from components.example_gen.dataset import Dataset, ImageSettings, folder_beside
 from components.example_gen.kinds import find_kind
 from components.example_gen.splits import plan_splits
 from models.features import TEST, TRAIN, VAL
+from models.host import home
 from pipeline.config import PipelineConfig
 from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
@@ -37,9 +39,13 @@ _CLASSES_TOLD = 20
 _FEW_TEST_IMAGES = 1_000
 
 
-def candidates(project: Path, home: Path, system: Path = Path("/usr/share/datasets")) -> tuple[Path, ...]:
-    """Returns the folders that are looked in, in this order: the project's, the system's, Keras's cache."""
-    return (project / "data", system / NAME, home / ".keras" / "datasets" / NAME)
+def candidates(project: Path, home: Path | None, system: Path = Path("/usr/share/datasets")) -> tuple[Path, ...]:
+    """Returns the folders that are looked in, in this order: the project's, the system's, Keras's cache.
+
+    Keras's is in `KERAS_HOME`, else `.keras` in the home folder, if there is one.
+    """
+    keras = os.environ.get("KERAS_HOME") or (home and home / ".keras")
+    return (project / "data", system / NAME, *([Path(keras) / "datasets" / NAME] if keras else []))
 
 
 def locate_data(named: Path | None, folders: tuple[Path, ...]) -> Path:
@@ -66,9 +72,7 @@ def find_dataset(config: PipelineConfig, project: Path, root: OutputRoot) -> Dat
       InputError: there is none, its files cannot be used, or the database is none.
     """
     try:
-        dataset = inspect_dataset(
-            locate_data(config.data_dir, candidates(project, Path.home())), image_settings(config)
-        )
+        dataset = inspect_dataset(locate_data(config.data_dir, candidates(project, home())), image_settings(config))
     except InputError as error:
         if config.data_dir is None and "make data" not in str(error):
             raise InputError(f"{error} If they are the project's own, delete them and run 'make data'.") from None

@@ -16,7 +16,6 @@ Synopsis:
 
 import json
 import logging
-import resource
 import time
 from collections.abc import Callable
 
@@ -30,6 +29,7 @@ from components.example_gen.dataset import Dataset
 from components.latest_blessed import CANDIDATE
 from components.logged import LOGGED
 from models.files import write_text
+from models.host import peak_memory_bytes
 from pipeline.nodes import NODES, Outputs
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.data import model_name
@@ -243,7 +243,7 @@ class RunRecord:
         own = seconds is None
         self.content["wall_seconds"] = round(time.monotonic() - self._started if own else seconds, 2)
         if own:
-            self.content["peak_rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+            self.content["peak_rss_mib"] = round(peak_memory_bytes() / 2**20)
         run = handle.store.get_context_by_type_and_name(_RUN, self.content["run_id"])
         for name, value in properties_of(self.content).items():
             set_property(run.custom_properties[name], value)

@@ -21,6 +21,7 @@ from components.example_gen.kinds.registry import (
     register,
     without_strangers,
 )
+from components.text import read_text
 from models.examples import compression_of
 from models.features import TRAIN
 from models.tfrecords import parse_features, read_records
@@ -57,7 +58,7 @@ def _open(found: Found) -> Contents:
     files, names, notes, needs_label = found
     return Contents(
         parts=picture_parts(files, functools.partial(_pictures, needs_label=needs_label)),
-        class_names=tuple(names.read_text(encoding="utf-8", errors="replace").splitlines()) if names else None,
+        class_names=tuple(read_text(names)[0].splitlines()) if names else None,
         notes=notes + missing_shards(path for paths in files.values() for path in paths),
     )
 
