@@ -50,11 +50,12 @@ from models.precision import resolve_precision
 from pipeline.config import PipelineConfig
 from pipeline.nodes import NODES
 from pipeline.output_root import OutputRoot
-from pipeline.run.code_digest import ROOT, code_digest
+from pipeline.project import curated
+from pipeline.run.code_digest import code_digest
 from pipeline.run.data import floors_in_force, model_name
 from pipeline.run.database import connection_to
 
-FASHION_MNIST_SCHEMA = ROOT / "schema" / "fashion_mnist.pbtxt"
+FASHION_MNIST_SCHEMA = curated("fashion_mnist.pbtxt")
 
 # FnApiRunner is the in-process direct runner. `--runner=DirectRunner` would try a Prism binary from the network first.
 # Naming a container image keeps TFX from building an sdist of itself for every Beam executor.

@@ -24,6 +24,7 @@ from components.pusher.serving_folder import nothing_served, served_version
 from models.card import CARD_FILE, read_card
 from models.files import replacing
 from pipeline.output_root import OutputRoot
+from pipeline.project import program
 from pipeline.run.console import Console
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 _LEAVE_OUT = "--skip-broken"
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 for an input or a model that cannot be used."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.predict",
+        prog=program("python -m pipeline.predict"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -161,4 +162,4 @@ _WRITERS = {".csv": _write_csv, ".parquet": _write_parquet, ".tfrecord": _write_
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -11,8 +11,10 @@ from components.errors import InputError
 from models.features import SCHEMA_FILE
 from models.files import write_text
 from pipeline.output_root import DEFAULT, OutputRoot
+from pipeline.project import command, curated, is_installed, program
 
 PROPOSAL = Path("schema", "proposal.pbtxt")
+_RUN = command("'make run'", "'pipeline-run'")
 
 
 def latest_proposal(metadata_path: Path) -> Path:
@@ -32,12 +34,14 @@ def latest_proposal(metadata_path: Path) -> Path:
         proposals = [Path(schema.uri, SCHEMA_FILE) for schema in schemas if "/proposal/" in schema.uri]
         if existing := [path for path in proposals if path.is_file()]:
             return existing[-1]
-    raise InputError(f"{metadata_path}: expected a run that inferred a schema, found none. Run 'make run' first.")
+    raise InputError(f"{metadata_path}: expected a run that inferred a schema, found none. Run {_RUN} first.")
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Writes the proposal and tells where it differs; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.propose_schema", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog=program("python -m pipeline.propose_schema"), description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the run (output/)")
     arguments = parser.parse_args(argv)
     try:
@@ -51,13 +55,16 @@ def main(argv: list[str]) -> int:
     from components.schema_gen.proposal import schema_differences
 
     write_text(PROPOSAL, proposal)
-    curated = Path("schema", "fashion_mnist.pbtxt").read_text()
-    schemas = [text_format.Parse(text, schema_pb2.Schema()) for text in (curated, proposal)]
+    schemas = [
+        text_format.Parse(text, schema_pb2.Schema()) for text in (curated("fashion_mnist.pbtxt").read_text(), proposal)
+    ]
     for line in schema_differences(*schemas) or ["the curated schema says of the data what they say themselves"]:
         print(line)
-    print(f"wrote {PROPOSAL}: review it, and carry over to schema/fashion_mnist.pbtxt what should hold")
+    # What is packed with an installed program is not for editing.
+    target = "schema.pbtxt beside your data" if is_installed() else "schema/fashion_mnist.pbtxt"
+    print(f"wrote {PROPOSAL}: review it, and carry over to {target} what should hold")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -7,11 +7,14 @@ from pathlib import Path
 from components.errors import InputError
 from components.pusher.serving_folder import nothing_served, rollback, served_version, versions
 from pipeline.output_root import DEFAULT, OutputRoot
+from pipeline.project import program
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 where there is no such version."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.rollback", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog=program("python -m pipeline.rollback"), description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("version", nargs="?", type=int, help="the one to serve; default: the one before")
     parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
     parser.add_argument("--model", default="fashion_mnist", help="name under which it is served (fashion_mnist)")
@@ -67,4 +70,4 @@ def record(root: OutputRoot) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -11,7 +11,8 @@ from components.errors import InputError
 from pipeline.metadata.store import Execution, Run, Store, is_resolver
 from pipeline.metadata.text import flatten, shorten
 from pipeline.nodes import NODES
-from pipeline.run.code_digest import ROOT, module_path
+from pipeline.project import ROOT
+from pipeline.run.code_digest import module_path
 
 _DIGEST = "code_digest"
 

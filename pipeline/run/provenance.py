@@ -18,7 +18,8 @@ from pathlib import Path
 
 from components.example_gen.dataset import Dataset
 from pipeline.nodes import NODES
-from pipeline.run.code_digest import ROOT, canonical, code_digest, imported_modules, library_versions, module_digest
+from pipeline.project import ROOT, installed_revision, is_installed
+from pipeline.run.code_digest import canonical, code_digest, imported_modules, library_versions, module_digest
 from pipeline.run.data import describe_data, floors_in_force
 from pipeline.settings import Settings
 
@@ -32,7 +33,7 @@ def collect(settings: Settings, dataset: Dataset, root: Path) -> dict:
         "data": describe_data(dataset),
         "floors": floors_in_force(settings.config, dataset),
         "code": describe_code(),
-        "git": describe_revision(root),
+        "git": installed_revision() if is_installed() else describe_revision(root),
         "packages": installed_packages(),
         "machine": describe_machine(),
         "command": sys.argv,
@@ -76,7 +77,9 @@ def describe_revision(root: Path) -> dict | None:
 
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "--no-optional-locks", *arguments]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=10)
+    # A git hook, in which a run may be started, names its own repository in the environment.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.strip()
 
 
