@@ -13,7 +13,7 @@ from models.files import write_text
 from pipeline.output_root import DEFAULT, OutputRoot
 from pipeline.project import command, curated, is_installed, program
 
-PROPOSAL = Path("schema", "proposal.pbtxt")
+PROPOSAL = Path("proposal.pbtxt") if is_installed() else Path("schema", "proposal.pbtxt")
 _RUN = command("'make run'", "'pipeline-run'")
 
 
@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from components.schema_gen.proposal import schema_differences
 
+    PROPOSAL.parent.mkdir(exist_ok=True)
     write_text(PROPOSAL, proposal)
     schemas = [
         text_format.Parse(text, schema_pb2.Schema()) for text in (curated("fashion_mnist.pbtxt").read_text(), proposal)

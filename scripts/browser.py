@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scripts.console import Log, StepFailed, Stop, exit_status, only_one, step
@@ -221,7 +221,7 @@ def bring(venv: Path) -> list[str]:
     return reasons or ["no way to fetch one here"]
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.browser", description="Finds or fetches a Chromium.")
     parser.add_argument("--for-tests", action="store_true", help="without one, go on (outside of CI)")
     args = parser.parse_args(argv)
@@ -243,4 +243,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status("browser", main))
+    sys.exit(exit_status("browser", lambda: main(sys.argv[1:])))

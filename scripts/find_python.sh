@@ -27,7 +27,7 @@ except ImportError:
     print(version, "" if header else "headers"); sys.exit(4)
 print(os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable))
 '
-here=$(dirname -- "$0")
+here=${0%/*}
 named=$1
 reason= version= lacking=
 unset __PYVENV_LAUNCHER__
@@ -58,6 +58,10 @@ for candidate; do
     esac
 done
 reason=${reason:- there is none;}
+if [ -n "$named" ] && [ -z "$version" ]; then
+    printf 'setup:%s name another one with PYTHON=/path/to/python3.11\n' "$reason" >&2
+    exit 2
+fi
 compiler=compiler
 for candidate in c++ g++ clang++; do
     ! command -v "$candidate" >/dev/null 2>&1 || compiler=
@@ -65,10 +69,6 @@ done
 [ -z "$compiler" ] || reason="$reason there is no C++ compiler;"
 # shellcheck disable=SC2086  # words
 install=$(sh "$here/host.sh" install "$version" ${lacking:-python headers} $compiler)
-if [ -n "$named" ] && [ -z "$version" ]; then
-    printf 'setup:%s name another one with PYTHON=/path/to/python3.11\n' "$reason" >&2
-else
-    printf 'setup: no fit Python%s:%s run: %s (or name a Python 3.11 to 3.13 with PYTHON=/path/to/python3)\n' \
-        "$where" "$reason" "$install" >&2
-fi
+printf 'setup: no fit Python%s:%s run: %s (or name a Python 3.11 to 3.13 with PYTHON=/path/to/python3)\n' \
+    "$where" "$reason" "$install" >&2
 exit 2

@@ -31,10 +31,8 @@ unfit() {
 }
 
 apt_python() { # the newest fit Python that apt knows, python3 where it knows none (or has no lists yet)
-    for minor in 13 12 11; do
-        apt-cache show "python3.$minor" >/dev/null 2>&1 && echo "python3.$minor" && return
-    done
-    echo python3
+    known=$(apt-cache pkgnames python3.1 2>/dev/null | sed -n 's/^python3\.\(1[123]\)$/\1/p' | sort -n | tail -n 1)
+    echo "python3${known:+.$known}"
 }
 
 install() {
@@ -47,7 +45,7 @@ install() {
         command -v "$tool" >/dev/null 2>&1 && break
     done
     case $tool in
-        apt-get) python=python${version:-3} && [ -n "$version" ] || python=$(apt_python) ;;
+        apt-get) python=$([ -z "$version" ] && apt_python || echo "python$version") ;;
         zypper | brew | pacman | apk) python=python${version:-3.13} ;;
         *) python=python${version:-3.12} ;;
     esac
@@ -82,7 +80,7 @@ install() {
     root=
     [ "$(id -u)" = 0 ] || ! command -v sudo >/dev/null 2>&1 || root="sudo "
     case $tool in
-        none) echo "no package manager that this script knows: install${list:- $*} by hand" ;;
+        none) echo "no package manager that this script knows: install by hand: $*" ;;
         apt-get | dnf | yum | zypper) echo "$root$tool install $list" ;;
         pacman) echo "${root}pacman -S --needed $list" ;;
         apk) echo "${root}apk add $list" ;;
