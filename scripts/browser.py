@@ -118,6 +118,13 @@ def in_ci(environ: Mapping[str, str] = os.environ) -> bool:
     return environ.get("CI", "").lower() not in ("", "0", "false", "no")
 
 
+def reason_to_skip(venv: Path = VENV, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Why the tests that need a browser can't run here; None where they can, or must."""
+    if in_ci(environ) or find_browser(venv, environ):
+        return None
+    return "no Chromium, Chrome or Edge here, and none could be fetched: 'make browser' says why"
+
+
 def is_debian(os_release: str) -> bool:
     """Whether this text of /etc/os-release is Debian's own; Ubuntu has Chromium as a snap only."""
     return "ID=debian" in os_release.replace('"', "").splitlines()

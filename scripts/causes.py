@@ -19,7 +19,7 @@ CAUSES = (
         "another place for what is temporary), and run it again.",
     ),
     (
-        r"CERTIFICATE_VERIFY_FAILED|certificate verif|invalid peer certificate|UnknownIssuer|"
+        r"CERTIFICATE_VERIFY_FAILED|self[- ]signed cert|certificate verif|invalid peer certificate|UnknownIssuer|"
         r"unable to get (local )?issuer",
         "the certificate of a server is not trusted here: name the file with your network's certificates in "
         "SSL_CERT_FILE (or PIP_CERT), and run it again.",
@@ -27,7 +27,8 @@ CAUSES = (
     (
         r"name resolution|name or service not known|failed to lookup address|dns error|network is unreachable|"
         r"no route to host|connection refused|connection reset|connection timed out|ConnectTimeout|read timed out|"
-        r"operation timed out|could not (resolve|connect)|unable to connect|ProxyError|proxy connect|failed to connect",
+        r"operation timed out|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|could not (resolve|connect)|"
+        r"unable to connect|ProxyError|proxy connect|failed to connect",
         "the network was not reachable: look at the connection, or name your proxy (HTTPS_PROXY) or package index "
         "(PIP_INDEX_URL), and run it again.",
     ),

@@ -22,6 +22,8 @@ from scripts.causes import cause, told
 from scripts.tool_environment import clean
 
 TAIL_LINES = 15
+# As apt, pip, uv and playwright begin them.
+ERRORS = ("E: ", "ERROR: ", "error: ", "Error: ")
 
 
 class Stop(Exception):
@@ -119,9 +121,9 @@ class Log:
 
 
 def telling_line(output: Sequence[str]) -> str:
-    """apt's first error line, else the last line that is not empty, as Python's tracebacks have it."""
+    """The first line that calls itself an error, else the last that is not empty, as Python's tracebacks have it."""
     lines = [line.strip() for line in output if line.strip()]
-    return next((line for line in lines if line.startswith("E: ")), lines[-1] if lines else "")
+    return next((line for line in lines if line.startswith(ERRORS)), lines[-1] if lines else "")
 
 
 def exit_status(prefix: str, main: Callable[[], int]) -> int:

@@ -2,8 +2,8 @@
 
 Synopsis:
 
-    lacking()                                # {} or e.g. {"headers": "Python's headers (no Python.h in ...)"}
-    says("install", "3.11", *lacking())      # "apt-get install python3.11-dev", from host.sh
+    lacking()                              # what building from source lacks here ("headers", "compiler"), and why
+    says("install", "3.11", "headers")     # the command that brings it, as host.sh has it for this distribution
 """
 
 from __future__ import annotations

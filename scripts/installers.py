@@ -6,7 +6,7 @@ to read no file.
 
 Synopsis:
 
-    log.run([venv / "bin/uv", "pip", "check"], installer_environment(venv / "bin/python", os.environ))
+    for_uv(pip_settings({"global.cert": "/own.crt", "global.user": "true"}))     # {"SSL_CERT_FILE": "/own.crt"}
 """
 
 from __future__ import annotations

@@ -153,10 +153,10 @@ def smoke_output(fashion_mnist: Path, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator:
     """A headless Chromium of playwright's; where there is none, its tests are skipped, in CI they fail."""
-    from scripts.browser import find_browser, in_ci
+    from scripts.browser import reason_to_skip
     from scripts.screenshots import chromium
 
-    if find_browser() is None and not in_ci():
-        pytest.skip("no Chromium, Chrome or Edge here: 'make browser' says why")
+    if reason := reason_to_skip():
+        pytest.skip(reason)
     with chromium() as browser:
         yield browser

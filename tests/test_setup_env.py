@@ -299,6 +299,7 @@ def test_tools_start_without_what_steers_them(tmp_path: Path, monkeypatch):
         ("E: Certificate verification failed: The certificate is NOT trusted.", "in SSL_CERT_FILE (or PIP_CERT)"),
         ("NewConnectionError: [Errno -3] Temporary failure in name resolution", "the network was not reachable"),
         ("error: dns error: failed to lookup address information", "the network was not reachable"),
+        ("Error: getaddrinfo ENOTFOUND cdn.example", "the network was not reachable"),
         ("error: Failed to initialize cache: Read-only file system (os error 30)", "a read-only file system"),
     ],
 )
@@ -341,6 +342,9 @@ def test_failed_tool_shows_the_end_of_its_output_and_the_log(tmp_path: Path):
 def test_reason_of_a_failed_apt_is_its_first_error():
     output = ["Get:1 ...", "E: Failed to fetch x", "E: Some index files failed to download.", ""]
     assert console.telling_line(output) == "E: Failed to fetch x"
+    output = ["Downloading ...", "Error: getaddrinfo ENOTFOUND x", "Failed to install", "at ChildProcess (x.js:1)"]
+    assert console.telling_line(output) == "Error: getaddrinfo ENOTFOUND x"
+    assert console.telling_line(["Traceback ...", "OSError: x", ""]) == "OSError: x"
     assert console.telling_line([]) == ""
 
 

@@ -23,6 +23,8 @@ from pipeline.run.code_digest import canonical, code_digest, imported_modules, l
 from pipeline.run.data import describe_data, floors_in_force
 from pipeline.settings import Settings
 
+_OF_ANOTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
+
 
 def collect(settings: Settings, dataset: Dataset, root: Path) -> dict:
     """Returns what a run on `dataset` is made of, as values for JSON."""
@@ -60,7 +62,7 @@ def environment() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         **{name: versions[package] for name, package in names.items()},
-        "glibc": os.confstr("CS_GNU_LIBC_VERSION").split()[-1],
+        "glibc": platform.libc_ver()[1] if sys.platform != "linux" else os.confstr("CS_GNU_LIBC_VERSION").split()[-1],
     }
 
 
@@ -78,7 +80,7 @@ def describe_revision(root: Path) -> dict | None:
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "--no-optional-locks", *arguments]
     # A git hook, in which a run may be started, names its own repository in the environment.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.strip()
 
