@@ -134,7 +134,10 @@ def build(venv: Path, interpreter: str, source: Source | None) -> None:
     log = Log(venv / "setup.log")
     python = venv / "bin/python"
     with step(f"virtual environment from {interpreter}"):
-        log.run([interpreter, "-I", "-m", "venv", *(["--copies"] if source else []), venv])
+        how = ["--without-pip", *(["--copies"] if source else [])]
+        log.run([interpreter, "-I", "-m", "venv", *how, venv])
+        # By itself, as venv keeps what it says to itself.
+        log.run([python, "-I", "-m", "ensurepip", "--upgrade", "--default-pip"])
     env = {**installer_environment(python, os.environ), **host.compilers()}
     pip = [python, "-I", "-m", "pip"]
     with step("installer"):
