@@ -8,6 +8,7 @@ from pathlib import Path
 from models.features import ENCODINGS, SEVERITIES
 from pipeline.config import PipelineConfig
 from pipeline.presets import PRESETS
+from pipeline.project import folder, program
 
 _EPILOG = """\
 exit status: 0 blessed and pushed (or held back by --no-push); 2 bad input or usage; 3 the data gate refused the data;
@@ -18,10 +19,10 @@ settings: --set and the flags of single settings go before --config, that before
 (IMAGE_PIPELINE_TRAINING__EPOCHS=3), those before the preset, that before the defaults."""
 
 
-def parse_arguments(argv: list[str]) -> argparse.Namespace:
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parses the command line; imports nothing that takes time. A flag of a setting that was not given is None."""
     parser = argparse.ArgumentParser(
-        prog="local_runner.py",
+        prog=program("local_runner.py"),
         description="From the IDX files of Fashion-MNIST to a blessed, pushed model.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -76,7 +77,7 @@ def _as_event(settings) -> str:
     return event_line("settings", settings=settings.as_dict(), origins=settings.origins)
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Returns the exit status that the epilog of --help lists."""
     arguments = parse_arguments(argv)
     from components.errors import BusyError, PipelineError
@@ -93,7 +94,7 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt as error:
         state, status = how_stopped(error)
         told = f"{state}. Run it again: what was finished comes from the cache."
-    print(f"local_runner.py: {told}", file=sys.stderr)
+    print(f"{program('local_runner.py')}: {told}", file=sys.stderr)
     if arguments.log_format == "json":
         from pipeline.run.console import event_line
 
@@ -122,11 +123,11 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     from pipeline.run.run import run_pipeline, tell_plan
 
-    root = Path(__file__).resolve().parent
+    root = folder()
     if arguments.dry_run:
         return tell_plan(settings, root, selection, log_format=arguments.log_format)
     return run_pipeline(settings, root, selection, log_format=arguments.log_format)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

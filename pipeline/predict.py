@@ -26,6 +26,7 @@ from models.files import replacing
 from models.plain_paths import plain
 from models.tfrecords import parse_features, read_records
 from pipeline.output_root import DEFAULT, OutputRoot
+from pipeline.project import program
 from pipeline.run.console import Console, legible
 from pipeline.scratch import scratch
 from pipeline.served import add_model_flag, model_to_ask
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
 _LEAVE_OUT = "--skip-broken"
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 for an input or a model that cannot be used."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.predict",
+        prog=program("python -m pipeline.predict"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -223,4 +224,4 @@ _WRITERS = {".csv": _write_csv, ".parquet": _write_parquet, ".tfrecord": _write_
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

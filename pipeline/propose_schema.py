@@ -18,6 +18,7 @@ from models.features import SCHEMA_FILE
 from models.files import write_text
 from pipeline.metadata.store import Run, Store
 from pipeline.output_root import DEFAULT, OutputRoot
+from pipeline.project import program
 from pipeline.run.data import FASHION_MNIST_SCHEMA
 
 PROPOSAL_FILE = "proposal.pbtxt"
@@ -85,10 +86,10 @@ def target_of(curated: Path, output: Path | None) -> Path:
     return target
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Writes the proposal and tells where it differs; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.propose_schema", description=__doc__.splitlines()[0], allow_abbrev=False
+        prog=program("python -m pipeline.propose_schema"), description=__doc__.splitlines()[0], allow_abbrev=False
     )
     parser.add_argument("run", metavar="RUN", nargs="?", help="'latest', or the beginning of an id")
     parser.add_argument("--name", help="of the data set, whose latest run is meant")
@@ -129,4 +130,4 @@ def _differences(curated: Path, proposal: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -15,16 +15,18 @@ from pipeline.config import PipelineConfig
 from pipeline.metadata.artifacts import RunArtifacts
 from pipeline.metadata.store import Run, Store
 from pipeline.output_root import DEFAULT, OutputRoot
+from pipeline.project import program
+from pipeline.run.console import legible
 from pipeline.served import add_model_flag, serving_folder
 
 # Where TFX keeps the servable form within a model's folder.
 _SAVED_MODEL = "Format-Serving"
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 where there is no such model, or it was not blessed."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.publish",
+        prog=program("python -m pipeline.publish"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -33,6 +35,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
     add_model_flag(parser)
     arguments = parser.parse_args(argv)
+    legible()
     root = OutputRoot(arguments.output_root)
     try:
         print(publish(root, arguments.run, serving_folder(root, arguments.model)))

@@ -13,14 +13,15 @@ from pipeline.metadata.served import Standings
 from pipeline.metadata.store import Run, Store
 from pipeline.metadata.text import table, when
 from pipeline.output_root import DEFAULT, OutputRoot
+from pipeline.project import program
 from pipeline.run.console import legible
 from pipeline.served import add_model_flag, serving_folder
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 where there is no such version."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.rollback",
+        prog=program("python -m pipeline.rollback"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -103,4 +104,4 @@ def record(root: OutputRoot) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -162,8 +162,11 @@ def smoke_output(fashion_mnist: Path, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator:
-    """A headless Chromium of playwright's."""
+    """A headless Chromium of playwright's; where there is none, its tests are skipped, in CI they fail."""
+    from scripts.browser import reason_to_skip
     from scripts.screenshots import chromium
 
+    if reason := reason_to_skip():
+        pytest.skip(reason)
     with chromium() as browser:
         yield browser

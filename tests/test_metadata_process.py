@@ -68,4 +68,4 @@ def test_every_command_and_flag_is_documented():
 
 
 def test_console_script_names_the_same_function():
-    assert "pipeline-metadata = pipeline.metadata.cli:main" in (ROOT / "setup.py").read_text()
+    assert '"pipeline-metadata": "pipeline.metadata.cli:main"' in (ROOT / "setup.py").read_text()

@@ -46,6 +46,15 @@ def test_revision_of_a_clean_tree(repository):
     }
 
 
+def test_revision_is_the_trees_own_in_a_git_hook_of_another_repository(repository, tmp_path_factory, monkeypatch):
+    other = tmp_path_factory.mktemp("other")
+    git(other, "init", "--quiet")
+    own = git(repository, "rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
+    assert describe_revision(repository) == {"revision": own, "clean": True}
+
+
 @pytest.mark.parametrize("name", ["a.py", "new.py"])
 def test_edited_and_new_files_make_the_tree_unclean(repository, name):
     (repository / name).write_text("B = 2\n")

@@ -12,7 +12,8 @@ from pipeline.metadata.changes import changes
 from pipeline.metadata.store import Execution, Run, Store, is_resolver, state_told
 from pipeline.metadata.text import brief, shorten
 from pipeline.nodes import NODES
-from pipeline.run.code_digest import ROOT, module_path
+from pipeline.project import ROOT
+from pipeline.run.code_digest import module_path
 
 _DIGEST = "code_digest"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from components.errors import InputError
 from pipeline.output_root import DEFAULT, OutputRoot
+from pipeline.project import program
 from pipeline.run.console import legible
 from pipeline.scratch import scratch
 from pipeline.surroundings import taken_over
@@ -15,7 +16,7 @@ from pipeline.surroundings import taken_over
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 if there is no such run."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.report",
+        prog=program("python -m pipeline.report"),
         description="Writes runs/<id>/report.html: one file that works offline.",
         allow_abbrev=False,
     )

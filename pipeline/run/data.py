@@ -28,12 +28,15 @@ from pipeline.config import PipelineConfig
 from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
 from pipeline.presets import PRESETS
-from pipeline.run.code_digest import ROOT
+from pipeline.project import command, curated
 
 NAME = "fashion-mnist"
 FLOORS_FILE = "floors.toml"
-FASHION_MNIST_SCHEMA = ROOT / "schema" / "fashion_mnist.pbtxt"
-FASHION_MNIST_FLOORS = ROOT / "schema" / "fashion_mnist.floors.toml"
+FASHION_MNIST_SCHEMA = curated("fashion_mnist.pbtxt")
+FASHION_MNIST_FLOORS = curated("fashion_mnist.floors.toml")
+_FETCH = command(
+    "Run 'make data'", "Fetch them with: python -c 'import keras; keras.datasets.fashion_mnist.load_data()'"
+)
 _CLASSES_TOLD = 20
 # Fewer test images tell an accuracy to more than 3 points either way.
 _FEW_TEST_IMAGES = 1_000
@@ -61,7 +64,7 @@ def locate_data(named: Path | None, folders: tuple[Path, ...]) -> Path:
             return folder
     looked = ", ".join(map(str, folders))
     raise InputError(
-        f"no data: expected {NAME} in {looked}, found none. Run 'make data', or set --data-dir to data of your own."
+        f"no data: expected {NAME} in {looked}, found none. {_FETCH}, or set --data-dir to data of your own."
     )
 
 
@@ -74,8 +77,9 @@ def find_dataset(config: PipelineConfig, project: Path, root: OutputRoot) -> Dat
     try:
         dataset = inspect_dataset(locate_data(config.data_dir, candidates(project, home())), image_settings(config))
     except InputError as error:
-        if config.data_dir is None and "make data" not in str(error):
-            raise InputError(f"{error} If they are the project's own, delete them and run 'make data'.") from None
+        if config.data_dir is None and _FETCH not in str(error):
+            fetch = f"{_FETCH[0].lower()}{_FETCH[1:]}"
+            raise InputError(f"{error} If they are the project's own, delete them and {fetch}.") from None
         raise
     runs = Store(root.metadata).runs() if root.metadata.exists() else []
     seen = [run.properties["data"] for run in runs if "data" in run.properties]

@@ -20,10 +20,13 @@ from pathlib import Path
 from components.example_gen.dataset import Dataset
 from models.host import cores, glibc_version, machine_bytes
 from pipeline.nodes import NODES
-from pipeline.run.code_digest import ROOT, canonical, code_digest, imported_modules, library_versions, module_digest
+from pipeline.project import ROOT, installed_revision, is_installed
+from pipeline.run.code_digest import canonical, code_digest, imported_modules, library_versions, module_digest
 from pipeline.run.data import describe_data, floors_in_force
 from pipeline.settings import Settings
 from pipeline.surroundings import steering
+
+_OF_ANOTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
 
 
 def collect(settings: Settings, dataset: Dataset, root: Path) -> dict:
@@ -35,7 +38,7 @@ def collect(settings: Settings, dataset: Dataset, root: Path) -> dict:
         "data": describe_data(dataset),
         "floors": floors_in_force(settings.config, dataset),
         "code": describe_code(),
-        "git": describe_revision(root),
+        "git": installed_revision() if is_installed() else describe_revision(root),
         "packages": installed_packages(),
         "machine": describe_machine(),
         "variables": steering(os.environ),
@@ -90,12 +93,14 @@ def describe_revision(root: Path) -> dict:
 
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "--no-optional-locks", *arguments]
-    # What it says is read here: not in the user's language.
     told = {
         "capture_output": True,
         "encoding": "utf-8",
         "errors": "surrogateescape",
-        "env": {**os.environ, "LC_ALL": "C"},
+        # A git hook, in which a run may be started, names its own repository in the environment. And what git says is
+        # read here: not in the user's language.
+        "env": {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}
+        | {"LC_ALL": "C"},
     }
     return subprocess.run(command, cwd=root, check=True, timeout=10, **told).stdout.strip()
 
