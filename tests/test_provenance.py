@@ -52,7 +52,7 @@ def test_revision_is_the_trees_own_in_a_git_hook_of_another_repository(repositor
     own = git(repository, "rev-parse", "HEAD")
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
-    assert describe_revision(repository) == {"revision": own, "clean": True}
+    assert describe_revision(repository) == {"revision": own, "clean": True, "missing": None}
 
 
 @pytest.mark.parametrize("name", ["a.py", "new.py"])

@@ -107,7 +107,7 @@ def test_model_whose_files_are_gone_cannot_be_published(output, capsys):
 
 def test_nothing_is_published_while_a_run_goes_on(output, capsys):
     with OutputRoot(output).lock(""):
-        assert main([FIRST, "--output-root", str(output)]) == 2
+        assert main([FIRST, "--output-root", str(output)]) == 75
     assert "another run is using it. Wait for its end, then publish." in capsys.readouterr().err
 
 

@@ -419,12 +419,13 @@ def test_served_run_is_asked_of_the_serving_folder(tmp_path):
     base = root.serving("data")
     for version in ("9", "10"):
         (base / version).mkdir(parents=True)
+        (base / version / "saved_model.pb").write_text(version)
     runs = [
         Run(
             number=number,
             id=f"run {number}",
             started=0,
-            properties={"published_as": "data", "pushed_model": str(base / place)},
+            properties={"published_as": "data", "pushed_model": str(base / place), "blessed": True},
         )
         for number, place in ((1, base / "9"), (2, base / "10"))
     ]

@@ -56,10 +56,12 @@ def state(store, number: int) -> int:
 
 
 @pytest.mark.parametrize("left", ["NEW", "RUNNING"])
-def test_execution_left_open_is_marked_failed_and_its_outputs_are_removed(connection, store, execution, tmp_path, left):
+def test_execution_left_open_is_marked_canceled_and_its_outputs_are_removed(
+    connection, store, execution, tmp_path, left
+):
     number = execution(left)
     settle(connection, OutputRoot(tmp_path))
-    assert state(store, number) == Execution.FAILED
+    assert state(store, number) == Execution.CANCELED
     assert not any(folder.exists() for folder in folders(tmp_path, number))
 
 
@@ -68,7 +70,7 @@ def test_execution_that_ended_keeps_its_state_and_outputs(connection, store, exe
     number, abandoned = execution(ended), execution("RUNNING")
     settle(connection, OutputRoot(tmp_path))
     assert state(store, number) == STATES[ended]
-    assert state(store, abandoned) == Execution.FAILED
+    assert state(store, abandoned) == Execution.CANCELED
     assert all((folder / "weights").exists() for folder in folders(tmp_path, number))
 
 

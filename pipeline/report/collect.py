@@ -20,7 +20,7 @@ from models.features import LABEL, SPLITS, TEST
 from models.pictures import read_pictures
 from pipeline.client import RunView
 from pipeline.metadata.artifacts import RunArtifacts
-from pipeline.metadata.served import is_served, served_run
+from pipeline.metadata.served import Standings, is_served, served_run
 from pipeline.metadata.store import Run, Store
 from pipeline.output_root import OutputRoot
 from pipeline.report.images import thumbnail
@@ -84,6 +84,7 @@ class Facts:
       statistics: by split, in order.
       anomalies: what the data gate found and let pass: `severity`, `split`, `feature`, `text`.
       is_served: whether the model that it pushed is served now.
+      standing: of its model: "champion", "challenger", "taken back", "former" or "".
       others: what the previous run on the same data set, and the served one, told, by what they are.
     """
 
@@ -99,6 +100,7 @@ class Facts:
     anomalies: list[dict]
     others: dict[str, dict]
     is_served: bool = False
+    standing: str = ""
 
     @property
     def state(self) -> str:
@@ -140,6 +142,7 @@ def collect(root: OutputRoot, text: str) -> Facts:
         anomalies=json.loads(artifacts.properties("DataBlessing").get("anomalies", "[]")),
         others=_others(store, runs, run, served),
         is_served=is_served(run, root),
+        standing=Standings(root).of(runs).get(run.id, ""),
     )
 
 
