@@ -18,6 +18,7 @@ import pytest
 from pipeline import project
 from pipeline.project import ROOT
 from pipeline.run.code_digest import canonical
+from scripts import tool_environment
 
 SETUP = (ROOT / "setup.py").read_text()
 # What the README's tables name, by the module that does it.
@@ -119,9 +120,10 @@ def installed(tmp_path_factory) -> Path:
         shutil.copy(ROOT / name, source)
     offline = ["--quiet", "--no-deps", "--no-index", "--disable-pip-version-check"]
     pip = [sys.executable, "-I", "-m", "pip"]
-    subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "-w", folder, source], check=True, timeout=120)
+    options = {"check": True, "timeout": 120, "env": tool_environment.clean(os.environ)}
+    subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "-w", folder, source], **options)
     (wheel,) = folder.glob("*.whl")
-    subprocess.run([*pip, "install", *offline, "--target", folder / "site", wheel], check=True, timeout=120)
+    subprocess.run([*pip, "install", *offline, "--target", folder / "site", wheel], **options)
     shutil.rmtree(source)
     return folder / "site"
 

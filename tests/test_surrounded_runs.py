@@ -100,6 +100,7 @@ def test_nothing_is_left_in_the_temporary_folder_nor_beside_what_a_run_makes(pla
         "metadata.db",
         "runs",
         "serving",
+        "tensorboard",
     }
 
 
