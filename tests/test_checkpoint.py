@@ -69,6 +69,7 @@ def without_times(history: list[dict]) -> list[dict]:
     return [{**entry, "seconds": 0} for entry in history]
 
 
+@pytest.mark.slow
 def test_killed_training_resumes_and_ends_as_the_unbroken_one(split, tmp_path, monkeypatch):
     unbroken, report = train(split, tmp_path / "unbroken")
     begin = progress.Progress.on_epoch_begin

@@ -65,6 +65,7 @@ def observed() -> statistics_pb2.DatasetFeatureStatisticsList:
     return statistics
 
 
+@pytest.mark.slow
 def test_executor_exports_what_was_learned_and_records_its_size(examples, model_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(places, "folder", {"checkpoints": tmp_path / "checkpoints"}.__getitem__)
     checkpoints = [tmp_path / "checkpoints" / name for name in ("its.npz", "another.npz")]
@@ -112,6 +113,7 @@ def test_warm_up_asks_about_the_first_records_of_the_validation_split(examples, 
     assert [record in requests for record in records] == [True] * 64 + [False] * 6
 
 
+@pytest.mark.slow
 def test_same_training_exported_twice_is_one_model_and_other_weights_or_code_another(examples, model_folder, tmp_path):
     learned = read_trained(model_folder / SERVING)
     other = dataclasses.replace(learned, weights=[weight + 1 for weight in learned.weights])

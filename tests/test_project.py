@@ -166,7 +166,9 @@ def test_installed_program_runs_in_any_folder_on_its_own_code_and_schema(install
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SchemaGen            ran" in done.stdout and "curated" in done.stdout
     told = start(installed, tmp_path, str(installed / "bin/pipeline-metadata"), "show", "latest", "--json").stdout
-    assert '"git": null' in told, "the revision of the folder that it happens to be started in is not its own"
+    assert '"missing": "installed, and not from git"' in told, (
+        "the revision of the folder that it happens to be started in is not its own"
+    )
     where = start(installed, tmp_path, "-c", "import pipeline; print(pipeline.__file__)").stdout
     assert Path(where.strip()).is_relative_to(installed)
     done = start(installed, tmp_path, str(installed / "bin/pipeline-propose-schema"))

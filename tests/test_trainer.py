@@ -159,6 +159,7 @@ def test_batches_fit_into_split_and_memory_and_an_epoch_has_thirty_steps(example
     assert pace_of(TrainingConfig(batch_size=batch_size), split) == expected
 
 
+@pytest.mark.slow
 def test_resumed_training_of_sixty_images_ends_as_the_unbroken_one(examples, tmp_path, monkeypatch):
     whole = open_split(examples, TRAIN, memory=math.inf, scratch=tmp_path)
     counts = {TRAIN: 60}
@@ -317,6 +318,7 @@ def test_loss_with_class_weights_is_the_weighted_mean_and_validation_is_not_weig
     assert losses["balanced"]["val_loss"] == pytest.approx(losses["none"]["val_loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_balanced_weights_find_the_rare_class(tmp_path):
     """One image in twenty is of the second class, and most of those look like the first."""
     rng = np.random.default_rng(0)
