@@ -18,7 +18,7 @@ from models.features import SCHEMA_FILE
 from models.files import write_text
 from pipeline.metadata.store import Run, Store
 from pipeline.output_root import DEFAULT, OutputRoot
-from pipeline.project import program
+from pipeline.project import is_installed, program
 from pipeline.run.data import FASHION_MNIST_SCHEMA
 
 PROPOSAL_FILE = "proposal.pbtxt"
@@ -77,7 +77,8 @@ def target_of(curated: Path, output: Path | None) -> Path:
     Raises:
       InputError: it would take the place of a file that is no proposal of this command's.
     """
-    place = curated.parent
+    # What is packed with an installed program is not for editing.
+    place = Path() if is_installed() and curated == FASHION_MNIST_SCHEMA else curated.parent
     target = output or (place if place.is_dir() and os.access(place, os.W_OK) else Path()) / PROPOSAL_FILE
     if target.is_dir():
         raise InputError(f"{target}: expected the name of a file, found a folder. Name a file with --output.")
@@ -112,7 +113,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"propose_schema: {error}", file=sys.stderr)
         return error.exit_status
     told = "carry over to" if curated.is_file() else "to make it the curated one, copy it to"
-    print(f"wrote {target} (run {run.id}): review it, and {told} {curated}" + " what should hold" * curated.is_file())
+    packed = is_installed() and curated == FASHION_MNIST_SCHEMA
+    place = f"{SCHEMA_FILE} beside your data" if packed else curated
+    print(f"wrote {target} (run {run.id}): review it, and {told} {place}" + " what should hold" * curated.is_file())
     return 0
 
 

@@ -173,6 +173,5 @@ def test_installed_program_runs_in_any_folder_on_its_own_code_and_schema(install
     assert Path(where.strip()).is_relative_to(installed)
     done = start(installed, tmp_path, str(installed / "bin/pipeline-propose-schema"))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith(
-        "wrote proposal.pbtxt: review it, and carry over to schema.pbtxt beside your data what should hold\n"
-    )
+    assert "wrote proposal.pbtxt (run " in done.stdout
+    assert done.stdout.endswith(": review it, and carry over to schema.pbtxt beside your data what should hold\n")
