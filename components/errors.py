@@ -23,3 +23,9 @@ class ModelRefused(PipelineError):
     """A model cannot be served."""
 
     exit_status = 4
+
+
+class BusyError(InputError):
+    """Another run, or another program, uses what this one needs; later it may be free. EX_TEMPFAIL of sysexits.h."""
+
+    exit_status = 75

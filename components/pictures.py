@@ -181,4 +181,8 @@ def _padded(picture: Image.Image, size: tuple[int, int], method: Image.Resamplin
 
 def _reason(error: BaseException) -> str:
     # Pillow's text names the buffer that it was given.
-    return "no header of a picture" if isinstance(error, Image.UnidentifiedImageError) else str(error) or repr(error)
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "no header of a picture"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels"
+    return str(error) or repr(error)

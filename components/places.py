@@ -21,7 +21,10 @@ _memory: dict[str, int] = {}
 
 
 def tell(*datasets: Any, memory: int | None = None, **folders: Path) -> None:
-    """Says where data sets lie, and the folders `checkpoints` and `serving`; and, if given, the budget in bytes."""
+    """Says where data sets lie, and folders by name, and, if given, the budget in bytes.
+
+    The folders are `checkpoints`, `serving` and, of a run, `tensorboard`, where its logs are to be found.
+    """
     _datasets.update({dataset.digest: dataset for dataset in datasets})
     if memory is not None:
         _memory["budget"] = memory
@@ -31,6 +34,11 @@ def tell(*datasets: Any, memory: int | None = None, **folders: Path) -> None:
 def dataset(digest: str) -> Any:
     """Returns the data set of that digest."""
     return _datasets[digest]
+
+
+def told(name: str) -> Path | None:
+    """Returns the folder of that name, None where nobody said where it is."""
+    return _folders.get(name)
 
 
 def folder(name: str) -> Path:

@@ -100,7 +100,7 @@ class TrainingConfig:
       erase: side of the square that is blanked; 0 for none.
       erase_share: share of the images in which it is.
       augmentations: further ones of `models/augment.py`, by name, in the order in which they are applied.
-      patience: epochs without a better validation accuracy after which training stops.
+      patience: epochs without a better validation accuracy after which training stops; None: half of `epochs`.
       precision: "float32", "bfloat16", or "auto": bfloat16 where the processor multiplies it natively.
     """
 
@@ -120,14 +120,15 @@ class TrainingConfig:
     erase: int = 0
     erase_share: float = 0.5
     augmentations: tuple[str, ...] = ()
-    patience: int = 10
+    patience: int | None = None
     precision: str = "auto"
 
     def __post_init__(self) -> None:
         seed_fits = self.seed is None or 0 <= self.seed < 2**31
         _require(seed_fits, "seed", "none or 0 to 2147483647", self.seed)
-        for name in ("epochs", "min_epoch_steps", "batch_size", "patience"):
+        for name in ("epochs", "min_epoch_steps", "batch_size"):
             _require(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
+        _require(self.patience is None or self.patience >= 1, "patience", "none or 1 or more", self.patience)
         for name in ("shift", "erase"):
             _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
         for name in ("warmup", "label_smoothing"):
@@ -139,6 +140,11 @@ class TrainingConfig:
         known = self.class_weights in CLASS_WEIGHTS
         _require(known, "class_weights", " or ".join(CLASS_WEIGHTS), repr(self.class_weights))
         _require(self.precision in PRECISIONS, "precision", " or ".join(PRECISIONS), repr(self.precision))
+
+    @property
+    def epochs_of_patience(self) -> int:
+        """Epochs without a better one after which training stops: what was given, else half of all, rounded up."""
+        return -(-self.epochs // 2) if self.patience is None else self.patience
 
     @classmethod
     def from_dict(cls, values: dict) -> "TrainingConfig":

@@ -77,6 +77,7 @@ def export_model(
     class_values: Sequence[int | str] | None = None,
     image_fit: str = "pad",
     ranges: Mapping[str, tuple[float, float]] | None = None,
+    content: str = "",
 ) -> None:
     """Writes a SavedModel with the signatures of `ServingModule`, and beside it card, warm-up requests and LiteRT form.
 
@@ -86,12 +87,13 @@ def export_model(
       image_shape: of the images in the records.
       class_names: in the order of the logits.
       records: serialized `tf.train.Example`s that the warm-up asks about, at least one.
-      class_values, image_fit, ranges: for the card; see `models.card`.
+      class_values, image_fit, ranges, content: for the card; see `models.card`.
     """
     folder = Path(folder)
     module = ServingModule(model, image_shape, class_names)
     tf.saved_model.save(module, str(folder), signatures=module.signatures())
-    write_card(folder, image_shape, class_names, class_values=class_values, image_fit=image_fit, ranges=ranges)
+    told = {"class_values": class_values, "image_fit": image_fit, "ranges": ranges, "content": content}
+    write_card(folder, image_shape, class_names, **told)
     images = module.decode(tf.constant(list(records))).numpy()
     write_warmup(folder, examples=records, images=images.reshape(-1, *image_shape))
     write_litert(folder)

@@ -32,8 +32,8 @@ from models.row_reader import RowReader
 
 # Of the batches that are made, and of those that are kept ready, at the same time. One of Fashion-MNIST has 196 kB.
 _READY_BYTES = 128 * MIB
-# Images of a split that is not cached which are held nevertheless, for what looks at some before the training.
-_HEAD = 2_000
+# Images from which a network may derive weights; not a share of the budget, for what is derived would vary with it.
+_SAMPLE, _SAMPLE_BYTES = 2_000, 32 * MIB
 _AS_USUAL = InputConfig()
 # Of batches whose rows are gathered by one call, for one of Python's takes as long as 200 rows of Fashion-MNIST.
 _AT_ONCE, _AT_ONCE_BYTES = 16, 4 * MIB
@@ -91,7 +91,7 @@ def open_split(examples: Examples, split: str, *, memory: float, scratch: Path, 
       split: its name.
       memory: in bytes.
       scratch: an existing folder for that file, which has no name in it by the time this returns or fails.
-      streamed: whether to decode the first images alone; `training_batches` then reads the shards.
+      streamed: whether to hold the first images alone (`sample_rows`); each pass then reads the shards.
 
     Raises:
       ExamplesError: a shard is missing, or the shards hold another number of examples than the artifact says.
@@ -100,7 +100,7 @@ def open_split(examples: Examples, split: str, *, memory: float, scratch: Path, 
     size, shape = examples.counts[split], with_channels(examples.image_shape)
     labels = np.empty(size, np.int64)
     if streamed:
-        images = np.empty((rows_within(memory, math.prod(shape), most=min(size, _HEAD)), *shape), np.uint8)
+        images = np.empty((sample_rows(examples, split), *shape), np.uint8)
         for rows, block, block_labels in _numbered(examples, split):
             labels[rows] = block_labels
             images[rows] = block[: max(0, len(images) - rows.start)]
@@ -116,6 +116,12 @@ def open_split(examples: Examples, split: str, *, memory: float, scratch: Path, 
             labels[rows] = block_labels
         file.flush()
         return Split(examples=examples, name=split, labels=labels, rows=RowReader(Path(file.name), (size, *shape)))
+
+
+def sample_rows(examples: Examples, split: str) -> int:
+    """Returns how many of a split's first images a network may derive weights from."""
+    pixels = math.prod(with_channels(examples.image_shape))
+    return min(examples.counts[split], rows_within(_SAMPLE_BYTES, pixels, most=_SAMPLE))
 
 
 def decoded_blocks(examples: Examples, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -228,6 +234,9 @@ def _streamed_batches(
 
 def evaluation_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:
     """Returns every example once, in the order of the shards: (images uint8 [batch, ...], labels int64 [batch])."""
+    if split.streamed:
+        records = split.examples.records(split.name).batch(batch_size)
+        return untuned(records.map(split.examples.parse, 1).prefetch(1))
     labels = tf.constant(split.labels)
 
     def take(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -14,8 +14,8 @@ Synopsis:
 """
 
 import math
-import os
-from pathlib import Path
+
+from models.host import memory_bytes
 
 MIB = 2**20
 # Below it the blocks of fixed size would be the larger part.
@@ -27,38 +27,10 @@ _INFERENCE_BYTES, _MOST_INFERRED = 8 * MIB, 500
 
 
 def budget_bytes(memory_mib: float | None) -> int:
-    """Returns the budget in bytes: `memory_mib` MiB, or a quarter of `machine_bytes()` where that is None."""
+    """Returns the budget in bytes: `memory_mib` MiB, or a quarter of `memory_bytes()` where that is None."""
     if memory_mib is None:
-        return max(SMALLEST_MIB * MIB, int(machine_bytes() * _SHARE_OF_MACHINE))
+        return max(SMALLEST_MIB * MIB, int(memory_bytes() * _SHARE_OF_MACHINE))
     return int(memory_mib * MIB)
-
-
-def machine_bytes(root: Path = Path("/")) -> int:
-    """Returns the memory that this process can have: the machine's, or the limit of its control group if that is less.
-
-    Args:
-      root: of the file system that tells the limits, as of https://docs.kernel.org/admin-guide/cgroup-v2.html.
-    """
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    try:
-        groups = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        groups = []  # not on Linux
-    for _, controllers, path in (line.split(":", 2) for line in groups):
-        if controllers in ("", "memory"):
-            mounted = root / "sys/fs/cgroup" / controllers
-            name = "memory.limit_in_bytes" if controllers else "memory.max"
-            group = mounted / path.lstrip("/")
-            # A limit holds for the groups below as well; a container may see its own as the root of all.
-            limits += [limit for folder in (group, *group.parents) if (limit := _read_limit(folder / name))]
-    return min(limits)
-
-
-def _read_limit(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None  # "max", or no such group
 
 
 def rows_within(available: float, row_bytes: int, *, most: int) -> int:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from models.plain_paths import plain
+
 # SavedModel's folder for what comes with a model; a model server copies it along and reads nothing there that it
 # doesn't know.
 LITERT_FILE = Path("assets.extra", "model.tflite")
@@ -23,7 +25,8 @@ def write_litert(folder: Path) -> None:
 
     From the saved files: converted from the functions in memory, the model answered NaN.
     """
-    saved = tf.saved_model.load(str(folder))
+    with plain(folder) as named:
+        saved = tf.saved_model.load(str(named))
     path = folder / LITERT_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(

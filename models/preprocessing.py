@@ -5,12 +5,15 @@ Transform adds up exactly, in any order and any number of workers; mean and vari
 exist once, in this graph: training reads them from there into the model, which evaluation and serving then use.
 """
 
+from pathlib import Path
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
 from models.features import IMAGE, LABEL
 from models.images import decode_images, tensor_header, with_channels
+from models.plain_paths import plain
 
 COUNT = "pixel_count"
 SUM = "pixel_sum"
@@ -56,7 +59,11 @@ def read_statistics(
     Returns:
       mean and (population) variance, float64 [height, width, channels].
     """
-    output = tft.TFTransformOutput(transform_output)
+    with plain(Path(transform_output)) as folder:
+        return _read_statistics(tft.TFTransformOutput(str(folder)), image_shape, encoding)
+
+
+def _read_statistics(output: tft.TFTransformOutput, image_shape: tuple[int, ...], encoding: str) -> tuple:
     blank = _blank(image_shape, encoding)
     raw = {IMAGE: tf.constant([[blank]]), LABEL: tf.constant([[0]], tf.int64)}
     for name, spec in output.raw_feature_spec().items():

@@ -21,10 +21,11 @@ from models.input_pipeline import (
     batches_at_once,
     class_counts,
     evaluation_batches,
+    sample_rows,
     steps_per_epoch,
     training_batches,
 )
-from models.memory import MIB, block_rows, rows_within
+from models.memory import block_rows
 from models.mirror import LOOKED_AT, judge_mirroring, views_of
 from models.networks import NetworkInputs, build_network, check_kind
 from models.objective import SmoothedCrossEntropy, accuracy, balanced_weights
@@ -32,8 +33,6 @@ from models.optimizer import Muon
 from models.precision import training_policy
 from models.schedule import Triangle
 
-# Images from which a network may derive weights; not a share of the budget, for what is derived would vary with it.
-_SAMPLE, _SAMPLE_BYTES = 2000, 32 * MIB
 # Images that are averaged down at a time.
 _VIEWED = 200
 # Pixel bytes of a batch at most, unless that left too few images for the batch norm: 111 images of 224x224x3. Kept
@@ -100,13 +99,12 @@ def compile_model(
 ) -> keras.Model:
     """Builds the network for the images of `train`, with optimizer, schedule and loss."""
     shape = with_channels(train.examples.image_shape)
-    sampled = min(train.size, rows_within(_SAMPLE_BYTES, math.prod(shape), most=_SAMPLE))
     inputs = NetworkInputs(
         input_shape=shape,
         classes=len(train.examples.class_names),
         mean=mean,
         variance=variance,
-        sample=train.gather(tf.range(sampled, dtype=tf.int64)).numpy(),
+        sample=train.gather(tf.range(sample_rows(train.examples, train.name), dtype=tf.int64)).numpy(),
     )
     policy = training_policy(config.precision)
     model = build_network(config.network, inputs, seed=seed, policy=policy)

@@ -10,6 +10,7 @@ Synopsis:
 """
 
 import dataclasses
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -76,6 +77,14 @@ class Trained:
             )
         model.set_weights(self.weights)
         return calibrated(model, self.temperature, shape)
+
+    def digest(self) -> str:
+        """Returns the SHA-256 (hexadecimal) over all of it: the same from the same training, whoever saved it."""
+        plain = [dataclasses.asdict(self.network), self.image_shape, self.class_names, self.temperature]
+        digest = hashlib.sha256(json.dumps(plain).encode())
+        for array in (self.mean, self.variance, *self.weights):
+            digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
 
 def save_trained(folder: Path, trained: Trained) -> None:

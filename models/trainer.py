@@ -52,7 +52,8 @@ progress = logging.getLogger("progress")
 def run_fn(fn_args) -> None:
     """TFX's hook for Trainer: reads the examples and their statistics, trains, and leaves what was learned.
 
-    Nothing is exported here; that is the Exporter's job. The report is `training.json` in the model run.
+    Nothing is exported here; that is the Exporter's job, and so is to delete the last checkpoint behind it. The report
+    is `training.json` in the model run.
 
     Args:
       fn_args: `tfx.components.FnArgs`; its `custom_config` holds `seed`, `training` (a `TrainingConfig`) and
@@ -89,10 +90,11 @@ def run_fn(fn_args) -> None:
             checkpoint_path=checkpoint_path,
         )
     report["profile"] = read_profile(Path(fn_args.model_run_dir))
+    # Until ML Metadata knows what was learned, only this file saves another training; the Exporter deletes it.
+    report["checkpoint"] = checkpoint_path.name
     Path(fn_args.model_run_dir, REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n")
     # Where TFX looks for a model.
     save_trained(Path(fn_args.serving_model_dir), trained)
-    checkpoint_path.unlink(missing_ok=True)
 
 
 def _state_key(settings: dict, examples: Examples, mean: np.ndarray, variance: np.ndarray) -> str:
@@ -123,15 +125,16 @@ def train_model(
       mean, variance: of each pixel over the training split, [height, width, channels].
       seed: of weights, order and augmentation.
       log_dir: where TensorBoard's logs and the profile go.
-      checkpoint_path: file that an interrupted training is taken up from; the caller's to delete, once it has saved
-        what was learned.
+      checkpoint_path: file that an interrupted training is taken up from; the caller's to delete, once what was
+        learned is exported.
       hopeless: asked after each epoch, with the validation accuracies so far, whether to give up.
       profiled: whether some steps are traced for TensorBoard's profiler, and the graph is written.
 
     Returns:
       The network with the weights of its best epoch on `val`, calibrated there, and a report: `epochs` run,
-      `best_epoch`, `val_accuracy` of the network in float32, `temperature` that its logits are divided by, the dtype
-      policy it was trained in as `precision`, whether images were mirrored as `flip` and why as `flip_reason`,
+      `stopped_early`, `best_epoch`, `val_accuracy` of the network in float32, `temperature` that its logits are
+      divided by, the dtype policy it was trained in as `precision`, whether images were mirrored as `flip` and why as
+      `flip_reason`,
       `parameters`, `multiply_adds` for an image, `examples_per_second` of the last epoch, validation included, and
       `history`, a dict for each epoch (see `Progress`), whichever process ran it. The `val_loss` of an ensemble is that
       of the mean of its members, its `loss` the sum of theirs.
@@ -149,7 +152,7 @@ def train_model(
     asked = evaluation_batches(val, batch_size=inference_rows(shape))
     model = compile_model(config, train, mean=mean, variance=variance, seed=seed)
     kind = _LatestOfEquals if val.size < _TELLING else keras.callbacks.EarlyStopping
-    stopping = kind("val_accuracy", mode="max", patience=config.patience, restore_best_weights=True)
+    stopping = kind("val_accuracy", mode="max", patience=config.epochs_of_patience, restore_best_weights=True)
     history: list[dict] = []
     checkpoint = Checkpoint(checkpoint_path, stopping, history)
     first_epoch, epochs = checkpoint.restore(model, config.epochs)
@@ -182,6 +185,14 @@ def train_model(
             checkpoint,
         ],
     )
+    if len(history) < config.epochs:
+        progress.info(
+            "stopped after epoch %d of %d: none of the last %d was better than epoch %d",
+            len(history),
+            config.epochs,
+            config.epochs_of_patience,
+            stopping.best_epoch + 1,
+        )
     trained = Trained(
         network=config.network,
         image_shape=train.examples.image_shape,
@@ -195,6 +206,7 @@ def train_model(
     trained = dataclasses.replace(trained, temperature=fit_temperature(logits, labels))
     return trained, {
         "epochs": len(history),
+        "stopped_early": len(history) < config.epochs,
         "best_epoch": stopping.best_epoch + 1,
         "val_accuracy": float(np.mean(np.argmax(logits, axis=-1) == labels)),
         "temperature": round(trained.temperature, 4),
@@ -221,12 +233,13 @@ class _GiveUp(keras.callbacks.Callback):
 
 
 class _LatestOfEquals(keras.callbacks.EarlyStopping):
-    """Keeps the latest of equally good epochs, for the learning rate falls; patience ends as it would."""
+    """Keeps the latest of equally good epochs, for the learning rate falls; none of them is a reason to stop."""
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self.best_weights is not None and logs[self.monitor] == self.best:
+            self.best_epoch, self.best_weights, self.wait = epoch, self.model.get_weights(), 0
+            return
         super().on_epoch_end(epoch, logs)
-        if logs[self.monitor] == self.best and epoch > self.best_epoch:
-            self.best_epoch, self.best_weights = epoch, self.model.get_weights()
 
 
 def _seen_at(model: keras.Model) -> str:

@@ -19,7 +19,6 @@ import functools
 import hashlib
 import json
 import multiprocessing
-import resource
 import statistics
 import tempfile
 import time
@@ -34,7 +33,9 @@ from models.config import TrainingConfig
 from models.examples import Examples
 from models.features import TRAIN, VAL
 from models.files import write_text
+from models.host import peak_memory_bytes
 from models.input_pipeline import Split, open_split
+from models.memory import MIB
 from models.profile_report import read_profile
 from models.trainer import train_model
 
@@ -237,7 +238,7 @@ def _train(config: dict, seed: int, key: str, others: Sequence | None, measured:
         multiply_adds=report["multiply_adds"],
         examples_per_second=report["examples_per_second"],
         input_share=profile and profile["input_share"],
-        peak_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1) if measured else None,
+        peak_mib=round(peak_memory_bytes() / MIB, 1) if measured else None,
     )
     write_text(_given["folder"] / f"{key}.json", json.dumps(dataclasses.asdict(outcome)) + "\n")
     state.unlink(missing_ok=True)

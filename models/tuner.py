@@ -14,7 +14,6 @@ Synopsis:
 
 import contextlib
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from tfx.components.tuner.component import TunerFnResult
 
 from models.config import TrainingConfig
 from models.examples import Examples
+from models.host import cores
 from models.preprocessing import read_statistics
 from models.search_space import hyperparameters, with_values
 from models.trials import Outcome, Trial, Trials
@@ -167,7 +167,7 @@ def tuner_fn(fn_args) -> TunerFnResult:
         folder=Path(folder, "trials"),
         code=settings["code_digest"],
         memory=memory,
-        processes=min(tune["side_by_side"], len(os.sched_getaffinity(0))),
+        processes=min(tune["side_by_side"], cores()),
     )
     return TunerFnResult(tuner, {"trials": trials, "side_by_side": tune["side_by_side"], "minutes": tune["minutes"]})
 

@@ -29,7 +29,7 @@ class PipelineConfig:
       preset: the name under which these values are known (`pipeline/presets.py`).
       name: of the data set: what is compared with what came before, and served in its place; None: chosen from the
         data and their folder. Letters, digits, _ and - only.
-      variant: what keeps runs of a kind apart: their models are compared and served among themselves, as NAME-VARIANT.
+      variant: what keeps runs of a kind apart: their models are compared and served among themselves, as NAME.VARIANT.
         The same characters.
       seed: of the splits, and of the training unless `training.seed` is given.
       data_dir: folder, or file, with the data, of any kind in components/example_gen/kinds; None looks in the usual
@@ -56,7 +56,8 @@ class PipelineConfig:
         of the difference between two models of 93 % on the same 10,000 images that disagree on 6 % of them.
       replace_other_classes: whether a model may be published over one that answers about other classes or images of
         another shape.
-      kept_versions: how many pushed models stay in the serving folder.
+      kept_versions: how many different models stay in the serving folder.
+      push: whether a blessed model is published; without, `python -m pipeline.publish RUN` does it later.
       training: network and recipe.
       tune: the search for better hyperparameters.
       memory_mib: how much of the data a run may hold in memory, in MiB; None: a quarter of what the machine has, or its
@@ -89,6 +90,7 @@ class PipelineConfig:
     accuracy_tolerance: float = 0.005
     replace_other_classes: bool = False
     kept_versions: int = 5
+    push: bool = True
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     tune: TuneConfig = dataclasses.field(default_factory=TuneConfig)
     memory_mib: float | None = None

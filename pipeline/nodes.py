@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import InputError
-from components.pusher.serving_folder import versions
+from components.pusher.outcomes import HELD_BACK, NOT_BLESSED, PUSHED, TAKEN_BACK, became_of
+from pipeline.output_root import training_logs
 
 # By key of the output: the custom properties of the artifact, and its `id` and `uri`.
 Outputs = dict[str, dict]
@@ -29,13 +30,13 @@ class Gate:
 
     Attributes:
       question: that it answers.
-      passes: whether what it put out lets the run go on; one that fails refuses.
+      passes: whether what it put out lets the run go on; one that fails refuses; None where the question was not asked.
       reasons: why, given what it put out, a line each.
     """
 
     question: str
     reasons: Callable[[Outputs], list[str]]
-    passes: Callable[[Outputs], bool] = lambda outputs: True
+    passes: Callable[[Outputs], bool | None] = lambda outputs: True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,12 +62,17 @@ class Node:
     asked: Callable[[Any], bool] = lambda config: True
 
 
+def plural(count: int, noun: str) -> str:
+    """Returns a number and what it counts: 1 warning, 2 warnings."""
+    return f"{count:,} {noun}" + "s" * (count != 1)
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
 def _counted(outputs: Outputs) -> str:
-    return f"{sum(json.loads(outputs['examples']['counts']).values()):,} examples"
+    return plural(sum(json.loads(outputs["examples"]["counts"]).values()), "example")
 
 
 def _examples(outputs: Outputs) -> dict:
@@ -113,18 +119,20 @@ def _search(outputs: Outputs) -> dict:
 def _trained(outputs: Outputs) -> str:
     training = json.loads(outputs["model_run"]["training"])
     mirrored = {True: ", mirrored", False: ", not mirrored"}.get(training.get("flip"), "")
-    return f"{_percent(training['val_accuracy'])} validation, {training['epochs']} epochs{mirrored}"
+    stopped = ", stopped early" if training.get("stopped_early") else ""
+    return f"{_percent(training['val_accuracy'])} validation, {plural(training['epochs'], 'epoch')}{stopped}{mirrored}"
 
 
 def _training(outputs: Outputs) -> dict:
     training = json.loads(outputs["model_run"]["training"])
     profile = training.pop("profile", None)
-    return {"training": training, "profile": profile, "tensorboard": outputs["model_run"]["uri"]}
+    logs = training_logs(outputs["model_run"]["uri"], outputs["model_run"].get("run"))
+    return {"training": training, "profile": profile, "tensorboard": logs}
 
 
 def _asked(outputs: Outputs) -> str:
     measured = json.loads(outputs["blessing"]["measured"])
-    return f"served {measured['examples']:,} images, {measured['litert_disagreements']} otherwise by LiteRT"
+    return f"served {plural(measured['examples'], 'image')}, {measured['litert_disagreements']} otherwise by LiteRT"
 
 
 def _served(outputs: Outputs) -> list[str]:
@@ -154,36 +162,29 @@ def _verdict(outputs: Outputs) -> list[str]:
     return [verdict, *(reason for reason in found["blessing_reasons"] if reason not in verdict)]
 
 
-def _push(outputs: Outputs) -> dict:
-    """Tells which version the run pushed, and which one is served now: a rollback may have taken it back."""
-    pushed = outputs["pushed_model"]
-    if not pushed["pushed"]:
-        return {"pushed_model": None}
-    path = Path(pushed["pushed_destination"])
-    shown = versions(path.parent)
-    served, number = max(shown, default=None), int(path.name)
-    return {
-        # Under the number that is served, where that shows the files which were pushed.
-        "pushed_model": str(path.with_name(str(served)) if shown.get(served) == shown.get(number, number) else path),
-        "served_model": str(path.with_name(str(served))) if served else None,
-    }
+def _is_published(outputs: Outputs) -> bool | None:
+    found = became_of(outputs["pushed_model"])
+    return None if found["push"] == HELD_BACK else found["pushed_model"] is not None
 
 
 def _pushed(outputs: Outputs) -> str:
-    found = _push(outputs)
-    if found["pushed_model"] is None:
+    found = became_of(outputs["pushed_model"])
+    version, served = (Path(found[name] or "").name for name in ("pushed_model", "served_model"))
+    if found["push"] == NOT_BLESSED:
         return "not pushed"
-    version = Path(found["pushed_model"]).name
-    if found["served_model"] in (found["pushed_model"], None):
-        return f"version {version}"
-    return f"version {version} was pushed before; {Path(found['served_model']).name} is served"
+    if not version or found["push"] == HELD_BACK:
+        return f"not pushed: {found['push']}"
+    if version != served:
+        word = "was taken back" if found["push"] == TAKEN_BACK else "was pushed before"
+        return f"version {version} {word}; {served} is served"
+    return f"{found['push']} as version {version}" if found["push"] != PUSHED else f"version {version}"
 
 
 def _published(outputs: Outputs) -> list[str]:
-    pushed = _push(outputs)["pushed_model"]
+    pushed = became_of(outputs["pushed_model"])["pushed_model"]
     place = [f"as {'/'.join(Path(pushed).parts[-3:])}"] if pushed else []
     told = _pushed(outputs)
-    return place if told.endswith(Path(pushed or "").name) and place else [*place, told]
+    return place if place and told == f"version {Path(pushed).name}" else [*place, told]
 
 
 NODES: dict[str, Node] = {}
@@ -216,7 +217,7 @@ for _node in (
         id="DataGate",
         modules=("components.data_gate.component",),
         gate=Gate(question="Are the data what training may rest on?", reasons=_anomalies),
-        detail=lambda outputs: f"passed, {outputs['blessing']['warnings']} warnings",
+        detail=lambda outputs: f"passed, {plural(outputs['blessing']['warnings'], 'warning')}",
         shown={"blessing": ("blessed",)},
     ),
     Node(id="Transform", modules=("components.transform.component",)),
@@ -235,7 +236,11 @@ for _node in (
         facts=_training,
         shown={"model_run": ("val_accuracy",)},
     ),
-    Node(id="Exporter", modules=("components.exporter.component",)),
+    Node(
+        id="Exporter",
+        modules=("components.exporter.component",),
+        facts=lambda outputs: {"model_digest": outputs["model"]["digest"] or None},
+    ),
     Node(
         id="InfraValidator",
         modules=("components.infra_validator.component",),
@@ -246,7 +251,7 @@ for _node in (
     Node(
         id="BulkInferrer",
         modules=("components.bulk_inferrer.component",),
-        detail=lambda outputs: f"{outputs['predictions']['examples']:,} predictions",
+        detail=lambda outputs: plural(outputs["predictions"]["examples"], "prediction"),
     ),
     Node(id="BlessedModel", modules=("components.latest_blessed",), detail=_resolved),
     Node(
@@ -266,11 +271,11 @@ for _node in (
         modules=("components.pusher.component",),
         gate=Gate(
             question="Is it published?",
-            passes=lambda outputs: bool(outputs["pushed_model"]["pushed"]),
+            passes=_is_published,
             reasons=_published,
         ),
         detail=_pushed,
-        facts=_push,
+        facts=lambda outputs: became_of(outputs["pushed_model"]),
         shown={"pushed_model": ("pushed_version",)},
     ),
 ):

@@ -5,6 +5,7 @@
     checkpoints/                of trainings that were interrupted
     serving/<name>/<version>    published models; `served` leads to the one that is served
     runs/<run id>/              summary.json, report.html, log.txt
+    tensorboard/<run id>        a link to the logs of the training of that run
 
 Synopsis:
 
@@ -16,12 +17,13 @@ Synopsis:
 
 import contextlib
 import dataclasses
-import fcntl
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.errors import InputError
+from components.errors import BusyError, InputError
+from components.trainer.logs import remove_dead
+from models.host import NoLocksError, take_lock
 
 DEFAULT = Path("output")
 # A reader asks for the lock for a moment to see whether a run goes on; a run that begins then waits for as long.
@@ -80,6 +82,15 @@ class OutputRoot:
         return self.path / "checkpoints"
 
     @property
+    def tensorboard(self) -> Path:
+        """What TensorBoard is pointed to: the logs of each training under the id of the run that it was in."""
+        return self.path / "tensorboard"
+
+    def remove_dead_links(self) -> None:
+        """Removes what leads to logs that are gone."""
+        remove_dead(self.tensorboard)
+
+    @property
     def serving_root(self) -> Path:
         """Where published models lie, a folder for each name."""
         return self.path / "serving"
@@ -118,6 +129,12 @@ class OutputRoot:
         yield from self.artifacts.glob(f"*/*/{execution_id}")
         yield from self.artifacts.glob(f"*/.system/executor_execution/{execution_id}")
 
+    def half_written(self) -> Iterator[Path]:
+        """Yields what only a run that goes on may have: temporary files of writers, and TFX's working folders."""
+        yield from (path for path in self.checkpoints.glob("*") if path.suffix != ".npz" or path.name.startswith("."))
+        yield from self.path.glob("runs/*/.*.partial")
+        yield from self.artifacts.glob("*/.system/stateful_working_dir/*")
+
     @contextlib.contextmanager
     def lock(self, advice: str) -> Iterator[None]:
         """Keeps other writers out; readers need no lock.
@@ -126,7 +143,8 @@ class OutputRoot:
           advice: what to do while another has it.
 
         Raises:
-          InputError: another has it, or the folder cannot be written.
+          BusyError: another has it.
+          InputError: the folder cannot be written, or its file system has no locks.
         """
         try:
             stream = self._lock_file.open("w")
@@ -134,17 +152,23 @@ class OutputRoot:
             raise InputError(f"{self}: cannot be written ({error.strerror}). Choose another --output-root.") from None
         with stream:
             deadline = time.monotonic() + _PATIENCE_SECONDS
-            while not _try_lock(stream, fcntl.LOCK_EX):
-                if time.monotonic() > deadline:
-                    raise InputError(f"{self}: another run is using it. {advice}") from None
-                time.sleep(_PATIENCE_SECONDS / 10)
+            try:
+                while not take_lock(stream.fileno()):
+                    if time.monotonic() > deadline:
+                        raise BusyError(f"{self}: another run is using it. {advice}")
+                    time.sleep(_PATIENCE_SECONDS / 10)
+            except NoLocksError as error:
+                raise InputError(
+                    f"{self}: expected a file system with locks, found one without ({error.strerror}): two runs there, "
+                    "and sqlite, would harm each other's files. Choose an --output-root on another disk."
+                ) from None
             yield
 
     def is_in_use(self) -> bool:
         """Says whether a run, or another writer, has the lock now."""
         try:
             with self._lock_file.open() as stream:
-                return not _try_lock(stream, fcntl.LOCK_SH)
+                return not take_lock(stream.fileno(), shared=True)
         except OSError:
             return False
 
@@ -153,9 +177,12 @@ class OutputRoot:
         return self.path / ".lock"
 
 
-def _try_lock(stream, kind: int) -> bool:
-    try:
-        fcntl.flock(stream, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def training_logs(uri: str, run_id: str | None) -> str:
+    """Returns where TensorBoard finds a training: the link of its run or, where there is none, the artifact.
+
+    Args:
+      uri: of the artifact, `artifacts/<node>/<key>/<number>` below the output root.
+      run_id: of the run that trained, if it is known.
+    """
+    link = OutputRoot(Path(uri).parents[3]).tensorboard / (run_id or "")
+    return str(link) if run_id and link.exists() else uri

@@ -36,7 +36,7 @@ from components.data_gate.component import DataBlessing, DataGate
 from components.evaluator.component import ReportingEvaluator
 from components.evaluator.eval_config import eval_config
 from components.example_gen.component import ImageExampleGen
-from components.example_gen.dataset import Dataset
+from components.example_gen.dataset import Dataset, read_schema_file
 from components.example_gen.ingest import SplitSettings
 from components.exporter.component import Exporter
 from components.infra_validator.component import InfraValidator
@@ -53,11 +53,9 @@ from models.precision import resolve_precision
 from pipeline.config import PipelineConfig
 from pipeline.nodes import NODES
 from pipeline.output_root import OutputRoot
-from pipeline.run.code_digest import ROOT, code_digest
-from pipeline.run.data import floors_in_force, model_name
+from pipeline.run.code_digest import code_digest
+from pipeline.run.data import FASHION_MNIST_SCHEMA, floors_in_force, model_name
 from pipeline.run.database import connection_to
-
-FASHION_MNIST_SCHEMA = ROOT / "schema" / "fashion_mnist.pbtxt"
 
 # FnApiRunner is the in-process direct runner. `--runner=DirectRunner` would try a Prism binary from the network first.
 # Naming a container image keeps TFX from building an sdist of itself for every Beam executor.
@@ -74,8 +72,12 @@ def pipeline_name(config: PipelineConfig, dataset: Dataset) -> str:
 
 
 def curated_schema(dataset: Dataset) -> str:
-    """Returns the text of the schema that the data must fit, "" to take the one inferred from the training split."""
-    return dataset.schema or (FASHION_MNIST_SCHEMA.read_text() if dataset.is_fashion_mnist else "")
+    """Returns the text of the schema that the data must fit, "" to take the one inferred from the training split.
+
+    Raises:
+      InputError: it is no schema.
+    """
+    return dataset.schema or (read_schema_file(FASHION_MNIST_SCHEMA) if dataset.is_fashion_mnist else "")
 
 
 def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | None = None) -> Pipeline:
@@ -217,6 +219,7 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
             name=model_name(config, dataset),
             keep=config.kept_versions,
             replace_other_classes=config.replace_other_classes,
+            push=config.push,
         ).with_id("Pusher")
     )
     if odd := {node.id for node in nodes} ^ {node.id for node in NODES.values() if node.asked(config)}:

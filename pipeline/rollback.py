@@ -1,27 +1,42 @@
-"""Serves an earlier version again: python -m pipeline.rollback [VERSION] [--output-root OUTPUT]."""
+"""Serves an earlier version again: python -m pipeline.rollback [VERSION] [--output-root OUTPUT].
+
+What it takes back comes again by 'python -m pipeline.publish RUN', or by its VERSION here.
+"""
 
 import argparse
 import sys
 from pathlib import Path
 
 from components.errors import InputError
-from components.pusher.serving_folder import nothing_served, rollback, served_version, versions
+from components.pusher.serving_folder import acts, nothing_served, rollback, taken_back
+from pipeline.metadata.served import Standings
+from pipeline.metadata.store import Run, Store
+from pipeline.metadata.text import table, when
 from pipeline.output_root import DEFAULT, OutputRoot
+from pipeline.project import program
+from pipeline.run.console import legible
+from pipeline.served import add_model_flag, serving_folder
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 where there is no such version."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.rollback", description=__doc__, allow_abbrev=False)
-    parser.add_argument("version", nargs="?", type=int, help="the one to serve; default: the one before")
+    parser = argparse.ArgumentParser(
+        prog=program("python -m pipeline.rollback"),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("version", nargs="?", type=int, help="the one to serve; default: the model before")
     parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
-    parser.add_argument("--model", default="fashion_mnist", help="name under which it is served (fashion_mnist)")
+    add_model_flag(parser)
     parser.add_argument("--list", action="store_true", help="list the versions and change nothing")
     arguments = parser.parse_args(argv)
+    legible()
     root = OutputRoot(arguments.output_root)
-    base = root.serving(arguments.model)
+    base = serving_folder(root, arguments.model)
     try:
         if arguments.list:
-            list_versions(base)
+            print(list_versions(root, base))
             return 0
         served, now, number = rollback(base, arguments.version)
     except InputError as error:
@@ -33,14 +48,43 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def list_versions(base: Path) -> None:
-    """Prints a line for each version in the folder."""
-    shown = versions(base)
+def list_versions(root: OutputRoot, base: Path) -> str:
+    """Returns a table with a line for each version in the folder.
+
+    Raises:
+      InputError: there is none.
+    """
+    shown = acts(base)
     if not shown:
         raise nothing_served(base)
-    for number, files in shown.items():
-        notes = [f"shows {files}"] * (files != number) + ["served"] * (number == served_version(base))
-        print(number, *notes, sep="  ")
+    makers, gone = _makers(root, base), taken_back(shown)
+    rows = []
+    for act in shown:
+        run = makers.get(act.content)
+        accuracy = run.properties.get("test_accuracy") if run else None
+        served, back = act is shown[-1], act.content in gone and act.files == act.number
+        rows.append(
+            [
+                str(act.number),
+                when(1000 * act.number),
+                f"shows {act.files}" if act.files != act.number else "",
+                run.id if run else None,
+                None if accuracy is None else f"{accuracy:.4f}",
+                "served" if served else "taken back" if back else "",
+            ]
+        )
+    return table(["version", "since", "", "run", "accuracy", ""], rows)
+
+
+def _makers(root: OutputRoot, base: Path) -> dict[str, Run]:
+    """Returns, by the content of a model, the first run whose blessing it had."""
+    if not root.metadata.is_file():
+        return {}
+    standings, found = Standings(root), {}
+    for run in Store(root.metadata).runs():
+        if run.properties.get("blessed") and run.properties.get("published_as") == base.name:
+            found.setdefault(standings.content(run), run)
+    return found
 
 
 def record(root: OutputRoot) -> str:
@@ -48,23 +92,16 @@ def record(root: OutputRoot) -> str:
     if not root.metadata.is_file():
         return f"{root.metadata}: expected a database of ML Metadata to record it in, found none."
     # A third of a second, when the rollback is done.
-    from ml_metadata import errors, metadata_store
-    from ml_metadata.proto import metadata_store_pb2
+    from pipeline.run.publications import record_in
 
-    from pipeline.run.rollbacks import record_rollbacks
-
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = str(root.metadata.resolve())
-    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE
     try:
         # A run that goes on has the lock, and is ML Metadata's one writer.
         with root.lock("The rollback holds."):
-            record_rollbacks(metadata_store.MetadataStore(connection), root)
-    except (errors.StatusError, RuntimeError, InputError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        return f"the rollback is not yet in ML Metadata ({reason}). The next run records it."
-    return ""
+            problem = record_in(root)
+    except InputError as error:
+        problem = str(error).rstrip(".")
+    return f"the rollback is not yet in ML Metadata ({problem}). The next run records it." if problem else ""
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -24,6 +24,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from components.errors import InputError
+from components.text import read_text
 from pipeline.config import PipelineConfig, build, declared_type, flatten, nearest
 from pipeline.presets import PRESETS
 
@@ -214,9 +215,9 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, tuple[object, str
 
 def _read_file(file: Path) -> dict[str, tuple[object, str]]:
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"--config {file}: cannot be read ({error.strerror}).") from None
+        table = tomllib.loads(read_text(file)[0])
+    except InputError as error:
+        raise InputError(f"--config {error}") from None
     except ValueError as error:
         raise InputError(f"--config {file}: expected TOML, found: {error}.") from None
     found = {}

@@ -1,8 +1,11 @@
 """Finds or fetches the Chromium that the browser tests and the screenshots use.
 
-One that is installed is used as it is. On Debian without one, the package of the host's own release, with whatever it
-needs that the host lacks, is unpacked into .venv/browser: no root, nothing outside .venv changes, and apt's signatures
-are checked. It runs on the host's loader and libraries, through a wrapper that adds the unpacked ones.
+One that is installed is used as it is: Chromium, Chrome or Edge in PATH or at macOS's usual places, or what playwright
+has installed. On Debian without one, the package of the host's own release, with whatever it needs that the host lacks,
+is unpacked into .venv/browser: no root, nothing outside .venv changes, and apt's signatures are checked. It runs on the
+host's loader and libraries, through a wrapper that adds the unpacked ones. Elsewhere, or where that fails, playwright
+fetches its own into .venv/playwright. With neither, `--for-tests` says so in one line and that the tests that need a
+browser are skipped; in CI that is a failure.
 
 Synopsis:
 
@@ -12,22 +15,34 @@ Synopsis:
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from scripts.console import Log, Stop, exit_status, only_one, step
+from scripts.console import Log, StepFailed, Stop, exit_status, only_one, step
 from scripts.host_apt import OS_RELEASE, Source, download, host_source, unpack
+from scripts.installers import one_bundle
 
 VENV = Path(__file__).resolve().parent.parent / ".venv"
 FOLDER = "browser"
 # Chromium without windows: half of the packages that the one with windows needs.
 PACKAGE = "chromium-headless-shell"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "chromium-headless-shell")
+NAMES = (
+    *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "chromium-headless-shell"),
+    *("microsoft-edge", "microsoft-edge-stable"),
+)
+APPLICATIONS = ("Google Chrome", "Chromium", "Microsoft Edge")
+# Playwright's folder of browsers, by sys.platform; PLAYWRIGHT_BROWSERS_PATH names another.
+PLAYWRIGHT = {"linux": ".cache/ms-playwright", "darwin": "Library/Caches/ms-playwright"}
+PLAYWRIGHT_BINARIES = (
+    *("chromium*-*/chrome-*/chrome", "chromium*-*/chrome-*/headless_shell"),
+    *("chromium*-*/chrome-headless-shell-*/chrome-headless-shell", "chromium*-*/chrome-mac*/*.app/Contents/MacOS/*"),
+)
 # For tests: no window, no sandbox (root in a container has none to offer), no calls to anyone's servers.
 FLAGS = (
     "--headless",
@@ -73,16 +88,41 @@ def version(browser: Path | str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     said = done.stdout.strip()
-    return said if done.returncode == 0 and "Chrom" in said else ""
+    return said if done.returncode == 0 and ("Chrom" in said or "Edge" in said) else ""
 
 
-def find_browser(venv: Path = VENV) -> Path | None:
-    """The unpacked browser, or the first in PATH that starts."""
-    unpacked = venv / FOLDER / "chromium"
-    if version(unpacked):
-        return unpacked
-    found = filter(None, map(shutil.which, NAMES))
-    return next((Path(path) for path in found if version(path)), None)
+def places(venv: Path, environ: Mapping[str, str], platform: str) -> Iterator[Path]:
+    """Where a browser may be, the first choice first: unpacked here, in PATH, macOS's applications, playwright's."""
+    yield venv / FOLDER / "chromium"
+    yield from map(Path, filter(None, (shutil.which(name, path=environ.get("PATH")) for name in NAMES)))
+    home = Path(environ.get("HOME", "/"))
+    if platform == "darwin":
+        for folder in (Path("/Applications"), home / "Applications"):
+            yield from (folder / f"{name}.app/Contents/MacOS/{name}" for name in APPLICATIONS)
+    named = environ.get("PLAYWRIGHT_BROWSERS_PATH", "")
+    for folder in (venv / "playwright", Path(named) if named else home / PLAYWRIGHT.get(platform, ".cache")):
+        # The newest last: chromium-1200 after chromium-1148.
+        found = (path for pattern in PLAYWRIGHT_BINARIES for path in folder.glob(pattern))
+        yield from sorted(found, key=lambda path: (len(path.parts), str(path)), reverse=True)
+
+
+def find_browser(
+    venv: Path = VENV, environ: Mapping[str, str] = os.environ, platform: str = sys.platform
+) -> Path | None:
+    """The first browser that starts."""
+    return next((path for path in places(venv, environ, platform) if path.is_file() and version(path)), None)
+
+
+def in_ci(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether this is a run of continuous integration, in which nothing may be skipped."""
+    return environ.get("CI", "").lower() not in ("", "0", "false", "no")
+
+
+def reason_to_skip(venv: Path = VENV, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Why the tests that need a browser can't run here; None where they can, or must."""
+    if in_ci(environ) or find_browser(venv, environ):
+        return None
+    return "no Chromium, Chrome or Edge here, and none could be fetched: 'make browser' says why"
 
 
 def is_debian(os_release: str) -> bool:
@@ -90,19 +130,10 @@ def is_debian(os_release: str) -> bool:
     return "ID=debian" in os_release.replace('"', "").splitlines()
 
 
-def debian_source() -> Source:
-    """The host's own release.
-
-    Raises:
-      Stop: this is no Debian with a usable apt.
-    """
+def debian_source() -> Source | None:
+    """The host's own release; None where this is no Debian with a usable apt."""
     found = host_source() if OS_RELEASE.is_file() and is_debian(OS_RELEASE.read_text(encoding="utf-8")) else None
-    if found is None:
-        raise Stop(
-            "no Chromium here, and it is fetched through apt on Debian only; install Chromium or Google Chrome so that "
-            f"one of {', '.join(NAMES)} is in PATH."
-        )
-    return found[1]
+    return found[1] if found else None
 
 
 def library_path(prefix: Path) -> str:
@@ -160,18 +191,63 @@ def fetch(venv: Path, source: Source) -> None:
         shutil.rmtree(arriving, ignore_errors=True)
 
 
-def main() -> int:
+def fetch_by_playwright(venv: Path) -> None:
+    """Has playwright fetch its own Chromium into `venv`.
+
+    Raises:
+      StepFailed: it could not, or what it fetched does not start.
+    """
+    log = Log(venv / "browser.log")
+    into = {"PLAYWRIGHT_BROWSERS_PATH": str(venv / "playwright"), **one_bundle(os.environ)}
+    log.run([venv / "bin/python", "-m", "playwright", "install", "--only-shell", "chromium"], into)
+    if find_browser(venv, {**os.environ, **into}) is None:
+        reason = (
+            "playwright's Chromium does not start, it lacks libraries of the system: run "
+            f"{venv / 'bin/python'} -m playwright install-deps chromium, as root"
+        )
+        raise StepFailed(reason, reason=reason)
+
+
+def bring(venv: Path) -> list[str]:
+    """Brings a browser in one of the two ways; gives why not, empty if it has."""
+    ways = {}
+    if source := debian_source():
+        name = f"browser: {PACKAGE} of {source.suite}, for the tests, into {os.path.relpath(venv / FOLDER)}"
+        ways[name] = lambda: fetch(venv, source)
+    if (venv / "bin/python").exists():
+        name = f"browser: playwright's Chromium, for the tests, into {os.path.relpath(venv / 'playwright')}"
+        ways[name] = lambda: fetch_by_playwright(venv)
+    reasons = []
+    for name, way in ways.items():
+        try:
+            with step(name):
+                way()
+            return []
+        except (StepFailed, Stop) as failed:
+            reasons.append(getattr(failed, "reason", "") or str(failed))
+    return reasons or ["no way to fetch one here"]
+
+
+def main(argv: Sequence[str] = ()) -> int:
+    parser = argparse.ArgumentParser(prog="python -m scripts.browser", description="Finds or fetches a Chromium.")
+    parser.add_argument("--for-tests", action="store_true", help="without one, go on (outside of CI)")
+    args = parser.parse_args(argv)
     if find_browser():
         return 0
-    source = debian_source()
     VENV.mkdir(exist_ok=True)
     with only_one(VENV, "browser"):
         if find_browser():
             return 0
-        with step(f"browser: {PACKAGE} of {source.suite}, for the tests, into {os.path.relpath(VENV / FOLDER)}"):
-            fetch(VENV, source)
-    return 0
+        reasons = "; ".join(dict.fromkeys(bring(VENV)))
+    if not reasons:
+        return 0
+    told = f"no Chromium here, and none could be fetched ({reasons})"
+    how = f"install Chromium, Google Chrome or Edge so that one of {', '.join(NAMES)} is in PATH"
+    if args.for_tests and not in_ci():
+        print(f"browser: {told}: the tests that need one are skipped; {how}.", flush=True)
+        return 0
+    raise Stop(f"{told}; {how}.")
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status("browser", main))
+    sys.exit(exit_status("browser", lambda: main(sys.argv[1:])))

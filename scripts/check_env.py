@@ -6,7 +6,7 @@ Exits with a message at the first thing that doesn't. It also warms the file cac
 import importlib
 import locale
 import multiprocessing
-import os
+import platform
 import socket
 import subprocess
 import sys
@@ -25,14 +25,14 @@ MODULES = (
 
 def check_processes() -> None:
     """Children through sys.executable and multiprocessing must run on this process's C library."""
-    code = "import os; print(os.confstr('CS_GNU_LIBC_VERSION'))"
+    code = "import platform; print(*platform.libc_ver())"
     command = [sys.executable, "-c", code]
     child = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    here = os.confstr("CS_GNU_LIBC_VERSION")
+    here = " ".join(platform.libc_ver())
     if child != here:
         sys.exit(f"a child process runs on {child}, this one on {here}")
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        spawned = pool.apply(os.confstr, ("CS_GNU_LIBC_VERSION",))
+        spawned = " ".join(pool.apply(platform.libc_ver))
     if spawned != here:
         sys.exit(f"a multiprocessing child runs on {spawned}, this one on {here}")
 

@@ -18,7 +18,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from scripts.causes import cause, told
+from scripts.tool_environment import clean
+
 TAIL_LINES = 15
+# As apt, pip, uv and playwright begin them.
+ERRORS = ("E: ", "ERROR: ", "error: ", "Error: ")
 
 
 class Stop(Exception):
@@ -82,7 +87,7 @@ class Log:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
-        """Runs `command` in the folder `cwd`, with `env` over the present environment.
+        """Runs `command` in the folder `cwd`, with `env` over what of the caller's environment reaches the tools.
 
         Raises:
           StepFailed: it exited with a status other than 0.
@@ -93,7 +98,7 @@ class Log:
             start = out.tell()
             status = subprocess.call(
                 [str(part) for part in command],
-                env={**os.environ, **(env or {})},
+                env={**clean(os.environ), **(env or {})},
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -104,18 +109,21 @@ class Log:
             with self.path.open("rb") as written:
                 written.seek(start)
                 output = written.read().decode(errors="replace").splitlines()
+            reason = telling_line(output)
+            if known := cause(output):
+                raise StepFailed(f"{known} What {Path(command[0]).name} said is in {self.path}.", reason=reason)
             tail = "\n".join(f"    {line}" for line in output[-TAIL_LINES:])
             raise StepFailed(
                 f"{Path(command[0]).name} exited with status {status}; the end of its output:\n"
                 f"{tail}\n  All of it is in {self.path}.",
-                reason=telling_line(output),
+                reason=reason,
             )
 
 
 def telling_line(output: Sequence[str]) -> str:
-    """apt's first error line, else the last line that is not empty, as Python's tracebacks have it."""
+    """The first line that calls itself an error, else the last that is not empty, as Python's tracebacks have it."""
     lines = [line.strip() for line in output if line.strip()]
-    return next((line for line in lines if line.startswith("E: ")), lines[-1] if lines else "")
+    return next((line for line in lines if line.startswith(ERRORS)), lines[-1] if lines else "")
 
 
 def exit_status(prefix: str, main: Callable[[], int]) -> int:
@@ -127,6 +135,9 @@ def exit_status(prefix: str, main: Callable[[], int]) -> int:
         return 2
     except StepFailed as failed:
         print(f"{prefix}: {failed}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{prefix}: {told(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{prefix}: interrupted; the next run starts over.", file=sys.stderr)

@@ -5,7 +5,6 @@ Imports nothing of the environment, so that it also works on a broken one and ta
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
+from models.host import cores
 from scripts import browser, private_glibc, setup_env
 from scripts.fetch_data import FILES, ROOT, problem
 
@@ -36,7 +36,7 @@ def versions(venv: Path) -> dict[str, str]:
 
 def environment_glibc(python: Path) -> str:
     """The C library that the environment's Python runs on."""
-    code = "import os; print(os.confstr('CS_GNU_LIBC_VERSION'))"
+    code = "import platform; print(*platform.libc_ver())"
     answer = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
     return answer.stdout.strip() or "unknown"
 
@@ -54,7 +54,7 @@ def main() -> int:
         state = "complete" if complete else "incomplete or out of date: make setup"
 
     lines = {
-        "machine": f"{platform.platform()}, {os.cpu_count()} cores",
+        "machine": f"{platform.platform()}, {cores()} cores",
         "python": f"{platform.python_version()}, {sys.executable}",
         "glibc": ".".join(map(str, host)) if host else "none",
         "compiler": shutil.which("c++") or shutil.which("g++") or shutil.which("clang++") or "none",

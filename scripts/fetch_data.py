@@ -100,7 +100,8 @@ def from_apt(source: Source, into: Path, log: Log) -> None:
 
 def from_keras(python: Path, into: Path, log: Log) -> None:
     """Takes the files from where keras.datasets.fashion_mnist has them."""
-    env = {"KERAS_HOME": str(into / "keras"), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    # Not the user's own backend, which this environment may lack.
+    env = {"KERAS_HOME": str(into / "keras"), "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
     log.run([python, "-c", THROUGH_KERAS], env)
     for file in FILES:
         (into / "keras/datasets/fashion-mnist" / file.name).replace(into / file.name)

@@ -8,7 +8,7 @@ Synopsis:
 
 from __future__ import annotations
 
-import ast
+import argparse
 import os
 import re
 import subprocess
@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from scripts.console import Stop, exit_status
+from scripts.installers import installer_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -25,20 +26,6 @@ COMPILE = (
     "pip compile setup.py --extra dev --extra setup --universal --python-version 3.11 "
     "--generate-hashes --custom-compile-command make.lock --output-file requirements.lock"
 )
-# pip's settings and the variables by which uv knows them: a host with an index, certificates or a
-# proxy of its own has told pip, and should not have to say it twice.
-UV_VARIABLES = {
-    "index-url": "UV_DEFAULT_INDEX",
-    "extra-index-url": "UV_INDEX",
-    "find-links": "UV_FIND_LINKS",
-    "no-index": "UV_NO_INDEX",
-    "cert": "SSL_CERT_FILE",
-    "client-cert": "SSL_CLIENT_CERT",
-    "proxy": "ALL_PROXY",
-    "trusted-host": "UV_INSECURE_HOST",
-    "timeout": "UV_HTTP_TIMEOUT",
-    "default-timeout": "UV_HTTP_TIMEOUT",
-}
 # What only this host has must not get into a lock for all.
 LOCAL_VARIABLES = ("UV_INDEX", "UV_FIND_LINKS", "UV_NO_INDEX")
 
@@ -56,39 +43,17 @@ def entries(lock: str, names: Iterable[str]) -> str:
     return "".join(found[name] for name in names)
 
 
-def uv_environment(pip_config: str) -> dict[str, str]:
-    """The output of `pip config list` as the variables that tell uv the same; later lines win."""
-    settings: dict[str, str] = {}
-    for line in pip_config.splitlines():
-        key, equals, value = line.partition("=")
-        if equals:
-            settings[key.rpartition(".")[2]] = " ".join(ast.literal_eval(value).split())
-    env = {UV_VARIABLES[name]: value for name, value in settings.items() if name in UV_VARIABLES}
-    if "UV_FIND_LINKS" in env:
-        env["UV_FIND_LINKS"] = ",".join(env["UV_FIND_LINKS"].split())
-    # pip takes the best match of all indexes, uv the first index that has the name: a local index
-    # with other versions would hide the locked one. The hashes make pip's way as safe.
-    env["UV_INDEX_STRATEGY"] = "unsafe-best-match"
-    env["UV_PYTHON_DOWNLOADS"] = "never"
-    return env
-
-
-def host_environment(python: Path) -> dict[str, str]:
-    """`uv_environment` of this host's pip; what the caller has set for uv itself stands."""
-    command = [python, "-m", "pip", "config", "list"]
-    config = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return {k: v for k, v in uv_environment(config).items() if k not in os.environ}
-
-
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m scripts.lock", description="Makes requirements.lock")
+    parser.add_argument("--upgrade", action="store_true", help="newest versions that setup.py admits")
+    args = parser.parse_args(argv)
     uv = VENV / "bin/uv"
     if not uv.is_file():
         raise Stop(f"{uv} makes the lock, and it is not there: run 'make setup' first.")
-    env = {k: v for k, v in os.environ.items() if k not in LOCAL_VARIABLES}
-    added = host_environment(VENV / "bin/python")
-    env |= {k: v for k, v in added.items() if k not in LOCAL_VARIABLES}
+    told = installer_environment(VENV / "bin/python", os.environ)
+    env = {name: value for name, value in told.items() if name not in LOCAL_VARIABLES}
     words = [word.replace("make.lock", "make lock") for word in COMPILE.split()]
-    upgrade = ["--upgrade"] if os.environ.get("UPGRADE") else []
+    upgrade = ["--upgrade"] if args.upgrade else []
     command = [uv, *words, *upgrade, "--python", VENV / "bin/python", "--quiet"]
     return subprocess.call(command, cwd=ROOT, env=env)
 

@@ -9,13 +9,13 @@ changed, and deleting the environment removes all of it.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from models.host import glibc_version
 from scripts.console import Log, Stop
 from scripts.host_apt import Source, download, unpack
 
@@ -46,10 +46,8 @@ def parse_version(text: str) -> tuple[int, ...]:
 
 def host_version() -> tuple[int, ...] | None:
     """The glibc this very Python runs on; None where there is none (macOS, musl)."""
-    try:
-        return parse_version(os.confstr("CS_GNU_LIBC_VERSION") or "")
-    except (ValueError, OSError, IndexError):
-        return None
+    version = glibc_version()
+    return parse_version(version) if version else None
 
 
 def needed_on(version: tuple[int, ...] | None) -> bool:

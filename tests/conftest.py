@@ -15,7 +15,9 @@ import hypothesis
 import numpy as np
 import pytest
 
+from models.host import home
 from pipeline.run.data import candidates, locate_data
+from pipeline.scratch import scratch
 
 if TYPE_CHECKING:
     from models.examples import Examples
@@ -37,6 +39,14 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 def idx_bytes(values: np.ndarray) -> bytes:
     """Returns `values` as the IDX specification says, made with `struct` alone."""
     return struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape) + values.tobytes()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_temporary_folder(tmp_path_factory) -> Iterator[Path]:
+    """What Beam, TFX and AutoGraph leave in the temporary folder goes with the tests; pytest's own folder is beside."""
+    tmp_path_factory.getbasetemp()
+    with scratch() as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -122,7 +132,7 @@ def examples(tmp_path: Path) -> Callable[..., "Examples"]:
 @pytest.fixture(scope="session")
 def fashion_mnist() -> Path:
     """The folder of the real files; `make data` puts them there."""
-    return locate_data(None, candidates(ROOT, Path.home()))
+    return locate_data(None, candidates(ROOT, home()))
 
 
 @pytest.fixture(scope="session")
@@ -152,8 +162,11 @@ def smoke_output(fashion_mnist: Path, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator:
-    """A headless Chromium of playwright's."""
+    """A headless Chromium of playwright's; where there is none, its tests are skipped, in CI they fail."""
+    from scripts.browser import reason_to_skip
     from scripts.screenshots import chromium
 
+    if reason := reason_to_skip():
+        pytest.skip(reason)
     with chromium() as browser:
         yield browser

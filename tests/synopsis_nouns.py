@@ -176,7 +176,7 @@ class Once:
         smoke, folder = self.fixture("smoke_output"), self.folder / "output"
         shutil.copytree(smoke, folder, symlinks=True, ignore=shutil.ignore_patterns("artifacts", ".lock"))
         (folder / "artifacts").symlink_to(smoke / "artifacts")
-        (folder / "serving" / "fashion_mnist").symlink_to("fashion_mnist-smoke")
+        (folder / "serving" / "fashion_mnist").symlink_to("fashion_mnist.smoke")
         return folder
 
 

@@ -81,16 +81,114 @@ def test_browser_is_fetched_on_debian_only(text: str, expected: bool):
     assert browser.is_debian(text) is expected
 
 
-@pytest.mark.parametrize("text", [DEBIAN, UBUNTU])
-def test_host_without_apt_is_told_what_to_install(text: str, monkeypatch, bare_host: Path, tmp_path: Path, capsys):
-    (tmp_path / "os-release").write_text(text)
+@pytest.fixture
+def without_browser(monkeypatch, bare_host: Path, tmp_path: Path) -> Path:
+    """An Ubuntu without apt, a browser or CI; gives the folder of its environment."""
+    (tmp_path / "os-release").write_text(UBUNTU)
     monkeypatch.setattr(browser, "OS_RELEASE", tmp_path / "os-release")
     monkeypatch.setattr(browser, "VENV", tmp_path / "venv")
-    assert console.exit_status("browser", browser.main) == 2
+    monkeypatch.setattr(browser.find_browser, "__defaults__", (tmp_path / "venv", os.environ, "linux"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("PLAYWRIGHT_BROWSERS_PATH", raising=False)
+    return tmp_path / "venv"
+
+
+def run(*argv: str) -> int:
+    return console.exit_status("browser", lambda: browser.main(argv))
+
+
+def playwright(venv: Path, body: str) -> None:
+    """A Python of the environment whose playwright does `body`, with the folder that it is to use as $into."""
+    text = f'into=$PLAYWRIGHT_BROWSERS_PATH; [ "$3" = install ] || exit 9; {body}'
+    executable(venv / "bin/python", f"PATH=/usr/bin:/bin; {text}")
+
+
+FETCHES = """\
+to=$into/chromium_headless_shell-1200/chrome-headless-shell-linux64
+mkdir -p $to; printf '#!/bin/sh\\necho Google Chrome for Testing 150.0\\n' > $to/chrome-headless-shell
+chmod +x $to/chrome-headless-shell"""
+
+
+@pytest.mark.parametrize("text", [DEBIAN, UBUNTU])
+def test_host_without_any_way_is_told_what_to_install(text: str, without_browser: Path, tmp_path: Path, capsys):
+    (tmp_path / "os-release").write_text(text)
+    assert run() == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "install Chromium or Google Chrome so that one of chromium," in error
-    assert not (tmp_path / "venv").exists()
+    assert "install Chromium, Google Chrome or Edge so that one of chromium," in error
+
+
+def test_without_a_browser_playwright_fetches_one_into_the_environment(without_browser: Path):
+    playwright(without_browser, FETCHES)
+    assert run("--for-tests") == 0
+    found = browser.find_browser(without_browser)
+    assert found == without_browser / (
+        "playwright/chromium_headless_shell-1200/chrome-headless-shell-linux64/chrome-headless-shell"
+    )
+    assert browser.reason_to_skip(without_browser) is None
+
+
+def test_where_apt_fails_playwright_is_tried(without_browser: Path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise console.StepFailed("apt-get exited with status 100", "E: no such package")
+
+    monkeypatch.setattr(browser, "debian_source", lambda: Source((), "bookworm", ()))
+    monkeypatch.setattr(browser, "fetch", fail)
+    playwright(without_browser, FETCHES)
+    assert run() == 0
+
+
+def test_tests_without_a_browser_are_skipped_in_one_line_that_says_why(without_browser: Path, capsys):
+    playwright(without_browser, "echo 'Error: getaddrinfo ENOTFOUND'; exit 1")
+    assert run("--for-tests") == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("browser: ")]
+    assert "Error: getaddrinfo ENOTFOUND): the tests that need one are skipped; install" in line
+    assert "no Chromium, Chrome or Edge here" in browser.reason_to_skip(without_browser)
+
+
+def test_in_ci_nothing_is_skipped(without_browser: Path, monkeypatch, capsys):
+    monkeypatch.setenv("CI", "true")
+    assert run("--for-tests") == 2
+    assert "skipped" not in capsys.readouterr().err
+    assert browser.reason_to_skip(without_browser) is None
+
+
+def test_ci_run_is_ci():
+    assert "export CI=true" in (Path(__file__).parent.parent / ".ci/run").read_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("", False), ("0", False), ("false", False), ("1", True), ("true", True)]
+)
+def test_variable_of_ci_servers(value: str, expected: bool):
+    assert browser.in_ci({"CI": value}) is expected
+    assert not browser.in_ci({})
+
+
+def test_browser_of_playwright_that_lacks_libraries_is_told_how_to_get_them(without_browser: Path, capsys):
+    playwright(without_browser, FETCHES.replace("echo Google Chrome for Testing 150.0", "exit 127"))
+    assert run() == 2
+    assert "bin/python -m playwright install-deps chromium, as root" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("platform", "place"),
+    [
+        ("darwin", "Applications/Google Chrome.app/Contents/MacOS/Google Chrome"),
+        ("darwin", "Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge"),
+        ("darwin", "Library/Caches/ms-playwright/chromium-1200/chrome-mac/Chromium.app/Contents/MacOS/Chromium"),
+        ("linux", ".cache/ms-playwright/chromium-1200/chrome-linux/chrome"),
+        ("linux", ".cache/ms-playwright/chromium_headless_shell-1200/chrome-linux/headless_shell"),
+    ],
+)
+def test_browser_at_its_usual_place_is_found(bare_host: Path, tmp_path: Path, platform: str, place: str):
+    home = tmp_path / "home"
+    installed = executable(home / place, "echo Microsoft Edge 150.0")
+    environ = {"PATH": str(bare_host), "HOME": str(home)}
+    assert browser.find_browser(tmp_path / "venv", environ, platform) == installed
+    environ = {"PATH": str(bare_host), "PLAYWRIGHT_BROWSERS_PATH": str(home / ".cache/ms-playwright")}
+    assert browser.find_browser(tmp_path / "venv", environ, platform) == (installed if ".cache" in place else None)
 
 
 def test_suite_is_the_hosts_own_release(monkeypatch, tmp_path: Path):

@@ -25,7 +25,7 @@ def test_client_gives_examples_statistics_predictions_and_model_of_the_latest_ru
     assert (position, image.shape, image.dtype) == (7, (28, 28, 1), np.uint8)
     assert label == run.predictions.label[7]
     assert (run.model / "saved_model.pb").is_file()
-    served = client.served("fashion_mnist-smoke")
+    served = client.served("fashion_mnist.smoke")
     assert (served / "saved_model.pb").read_bytes() == (run.model / "saved_model.pb").read_bytes()
 
 

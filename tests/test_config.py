@@ -74,7 +74,7 @@ def test_floor_of_no_metric_is_refused():
         ("batch_size", 0, "1 or more, found 0"),
         ("min_epoch_steps", 0, "1 or more, found 0"),
         ("class_weights", "rare", "none or balanced, found 'rare'"),
-        ("patience", 0, "1 or more, found 0"),
+        ("patience", 0, "none or 1 or more, found 0"),
         ("learning_rate", 0, "none, or a finite number above 0, found 0"),
         ("learning_rate", NAN, "none, or a finite number above 0, found nan"),
         ("learning_rate", INFINITY, "none, or a finite number above 0, found inf"),

@@ -140,6 +140,19 @@ def test_without_a_terminal_long_steps_tell_a_line_now_and_then(log, capfd, monk
     assert [line.split()[-2] for line in capfd.readouterr().out.splitlines()] == ["18", "36", "54"]
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_failure_goes_to_stderr_in_either_format_and_into_the_log(log, capfd, log_format):
+    with Console(log, log_format) as console:
+        console.start("DataGate")
+        console.error("DataGate failed: the data gate refuses the data:\nerror: train: label: too high")
+    seen = capfd.readouterr()
+    assert seen.err == "DataGate failed: the data gate refuses the data:\nerror: train: label: too high\n"
+    events = [json.loads(line) for line in seen.out.splitlines()]
+    expected = [] if log_format == "text" else [("start", None), ("error", seen.err.rstrip("\n"))]
+    assert [(event["event"], event.get("text")) for event in events] == expected
+    assert "ERROR console: DataGate failed: the data gate refuses the data:" in log.read_text()
+
+
 def test_json_format_is_an_event_a_line(log, capfd):
     with Console(log, "json") as console:
         console.start("Trainer")

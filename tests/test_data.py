@@ -32,12 +32,21 @@ def folders(idx_folder) -> tuple[Path, ...]:
     return tuple(idx_folder(*files, name=name) for name in ("project", "system", "keras"))
 
 
-def test_project_goes_before_the_system_and_that_before_kerass_cache():
+def test_project_goes_before_the_system_and_that_before_kerass_cache(monkeypatch):
+    monkeypatch.delenv("KERAS_HOME", raising=False)
     assert candidates(Path("/project"), Path("/home/me")) == (
         Path("/project/data"),
         Path("/usr/share/datasets/fashion-mnist"),
         Path("/home/me/.keras/datasets/fashion-mnist"),
     )
+
+
+def test_kerass_cache_is_where_keras_home_says_and_nowhere_without_a_home(monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", "/elsewhere")
+    assert candidates(Path("/project"), Path("/home/me"))[-1] == Path("/elsewhere/datasets/fashion-mnist")
+    assert len(candidates(Path("/project"), None)) == 3
+    monkeypatch.delenv("KERAS_HOME")
+    assert len(candidates(Path("/project"), None)) == 2
 
 
 def test_first_folder_with_all_four_files_is_taken(folders):

@@ -4,6 +4,8 @@ import dataclasses
 import gzip
 import hashlib
 import json
+import shlex
+import sys
 from pathlib import Path
 
 import apache_beam as beam
@@ -205,7 +207,9 @@ def test_digest_covers_every_shard_in_order(write):
 
 
 @pytest.mark.slow  # each of the two workers imports TensorFlow
-def test_number_of_workers_does_not_change_a_byte(write):
+def test_number_of_workers_does_not_change_a_byte(write, monkeypatch):
+    # Beam hands the name of the interpreter to a shell as it is, and waits for ever for what that does not start.
+    monkeypatch.setattr(sys, "executable", shlex.quote(sys.executable))
     one, first = write(name="one")
     workers = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
     two, second = write(argv=FNAPI + workers, name="two")

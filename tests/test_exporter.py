@@ -1,5 +1,6 @@
 """The Exporter on a small network: the model that is served answers as what was learned."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx.types import channel_utils, standard_artifacts
 from tfx.types.artifact_utils import encode_split_names
 
+from components import places
 from components.artifacts import describe_examples
 from components.exporter.component import Exporter, export
+from components.pusher.serving_folder import content_digest
 from components.statistics_gen.image_statistics import PIXEL_FEATURES
 from models.card import read_card
 from models.config import NetworkConfig
@@ -19,7 +22,7 @@ from models.features import SPLITS, STATISTICS_FILE, TRAIN, VAL
 from models.files import write_bytes
 from models.networks import NetworkInputs, build_network
 from models.portable import LITERT_FILE
-from models.trained import Trained, TrainedError, load_trained, save_trained
+from models.trained import Trained, TrainedError, load_trained, read_trained, save_trained
 from models.warmup import WARMUP_FILE, batch_sizes
 from tests.served_models import NAMES, SHAPE, banded_images, write_examples
 
@@ -62,7 +65,13 @@ def observed() -> statistics_pb2.DatasetFeatureStatisticsList:
     return statistics
 
 
-def test_executor_exports_what_was_learned_and_records_its_size(examples, model_folder, tmp_path):
+@pytest.mark.slow
+def test_executor_exports_what_was_learned_and_records_its_size(examples, model_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "folder", {"checkpoints": tmp_path / "checkpoints"}.__getitem__)
+    checkpoints = [tmp_path / "checkpoints" / name for name in ("its.npz", "another.npz")]
+    checkpoints[0].parent.mkdir()
+    for path in checkpoints:
+        write_bytes(path, b"state")
     described = artifact(standard_artifacts.Examples, examples.folder)
     described.split_names = encode_split_names(list(SPLITS))
     describe_examples(described, examples)
@@ -72,11 +81,9 @@ def test_executor_exports_what_was_learned_and_records_its_size(examples, model_
     train = tmp_path / "statistics" / f"Split-{TRAIN}"
     train.mkdir(parents=True)
     write_bytes(train / STATISTICS_FILE, observed().SerializeToString())
-    inputs = {
-        "examples": [described],
-        "statistics": [statistics],
-        "trained": [artifact(standard_artifacts.Model, model_folder)],
-    }
+    trained = artifact(standard_artifacts.Model, model_folder)
+    trained.set_string_custom_property("checkpoint", "its.npz")
+    inputs = {"examples": [described], "statistics": [statistics], "trained": [trained]}
     Exporter.EXECUTOR_SPEC.executor_class().Do(inputs, {"model": [model]}, {})
 
     folder = Path(model.uri, SERVING)
@@ -95,6 +102,8 @@ def test_executor_exports_what_was_learned_and_records_its_size(examples, model_
     assert (folder / LITERT_FILE).is_file()
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     assert model.get_int_custom_property("bytes") == sum(sizes) > 10_000
+    assert len(model.get_string_custom_property("digest")) == 64
+    assert [path.exists() for path in checkpoints] == [False, True], "only when it is exported, and only its own"
 
 
 def test_warm_up_asks_about_the_first_records_of_the_validation_split(examples, model_folder, tmp_path):
@@ -102,6 +111,23 @@ def test_warm_up_asks_about_the_first_records_of_the_validation_split(examples, 
     requests = b"".join(tf.data.TFRecordDataset(str(tmp_path / "served" / WARMUP_FILE)).as_numpy_iterator())
     records = list(examples.records(VAL).as_numpy_iterator())
     assert [record in requests for record in records] == [True] * 64 + [False] * 6
+
+
+@pytest.mark.slow
+def test_same_training_exported_twice_is_one_model_and_other_weights_or_code_another(examples, model_folder, tmp_path):
+    learned = read_trained(model_folder / SERVING)
+    other = dataclasses.replace(learned, weights=[weight + 1 for weight in learned.weights])
+    save_trained(tmp_path / "other", other)
+    exports = [(model_folder / SERVING, "aa"), (model_folder / SERVING, "aa"), (tmp_path / "other", "aa")]
+    exports.append((model_folder / SERVING, "bb"))
+    digests = []
+    for number, (trained, code) in enumerate(exports):
+        export(trained, examples, tmp_path / str(number), code=code)
+        digests.append(content_digest(tmp_path / str(number)))
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+    first, second = ((tmp_path / number / "saved_model.pb").read_bytes() for number in "01")
+    assert first != second, "the files alone would say that they are two"
 
 
 def test_folder_without_a_finished_training_is_refused_and_nothing_is_exported(examples, tmp_path):

@@ -8,6 +8,7 @@ import hashlib
 import http.server
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -148,6 +149,16 @@ def test_without_apt_the_files_come_through_keras(data: Path, origin: Path, tmp_
     monkeypatch.setattr(fetch_data, "host_source", lambda: None)
     assert run("--to", data, "--python", fake_keras(tmp_path, origin)) == 0
     assert contents(data) == contents(origin)
+
+
+def test_download_through_keras_asks_tensorflows_backend_whatever_the_user_has(tmp_path, monkeypatch):
+    """Another would have to be installed."""
+    asked = {}
+    log = SimpleNamespace(run=lambda command, env: asked.update(env))
+    with pytest.raises(FileNotFoundError):
+        fetch_data.from_keras(NO_PYTHON, tmp_path, log)
+    assert asked["KERAS_BACKEND"] == "tensorflow"
+    assert asked["KERAS_HOME"] == str(tmp_path / "keras")
 
 
 def test_when_apt_fails_keras_is_tried_and_both_reasons_are_given(

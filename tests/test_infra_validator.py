@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from components.infra_validator.serving import serve_once
 from models.examples import Examples
 from models.portable import LITERT_FILE
 from models.warmup import WARMUP_FILE
+from pipeline.run.code_digest import ROOT
 from tests.served_models import banded_images, export_banded_model, write_examples
 
 LABELS = np.arange(70) % 3
@@ -239,3 +241,20 @@ def test_model_without_a_signature_is_refused(model, bands):
         (model / path).write_bytes(content)
     with pytest.raises(ModelRefused, match="found no predict_images"):
         serve_once(model, bands)
+
+
+def test_fresh_process_ends_with_the_one_that_started_it():
+    """A killed run cannot end it, and nobody would wait for its answers."""
+    child = (
+        "import os\n"
+        "from components.infra_validator.client import end_with\n"
+        "parent = os.getppid()\n"
+        "print('begun', flush=True)\n"
+        "end_with(parent)\n"
+    )
+    starts = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    with subprocess.Popen([sys.executable, "-c", starts, child], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout.readline() == "begun\n"
+        parent.kill()
+        # The pipe ends when the last who writes to it does.
+        assert parent.communicate(timeout=20) == ("", None)

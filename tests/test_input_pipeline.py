@@ -247,11 +247,15 @@ def test_streamed_training_that_is_resumed_sees_what_the_unbroken_one_would(stre
     assert numbers(streamed, 10, first_epoch=2) == numbers(streamed, 30)[20:]
 
 
-def test_streamed_split_holds_all_labels_and_the_first_images(examples, tmp_path):
-    few = open_split(examples, "train", memory=7 * IMAGES[0].size, scratch=tmp_path, streamed=True)
+def test_streamed_split_holds_all_labels_and_the_first_images_and_gives_them_all(examples, tmp_path, monkeypatch):
+    monkeypatch.setattr("models.input_pipeline._SAMPLE_BYTES", 7 * IMAGES[0].size)
+    few = open_split(examples, "train", memory=0, scratch=tmp_path, streamed=True)
     np.testing.assert_array_equal(few.labels, LABELS)
     np.testing.assert_array_equal(few.images, IMAGES[:7, ..., None])
     assert few.size == COUNT
+    images, labels = zip(*evaluation_batches(few, batch_size=30).as_numpy_iterator(), strict=True)
+    np.testing.assert_array_equal(np.concatenate(images), IMAGES[..., None])
+    np.testing.assert_array_equal(np.concatenate(labels), LABELS)
 
 
 @pytest.mark.parametrize("kind", ["cached", "on_disk", "streamed"])

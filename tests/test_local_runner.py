@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from local_runner import flags_of_settings, main, parse_arguments
 from pipeline.config import PipelineConfig, flatten
+from pipeline.output_root import OutputRoot
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -61,7 +63,13 @@ def test_importing_the_settings_and_the_run_needs_no_tensorflow():
 def test_help_tells_every_exit_status_and_flag():
     process = run("--help")
     assert process.returncode == 0
-    for status in ("0 blessed and pushed", "1 anything else", "2 bad input", "3 the data gate", "4 the model was not"):
+    for status in (
+        "0 blessed and pushed (or held back by --no-push)",
+        "1 anything else",
+        "2 bad input",
+        "3 the data gate",
+        "4 the model was not",
+    ):
         assert status in process.stdout
     for flag in ("--preset", "--output-root", "--data-dir", "--seed", "--name", "--set", "--config", "--show-config"):
         assert flag in process.stdout
@@ -105,6 +113,15 @@ def test_shown_config_names_every_setting_and_needs_no_data(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_shown_config_is_an_event_where_events_are_asked_for(capsys):
+    assert main(["--show-config", "--log-format", "json", "--set", "training.epochs=3"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["settings"]["training"]["epochs"]) == ("settings", 3)
+    assert told["origins"]["training.epochs"] == "--set training.epochs=3"
+    assert set(told["origins"]) == set(flatten(PipelineConfig()))
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -135,14 +152,38 @@ def test_settings_that_cannot_be_used_end_2_in_one_line_and_touch_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_machine_reads_of_an_interruption_as_well(monkeypatch, capsys):
-    def interrupted(*_: object, **__: object) -> int:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ("stop", "state", "status"),
+    [
+        (signal.SIGINT, "interrupted", 130),
+        (signal.SIGTERM, "terminated", 143),
+        (signal.SIGHUP, "terminated", 129),
+    ],
+)
+def test_machine_reads_of_an_end_by_a_signal_as_well(monkeypatch, capsys, stop, state, status):
+    def stopped(*_: object, **__: object) -> int:
+        signal.raise_signal(stop)
+        pytest.fail("the signal was not heard")
 
-    monkeypatch.setattr("pipeline.run.run.run_pipeline", interrupted)
-    assert main(["--log-format", "json"]) == 1
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("pipeline.run.run.run_pipeline", stopped)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(["--log-format", "json"]) == status
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+    assert signal.getsignal(signal.SIGTERM) == before[1]
     told = json.loads(capsys.readouterr().out)
-    assert (told["event"], told["state"], told["exit_status"]) == ("result", "interrupted", 1)
+    assert (told["event"], told["state"], told["exit_status"]) == ("result", state, status)
+
+
+def test_machine_reads_that_another_run_has_the_output_root(tmp_path, fashion_mnist, capsys):
+    root = OutputRoot(tmp_path)
+    with root.lock("Wait."):
+        status = main(["--output-root", str(tmp_path), "--data-dir", str(fashion_mnist), "--log-format", "json"])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (status, told["state"], told["exit_status"]) == (75, "busy", 75)
+    assert not list(tmp_path.glob("runs/*"))
 
 
 def test_machine_reads_of_a_refusal_as_well(capsys):

@@ -1,70 +1,17 @@
-"""What the machine has, told by files that the tests write, and how many rows fit into a number of bytes."""
-
-import os
+"""How many rows fit into a number of bytes, and how many bytes there are by default."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.memory import MIB, block_rows, budget_bytes, inference_rows, machine_bytes, rows_within
-
-MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-@pytest.fixture
-def write(tmp_path):
-    """Returns a function that writes the files of a system below `tmp_path`, by their paths."""
-
-    def write(files: dict[str, str]):
-        for name, text in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        return tmp_path
-
-    return write
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "3000000\n"},
-        {"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/memory.max": "3000000\n"},
-        {
-            "proc/self/cgroup": "0::/a/b\n",
-            "sys/fs/cgroup/a/b/memory.max": "max\n",
-            "sys/fs/cgroup/a/memory.max": "3000000\n",
-            "sys/fs/cgroup/memory.max": "4000000\n",
-        },
-        {"proc/self/cgroup": "0::/outside/of/it\n", "sys/fs/cgroup/memory.max": "3000000\n"},
-        {
-            "proc/self/cgroup": "5:memory:/docker/1\n3:cpu,cpuacct:/docker/1\n0::/\n",
-            "sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes": "3000000\n",
-        },
-    ],
-    ids=["root of a container", "own group", "group above", "path of the host", "version 1"],
-)
-def test_limit_of_the_container_is_what_the_machine_has(write, files):
-    assert machine_bytes(write(files)) == 3_000_000
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {},
-        {"proc/self/cgroup": "0::/a\n", "sys/fs/cgroup/a/memory.max": "max\n"},
-        {"proc/self/cgroup": "5:memory:/\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n"},
-    ],
-    ids=["no groups", "no limit", "no limit in version 1"],
-)
-def test_machine_without_a_limit_has_all_of_its_memory(write, files):
-    assert machine_bytes(write(files)) == MACHINE
+from models.host import memory_bytes
+from models.memory import MIB, block_rows, budget_bytes, inference_rows, rows_within
 
 
 def test_budget_is_what_was_given_or_a_quarter_of_the_machine():
     assert budget_bytes(300) == 314_572_800
     assert budget_bytes(256.5) == 268_959_744
-    assert budget_bytes(None) == max(256 * MIB, machine_bytes() // 4)
+    assert budget_bytes(None) == max(256 * MIB, memory_bytes() // 4)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ The runs: `first` ran everything; `cached` nothing; `seeded` the Trainer and wha
 """
 
 import contextlib
-import copy
 import fcntl
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -48,15 +49,7 @@ def runs(tmp_path_factory) -> RecordedRuns:
 @pytest.fixture
 def own_runs(runs, tmp_path) -> RecordedRuns:
     """The same in a folder that a test may change: copied, for ML Metadata takes seconds to write them."""
-    own = copy.copy(runs)
-    own.output_root = tmp_path / "output"
-    shutil.copytree(runs.output_root, own.output_root)
-    with contextlib.closing(sqlite3.connect(own.output_root / "metadata.db")) as connection:
-        for table, column in (("Artifact", "uri"), ("ArtifactProperty", "string_value")):
-            replaced = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
-            connection.execute(replaced, (str(runs.output_root), str(own.output_root)))
-        connection.commit()
-    return own
+    return runs.copy_to(tmp_path / "output")
 
 
 @pytest.fixture
@@ -79,8 +72,8 @@ def ask_json(ask):
 def refusal(runs, capsys):
     """Runs a command that cannot be answered and returns its one line."""
 
-    def call(*words: str, output: Path = runs.output_root) -> str:
-        assert main([*words, "--output-root", str(output)]) == 2
+    def call(*words: str, output: Path = runs.output_root, status: int = 2) -> str:
+        assert main([*words, "--output-root", str(output)]) == status
         told = capsys.readouterr()
         assert told.out == ""
         (line,) = told.err.splitlines()
@@ -113,9 +106,28 @@ def test_table_of_runs_is_aligned(ask):
         "accuracy",
         "blessed",
         "pushed",
+        "standing",
     ]
     assert rows[2][header.index("accuracy") :].split()[:2] == ["0.9200", "yes"]
     assert rows[2][header.index("state") :].startswith("done")
+
+
+def test_runs_and_show_mark_the_champion_and_where_the_others_stand(own_runs, ask_json, ask):
+    output = own_runs.output_root
+    base = output / "serving" / "fashion_mnist"
+
+    def standings() -> dict[str, str | None]:
+        return {run["id"]: run["standing"] for run in ask_json("runs", output=output)}
+
+    assert standings() == {BROKEN: None, REFUSED: None, SEEDED: "champion", CACHED: "former", FIRST: "former"}
+    one, two = sorted(int(path.name) for path in base.iterdir())
+    (base / str(two + 1)).symlink_to(str(one))
+    assert standings() == {BROKEN: None, REFUSED: None, SEEDED: "taken back", CACHED: "champion", FIRST: "champion"}
+    assert ask_json("show", SEEDED, output=output)["run"]["standing"] == "taken back"
+    # Blessed and in no serving folder: as after --no-push.
+    shutil.rmtree(base / str(two))
+    assert standings()[SEEDED] == "challenger"
+    assert next(line for line in ask("runs", output=output) if "challenger" in line).startswith(SEEDED)
 
 
 def test_run_of_another_runner_that_kept_no_record_is_listed_with_what_is_known(tmp_path, ask_json):
@@ -258,7 +270,7 @@ def test_why_of_a_cached_node_names_the_run_it_came_from(ask, runs):
 
 
 def test_why_of_the_first_run_and_of_what_was_not_reached(ask, ask_json):
-    assert ask("why", "Trainer", FIRST)[1] == "  no earlier run of it succeeded here"
+    assert ask("why", "Trainer", FIRST)[1] == "  no earlier run of it on fashion_mnist succeeded here"
     assert ask("why", "Trainer")[1] == "  not reached: Transform failed"
     assert ask_json("why", "Trainer")["state"] == "skipped"
 
@@ -398,9 +410,12 @@ def test_gc_of_a_moved_output_root_takes_nothing_for_an_orphan(own_runs, ask, tm
 
 def test_gc_deletes_and_marks_as_deleted(own_runs, ask, ask_json):
     planned = ask_json("gc", "--keep", "1", output=own_runs.output_root)
+    (own_runs.output_root / "tensorboard").mkdir()
+    (own_runs.output_root / "tensorboard" / FIRST).symlink_to(planned["items"][0]["path"])
     lines = ask("gc", "--keep", "1", "--delete", output=own_runs.output_root)
     assert lines[-1] == f"{len(planned['items'])} folders, {10 * len(planned['items'])} B deleted"
     assert not any(Path(item["path"]).exists() for item in planned["items"])
+    assert list((own_runs.output_root / "tensorboard").iterdir()) == []
     for item in planned["items"]:
         assert ask_json("show", item["artifact"], output=own_runs.output_root)["state"] == "deleted"
     assert ask("gc", "--keep", "1", output=own_runs.output_root) == ["nothing could go"]
@@ -421,7 +436,7 @@ def test_deleting_while_a_run_goes_on_is_refused_and_changes_nothing(own_runs, r
     before = sorted(own_runs.output_root.rglob("*"))
     with (own_runs.output_root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        line = refusal("gc", "--keep", "0", "--delete", output=own_runs.output_root)
+        line = refusal("gc", "--keep", "0", "--delete", output=own_runs.output_root, status=75)
     assert line == (
         f"pipeline.metadata: {own_runs.output_root}: another run is using it. Nothing was deleted; wait for its end."
     )
@@ -509,3 +524,38 @@ def test_store_refuses_in_the_words_of_the_command_line(tmp_path):
 
     with pytest.raises(InputError, match="expected a database of ML Metadata, found none"):
         Store(tmp_path / "metadata.db")
+
+
+def test_database_that_another_program_has_locked_is_told_as_that(own_runs, refusal, monkeypatch):
+    """And not as something else than a database, to be moved away."""
+    monkeypatch.setattr("pipeline.metadata.connection._PATIENCE_SECONDS", 0.1)
+    database = own_runs.output_root / "metadata.db"
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        line = refusal("runs", output=own_runs.output_root, status=75)
+    assert line == (
+        f"pipeline.metadata: {database}: another program has it locked. Close what has it open, such as a database "
+        "browser or a backup, and try again."
+    )
+
+
+def test_database_whose_writer_was_killed_within_a_transaction_is_read_as_it_was_before_it(own_runs, ask):
+    database = own_runs.output_root / "metadata.db"
+    before = ask("runs", output=own_runs.output_root)
+    # sqlite writes into the database, and what was there into a journal, as soon as its cache is full.
+    code = (
+        "import os, sqlite3, sys\n"
+        "database = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "database.execute('PRAGMA cache_size = 1')\n"
+        "database.execute('BEGIN')\n"
+        "database.execute('DELETE FROM Context')\n"
+        "for _ in range(500):\n"
+        "    database.execute('INSERT INTO Context (type_id, name) VALUES (1, hex(randomblob(500)))')\n"
+        "os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(database)]).returncode == 9
+    journal = database.with_name("metadata.db-journal")
+    assert journal.stat().st_size > 0
+    half = database.read_bytes(), journal.read_bytes()
+    assert ask("runs", output=own_runs.output_root) == before
+    assert (database.read_bytes(), journal.read_bytes()) == half

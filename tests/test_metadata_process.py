@@ -1,5 +1,6 @@
 """`python -m pipeline.metadata` as a process: what it imports, and how it ends in a pipe."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -31,13 +32,14 @@ def test_answers_need_neither_tensorflow_nor_the_library_of_ml_metadata(output):
 
 
 def test_pipe_that_closes_early_ends_quietly(output):
-    command = f"{sys.executable} -m pipeline.metadata lineage latest --json --output-root {output} | true"
+    asked = f"{shlex.quote(sys.executable)} -m pipeline.metadata lineage latest --json --output-root {output}"
+    command = f"{asked} | true"
     done = subprocess.run(
         ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.stderr == ""
     assert done.returncode == 0
-    command = f"{sys.executable} -m pipeline.metadata lineage latest --json --output-root {output} | head -n 1"
+    command = f"{asked} | head -n 1"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("{\n", "")
 
@@ -68,4 +70,4 @@ def test_every_command_and_flag_is_documented():
 
 
 def test_console_script_names_the_same_function():
-    assert "pipeline-metadata = pipeline.metadata.cli:main" in (ROOT / "setup.py").read_text()
+    assert '"pipeline-metadata": "pipeline.metadata.cli:main"' in (ROOT / "setup.py").read_text()

@@ -110,7 +110,7 @@ def test_served_model_leads_to_data_code_and_every_setting(project):
     assert json.loads(nodes["Trainer"]["custom_config"])["training"]["epochs"] == 4
     (run,) = graph["runs"].values()
     assert run["settings"]["training"]["network"]["widths"] == [16, 32, 64]
-    assert run["git"] is None
+    assert run["git"]["revision"] is None
     assert "└─" in project.ask("lineage", version)
 
 

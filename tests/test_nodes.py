@@ -1,8 +1,12 @@
 """What is known of each node: what its line says, what the record keeps, and which part of the DAG a run takes."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from components.errors import InputError
+from models.card import CARD_FILE
 from pipeline.nodes import NODES, Selection
 
 
@@ -18,6 +22,8 @@ from pipeline.nodes import NODES, Selection
         ("AcceptedData", {"candidate": {"id": 4}}, "none yet"),
         ("BlessedModel", {"subject": {"id": 8}, "candidate": {"id": 21}}, "artifact 8"),
         ("DataGate", {"blessing": {"warnings": 2}}, "passed, 2 warnings"),
+        ("DataGate", {"blessing": {"warnings": 1}}, "passed, 1 warning"),
+        ("ExampleGen", {"examples": {"counts": '{"train": 1}'}}, "1 example"),
         (
             "Trainer",
             {"model_run": {"training": '{"val_accuracy": 0.92459, "epochs": 8}'}},
@@ -31,7 +37,11 @@ from pipeline.nodes import NODES, Selection
         ("BulkInferrer", {"predictions": {"examples": 10000}}, "10,000 predictions"),
         ("Evaluator", {"blessing": {"blessed": 1}, "evaluation": {"test_accuracy": 0.9246}}, "blessed, 92.46 % test"),
         ("Evaluator", {"blessing": {"blessed": 0}, "evaluation": {"test_accuracy": 0.1}}, "not blessed, 10.00 % test"),
-        ("Pusher", {"pushed_model": {"pushed": 0, "pushed_version": ""}}, "not pushed"),
+        (
+            "Pusher",
+            {"pushed_model": {"outcome": "not blessed", "serving_folder": "none", "content_digest": "one"}},
+            "not pushed",
+        ),
         ("SchemaGen", {"schema": {}}, "curated"),
         (
             "SchemaGen",
@@ -45,27 +55,63 @@ def test_node_tells_what_it_made(node, outputs, told):
 
 
 @pytest.fixture
-def pushed(tmp_path):
+def version(tmp_path):
+    """Makes a version of a content, as a push makes it."""
+
+    def make(number: int, content: str) -> None:
+        card = tmp_path / str(number) / CARD_FILE
+        card.parent.mkdir(parents=True)
+        card.write_text(json.dumps({"digest": content}))
+
+    return make
+
+
+@pytest.fixture
+def pushed(tmp_path, version):
     """What the Pusher put out for version 5 of a folder with the versions 5 and, if a test makes them, others."""
-    (tmp_path / "5").mkdir()
-    return {"pushed_model": {"pushed": 1, "pushed_version": "5", "pushed_destination": str(tmp_path / "5")}}
+    version(5, "one")
+    return {"pushed_model": {"outcome": "pushed", "serving_folder": str(tmp_path), "content_digest": "one"}}
 
 
-def test_pushed_version_that_is_served_is_told_as_such(pushed, tmp_path):
-    assert NODES["Pusher"].detail(pushed) == "version 5"
-    assert NODES["Pusher"].facts(pushed) == {"pushed_model": str(tmp_path / "5"), "served_model": str(tmp_path / "5")}
+def told(outputs: dict) -> list:
+    """Returns the line, and the names of the facts' folders."""
+    facts = NODES["Pusher"].facts(outputs)
+    folders = [facts[name] and Path(facts[name]).name for name in ("pushed_model", "served_model")]
+    return [NODES["Pusher"].detail(outputs), facts["push"], *folders]
 
 
-def test_pushed_version_is_told_by_the_number_that_shows_it(pushed, tmp_path):
-    (tmp_path / "6").mkdir()
+def test_pushed_version_that_is_served_is_told_as_such(pushed):
+    assert told(pushed) == ["version 5", "pushed", "5", "5"]
+
+
+def test_pushed_version_is_told_by_the_number_that_shows_it(pushed, version, tmp_path):
+    version(6, "two")
+    (tmp_path / "7").symlink_to("./5")
+    assert told(pushed) == ["version 7", "pushed", "7", "7"]
+
+
+def test_pushed_version_that_is_not_served_is_not_said_to_be(pushed, version):
+    version(6, "two")
+    assert told(pushed) == ["version 5 was pushed before; 6 is served", "pushed", "5", "6"]
+
+
+def test_what_a_rollback_took_back_is_told_whoever_pushed_it(pushed, version, tmp_path):
+    version(6, "two")
     (tmp_path / "7").symlink_to("5")
-    assert NODES["Pusher"].facts(pushed) == {"pushed_model": str(tmp_path / "7"), "served_model": str(tmp_path / "7")}
+    two = {"pushed_model": pushed["pushed_model"] | {"content_digest": "two"}}
+    assert told(two) == ["version 6 was taken back; 7 is served", "taken back", "6", "7"]
+    assert NODES["Pusher"].gate.passes(two)
+    (tmp_path / "8").symlink_to("./6")
+    refused = {"pushed_model": two["pushed_model"] | {"outcome": "taken back"}}
+    assert told(refused) == ["served already as version 8", "served already", "8", "8"], "a person published it since"
 
 
-def test_pushed_version_that_is_not_served_is_not_said_to_be(pushed, tmp_path):
-    (tmp_path / "6").mkdir()
-    assert NODES["Pusher"].detail(pushed) == "version 5 was pushed before; 6 is served"
-    assert NODES["Pusher"].facts(pushed)["served_model"] == str(tmp_path / "6")
+def test_model_that_is_held_back_is_no_refusal_and_tells_when_it_is_served_all_the_same(pushed, version):
+    held = {"pushed_model": pushed["pushed_model"] | {"outcome": "held back", "content_digest": "two"}}
+    assert told(held) == ["not pushed: held back", "held back", None, "5"]
+    assert NODES["Pusher"].gate.passes(held) is None
+    version(6, "two")
+    assert told(held) == ["served already as version 6", "served already", "6", "6"]
 
 
 def test_unknown_node_names_the_nodes_there_are():

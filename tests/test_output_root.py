@@ -1,6 +1,8 @@
 """The layout of an output root, who may write there, and that nobody else knows either."""
 
 import ast
+import errno
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from components.errors import InputError
-from pipeline.output_root import DEFAULT, OutputRoot
+from components.trainer.logs import show_files, show_folder
+from pipeline.output_root import DEFAULT, OutputRoot, training_logs
 from tests.conftest import ROOT
 
 # A process that has the lock until it is told to end.
@@ -61,6 +64,7 @@ def test_everything_lies_below_the_root_where_the_documentation_says():
         "summary": root.run("20261123-200513-360").summary,
         "report": root.run("20261123-200513-360").report,
         "log": root.run("20261123-200513-360").log,
+        "tensorboard": root.tensorboard,
     } == {
         "metadata": Path("there/metadata.db"),
         "artifacts": Path("there/artifacts"),
@@ -70,6 +74,7 @@ def test_everything_lies_below_the_root_where_the_documentation_says():
         "summary": Path("there/runs/20261123-200513-360/summary.json"),
         "report": Path("there/runs/20261123-200513-360/report.html"),
         "log": Path("there/runs/20261123-200513-360/log.txt"),
+        "tensorboard": Path("there/tensorboard"),
     }
     assert str(root) == "there"
     assert OutputRoot().path == DEFAULT == Path("output")
@@ -136,11 +141,45 @@ def test_outputs_are_found_by_node_key_and_execution(made):
 # Lock
 
 
+def test_logs_are_found_under_the_id_of_the_run_that_trained_also_where_the_root_was_moved(tmp_path):
+    root = OutputRoot(tmp_path / "output")
+    logs = root.artifacts / "Trainer" / "model_run" / "8"
+    (logs / "train").mkdir(parents=True)
+    show_folder(root.tensorboard / "20260101-120000-000", logs)
+    assert training_logs(str(logs), "20260101-120000-000") == str(root.tensorboard / "20260101-120000-000")
+    # A run of an earlier version has no link, and of a file system without them there is none.
+    assert training_logs(str(logs), None) == training_logs(str(logs), "20250101") == str(logs)
+    moved = OutputRoot(root.path.rename(tmp_path / "moved"))
+    assert [path.relative_to(moved.path).as_posix() for path in moved.tensorboard.glob("*/train")] == [
+        "tensorboard/20260101-120000-000/train"
+    ]
+
+
+def test_links_to_logs_that_are_gone_are_removed_and_others_stay(tmp_path):
+    root = OutputRoot(tmp_path / "output")
+    root.remove_dead_links()
+    logs = [root.artifacts / "Trainer" / "model_run" / str(number) for number in (8, 9, 10)]
+    for number, folder in enumerate(logs):
+        (folder / "train").mkdir(parents=True)
+        (folder / "train" / "events").write_text("")
+        show_folder(root.tensorboard / f"run {number}", folder)
+    show_files(root.tensorboard / "run 1", logs[1])
+    (root.tensorboard / "mine").mkdir()
+    shutil.rmtree(logs[0])
+    show_folder(root.tensorboard / "run 2", logs[2])
+    assert sorted(path.name for path in root.tensorboard.iterdir()) == ["mine", "run 1", "run 2"]
+    assert not (root.tensorboard / "run 1").is_symlink()
+    assert (root.tensorboard / "run 1" / "train" / "events").resolve() == (logs[1] / "train" / "events").resolve()
+    shutil.rmtree(logs[1])
+    root.remove_dead_links()
+    assert sorted(path.name for path in root.tensorboard.iterdir()) == ["mine", "run 2"]
+
+
 def test_lock_is_refused_while_another_process_has_it_and_given_when_that_ended(made, other_run):
     with pytest.raises(InputError) as raised, made.lock("Wait for it."):
         pytest.fail("two have the lock")
     assert str(raised.value) == f"{made}: another run is using it. Wait for it."
-    assert raised.value.exit_status == 2
+    assert raised.value.exit_status == 75
     assert made.is_in_use()
     other_run()
     assert not made.is_in_use()
@@ -203,10 +242,25 @@ def test_lock_where_nothing_can_be_written_is_told_in_a_line(root):
     assert not root.path.exists()
 
 
+def test_file_system_without_locks_is_refused_in_a_line(made, monkeypatch):
+    def flock(descriptor: int, kind: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("models.host.fcntl.flock", flock)
+    with pytest.raises(InputError) as raised, made.lock("Wait."):
+        pytest.fail("there are no locks")
+    assert str(raised.value) == (
+        f"{made}: expected a file system with locks, found one without (No locks available): two runs there, and "
+        "sqlite, would harm each other's files. Choose an --output-root on another disk."
+    )
+    assert raised.value.exit_status == 2
+    assert not made.is_in_use()
+
+
 # One place knows
 
 
-PARTS = {"metadata.db", "artifacts", "serving", "runs", "checkpoints"}
+PARTS = {"metadata.db", "artifacts", "serving", "runs", "checkpoints", "tensorboard"}
 JOINING = {"Path", "PurePath", "joinpath", "with_name", "join"}
 
 

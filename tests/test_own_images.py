@@ -65,7 +65,7 @@ def test_digits_of_scikit_learn_run_to_a_pushed_model(tmp_path):
     assert run.status == 0, run
     assert "NumPy: 1,797 train images of 8x8, 10 classes\n" in run.console
     assert run.summary["metrics"]["test_accuracy"] > 0.95
-    assert Path(run.summary["pushed_model"]).parent.name == "digits-smoke"
+    assert Path(run.summary["pushed_model"]).parent.name == "digits.smoke"
 
 
 @pytest.mark.slow

@@ -144,7 +144,7 @@ def test_dry_run_without_an_earlier_run_makes_nothing(root, dataset):
     settings = Settings.of(preset("smoke", output_root=root.path))
     forecasts = foresee(settings, dataset, {"settings": {}, "git": None})
     assert {forecast.id: forecast.state for forecast in forecasts} == dict.fromkeys(NODES, "would run")
-    assert forecasts[0].reason == "no earlier run of it succeeded here"
+    assert forecasts[0].reason == "no earlier run of it on data.smoke succeeded here"
     assert not root.path.exists()
 
 

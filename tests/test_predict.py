@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def test_empty_shards_and_odd_names_are_survived(ask, tmp_path):
     name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
     (folder / name).write_bytes(encoded(banded_images(np.array([2]))[0]))
     (row,) = rows_of(ask("predictions.csv", folder)[1])
-    assert (Path(row["source"]).name, row["class_name"]) == ("caf\N{REPLACEMENT CHARACTER}.png", NAMES[2])
+    assert (Path(row["source"]).name, row["class_name"]) == ("caf\\xe9.png", NAMES[2])
 
 
 def test_what_is_no_picture_is_passed_over_and_counted(ask, pictures, capsys):
@@ -160,14 +161,106 @@ def test_broken_picture_is_named_and_left_out_only_if_asked(ask, pictures, capsy
     assert f"broken and left out: {pictures / '1.png'} (" in capsys.readouterr().err
 
 
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "other": b"hello\n"}[how])
+
+
+@pytest.mark.parametrize("how", ["cut", "other"])
+@pytest.mark.parametrize("form", ["IDX", "Parquet", "TFRecord"])
+def test_damaged_file_is_named_and_the_others_are_answered_if_asked(ask, tmp_path, capsys, form, how):
+    folder = tmp_path / "input"
+    folder.mkdir()
+    FORMS[form](folder, {"train": (banded_images(CLASSES), CLASSES), "test": (banded_images(CLASSES[:3]), CLASSES[:3])})
+    files = [path for path in folder.rglob("*") if "test" in path.name or "t10k-images" in path.name]
+    (damaged,) = [path for path in files if "labels" not in path.name]
+    damage(damaged, how)
+    status, path = ask("predictions.csv", folder)
+    told = capsys.readouterr().err
+    assert (status, told.count("\n"), path.exists()) == (2, 1, False)
+    assert str(damaged) in told
+    status, path = ask("predictions.csv", folder, "--skip-broken")
+    assert status == 0
+    assert f"broken and left out: {damaged}" in capsys.readouterr().err
+    assert [int(row["prediction"]) for row in rows_of(path)][:4] == CLASSES.tolist()
+
+
+def test_each_picture_that_is_left_out_is_named_and_none_that_is_left_is_an_error(ask, pictures, capsys):
+    broken = {"3.png": b"", "4.png": b"text", "5\n.png": b"no"}
+    for name, content in broken.items():
+        (pictures / name).write_bytes(content)
+    (pictures / "6.png").symlink_to("nowhere")
+    status, path = ask("predictions.csv", pictures, "--skip-broken")
+    told = capsys.readouterr().err.splitlines()
+    assert (status, len(rows_of(path))) == (0, 3)
+    left_out = [line for line in told if "broken and left out: " in line]
+    assert [line.split(str(pictures))[1].split(" (")[0] for line in left_out] == [
+        "/3.png",
+        "/4.png",
+        "/5\\n.png",
+        "/6.png",
+    ]
+    assert "6.png (it cannot be read: No such file or directory)" in left_out[-1]
+    for number in range(3):
+        (pictures / f"{number}.png").unlink()
+    path.unlink()
+    status, path = ask("predictions.csv", pictures, "--skip-broken")
+    assert (status, path.exists()) == (2, False)
+    assert "expected images that can be read, found none: " in capsys.readouterr().err
+
+
+def test_pipes_hidden_folders_and_folders_called_like_pictures_are_no_images(ask, pictures, capsys):
+    """Reading from a pipe would wait for ever."""
+    os.mkfifo(pictures / "pipe.png")
+    os.mkfifo(pictures / "pipe")
+    (pictures / "folder.png").mkdir()
+    for hidden in (pictures / ".hidden", pictures / "folder.png" / "__MACOSX"):
+        hidden.mkdir()
+        shutil.copy(pictures / "0.png", hidden / "0.png")
+    status, path = ask("predictions.csv", pictures)
+    assert (status, len(rows_of(path))) == (0, 3)
+    assert "4 files passed over" in capsys.readouterr().err
+
+
+def test_names_that_differ_in_bytes_alone_stay_apart(ask, tmp_path):
+    folder = tmp_path / "names"
+    folder.mkdir()
+    for letter in (b"\xe8", b"\xe9"):
+        name = (b"caf" + letter + b".png").decode("utf-8", "surrogateescape")
+        (folder / name).write_bytes(encoded(banded_images(np.array([2]))[0]))
+    rows = rows_of(ask("predictions.csv", folder)[1])
+    assert [Path(row["source"]).name for row in rows] == ["caf\\xe8.png", "caf\\xe9.png"]
+
+
+def test_pictures_of_a_format_that_is_not_read_are_named(ask, tmp_path, capsys):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    (folder / "a.tif").write_bytes(b"II*\0")
+    assert ask("predictions.csv", folder)[0] == 2
+    assert "a.tif: expected .png, .jpg" in capsys.readouterr().err
+
+
+def test_answers_do_not_depend_on_the_order_in_which_a_folder_lists_its_files(ask, pictures, monkeypatch):
+    first = rows_of(ask("predictions.csv", pictures)[1])
+    walk = os.walk
+
+    def backwards(*arguments, **named):
+        for place, folders, names in walk(*arguments, **named):
+            names.reverse()
+            yield place, folders, names
+
+    monkeypatch.setattr("components.example_gen.kinds.registry.os.walk", backwards)
+    assert rows_of(ask("others.csv", pictures)[1]) == first
+
+
 def test_picture_of_another_size_or_in_colour_is_fitted_as_for_training_and_told(ask, pictures, capsys):
     image = banded_images(np.array([1]))[0].repeat(2, axis=0).repeat(2, axis=1)
     (pictures / "large.png").write_bytes(encoded(np.stack([image] * 3, axis=-1)))
     status, path = ask("predictions.csv", pictures)
     assert (status, rows_of(path)[-1]["class_name"]) == (0, NAMES[1])
     told = capsys.readouterr().err
-    assert "1 of 4 images are in colour, and were turned gray" in told
-    assert "1 of 4 images have another size (such as 18x14) and were fitted into 9x7 by 'pad'" in told
+    assert "1 of 4 images is in colour, and turned gray" in told
+    assert "1 of 4 images has another size (such as 18x14), fitted into 9x7 by 'pad'" in told
 
 
 def test_images_beyond_what_training_had_are_told(served, pictures, tmp_path, capsys):
@@ -179,7 +272,7 @@ def test_images_beyond_what_training_had_are_told(served, pictures, tmp_path, ca
     (pictures / "white.png").write_bytes(encoded(np.full((9, 7), 255, np.uint8)))
     assert main([str(pictures), str(tmp_path / "a.csv"), "--model", str(model)]) == 0
     told = capsys.readouterr().err
-    assert "1 of 4 images lie outside of what the model was trained on" in told
+    assert "1 of 4 images lies outside of what the model was trained on" in told
     assert "white.png has mean brightness 255, training had 0 to 200" in told
 
 
@@ -188,9 +281,13 @@ def test_images_beyond_what_training_had_are_told(served, pictures, tmp_path, ca
     [
         ("predictions.txt", r"expected a name that ends in \.csv"),
         ("no/predictions.csv", "expected its folder to exist"),
+        (f"{230 * 'x'}.parquet", "cannot be written"),
+        (f"{230 * 'x'}.csv", r"cannot be written \(File name too long\)"),
+        (f"{230 * 'x'}.tfrecord", "cannot be written .*File name too long"),
     ],
 )
 def test_result_that_cannot_be_written_is_one_line_and_status_2(ask, capsys, name, message):
+    """A name that leaves no room for the temporary one stands for a full disk, or a folder that is read-only."""
     import re
 
     status, path = ask(name)
@@ -199,6 +296,43 @@ def test_result_that_cannot_be_written_is_one_line_and_status_2(ask, capsys, nam
     assert re.search(message, error)
     assert error.count("\n") == 1
     assert not path.exists()
+    assert not list(path.parent.glob(".*"))
+
+
+def test_result_that_is_a_folder_is_refused_before_the_model_is_asked(ask, tmp_path, capsys):
+    (tmp_path / "predictions.csv").mkdir()
+    assert ask("predictions.csv")[0] == 2
+    assert "expected the name of a file, found a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "tfrecord"])
+def test_a_file_of_the_input_is_never_overwritten_but_an_earlier_result_among_it_is(ask, pictures, capsys, ending):
+    mine = pictures / f"mine.{ending}"
+    mine.write_text("label,remark\n")
+    assert ask(f"pictures/{mine.name}", pictures)[0] == 2
+    assert f"{mine}: expected a name of its own, found a file of the input" in capsys.readouterr().err
+    assert mine.read_text() == "label,remark\n"
+    mine.unlink()
+    for _ in range(2):
+        status, path = ask(f"pictures/answers.{ending}", pictures)
+        assert (status, capsys.readouterr().out) == (0, f"3 answers in {path}\n")
+
+
+@pytest.mark.parametrize("file", ["saved_model.pb", "variables/variables.data-00000-of-00001"])
+@pytest.mark.parametrize("how", ["cut", "empty"])
+def test_damaged_model_is_one_line(served, pictures, tmp_path, capsys, file, how):
+    version = max((path for path in served.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    shutil.copytree(version, tmp_path / "model")
+    damage(tmp_path / "model" / file, how)
+    assert main([str(pictures), str(tmp_path / "a.csv"), "--model", str(tmp_path / "model")]) == 2
+    error = capsys.readouterr().err
+    assert "model: expected a model that can be loaded, found a damaged one (" in error
+    assert error.count("\n") == 1
+
+
+def test_folder_of_served_models_names_those_in_it(served, pictures, tmp_path, capsys):
+    assert main([str(pictures), str(tmp_path / "a.csv"), "--model", str(served.parent)]) == 2
+    assert f"Name one of them: --model {served}." in capsys.readouterr().err
 
 
 def test_folder_without_a_model_says_to_run_the_pipeline(shards, tmp_path, capsys):

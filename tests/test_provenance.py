@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +39,20 @@ def dataset(idx_folder):
 
 
 def test_revision_of_a_clean_tree(repository):
-    assert describe_revision(repository) == {"revision": git(repository, "rev-parse", "HEAD"), "clean": True}
+    assert describe_revision(repository) == {
+        "revision": git(repository, "rev-parse", "HEAD"),
+        "clean": True,
+        "missing": None,
+    }
+
+
+def test_revision_is_the_trees_own_in_a_git_hook_of_another_repository(repository, tmp_path_factory, monkeypatch):
+    other = tmp_path_factory.mktemp("other")
+    git(other, "init", "--quiet")
+    own = git(repository, "rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
+    assert describe_revision(repository) == {"revision": own, "clean": True, "missing": None}
 
 
 @pytest.mark.parametrize("name", ["a.py", "new.py"])
@@ -51,8 +64,28 @@ def test_edited_and_new_files_make_the_tree_unclean(repository, name):
 def test_folder_that_is_no_working_tree_has_no_revision(tmp_path, repository):
     inside = repository / "copy"
     inside.mkdir()
-    assert describe_revision(inside) is None
-    assert describe_revision(tmp_path / "nowhere") is None
+    nothing = {"revision": None, "clean": None, "missing": "no working tree of git's"}
+    assert describe_revision(inside) == nothing
+    assert describe_revision(tmp_path / "nowhere") == nothing
+
+
+def test_why_git_tells_no_revision_is_kept(repository, monkeypatch):
+    """Another user's folder is refused by git, with words that nobody heard."""
+
+    def refuse(command: list, **_: object) -> None:
+        told = f"fatal: detected dubious ownership in repository at '{repository}'\nTo add an exception ..."
+        raise subprocess.CalledProcessError(128, command, "", told)
+
+    monkeypatch.setattr("pipeline.run.provenance.subprocess.run", refuse)
+    assert describe_revision(repository)["missing"] == (
+        f"git refuses a folder of another user (fatal: detected dubious ownership in repository at '{repository}'): "
+        f"git config --global --add safe.directory {repository}"
+    )
+
+
+def test_missing_git_is_told(repository, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert describe_revision(repository) == {"revision": None, "clean": None, "missing": "git is not installed"}
 
 
 def test_provenance_is_json_with_every_setting_and_the_data(dataset, tmp_path):
@@ -64,7 +97,7 @@ def test_provenance_is_json_with_every_setting_and_the_data(dataset, tmp_path):
     assert found["origins"]["seed"] == "code"
     assert "compression" not in found["origins"]
     assert found["data"]["digest"] == dataset.digest
-    assert found["git"] is None
+    assert found["git"] == {"revision": None, "clean": None, "missing": "no working tree of git's"}
     assert found["packages"]["tfx"] == "1.21.0"
     assert found["machine"]["cores"] >= 1
 
@@ -104,5 +137,5 @@ def test_environment_names_the_versions_that_are_imported():
     assert found["tensorflow"] == tf.__version__
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["beam"] == apache_beam.__version__
-    assert found["glibc"] in os.confstr("CS_GNU_LIBC_VERSION")
+    assert found["glibc"] == (platform.libc_ver()[1] or None)
     assert set(found) == {"python", "tensorflow", "tfx", "beam", "glibc"}

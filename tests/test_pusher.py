@@ -1,6 +1,11 @@
 """What is published, over what, and what a later run is told of it; the folder itself is in test_serving_folder.py."""
 
+import fcntl
+import itertools
 import json
+import shutil
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -56,7 +61,7 @@ def blessing(kind: type[types.Artifact], blessed: int) -> types.Artifact:
 def push(base, tmp_path):
     """Runs the component as the pipeline declares it; returns the PushedModel."""
 
-    def run(model: types.Artifact, *, blessed=(1, 1), keep: int = 3, replace: bool = False) -> types.Artifact:
+    def run(model: types.Artifact, *, blessed=(1, 1), keep: int = 3, replace: bool = False, **more) -> types.Artifact:
         component = VersionedPusher(
             model=types.Channel(type=standard_artifacts.Model),
             model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
@@ -64,6 +69,7 @@ def push(base, tmp_path):
             name=base.name,
             keep=keep,
             replace_other_classes=replace,
+            **more,
         )
         pushed = standard_artifacts.PushedModel()
         pushed.uri = str(tmp_path / "artifacts" / str(len(list(tmp_path.glob("artifacts/*")))))
@@ -170,6 +176,113 @@ def test_model_whose_card_is_unknown_passes_and_is_no_obstacle(push, base, model
     push(model("unknown", card))
     assert len(versions(base)) == 2
     check_replaces({**ANIMALS, "class_names": ["cat", "dog"]}, base)
+
+
+@pytest.fixture
+def export(model):
+    """Makes the Model artifact of an export: the same content, in other files each time."""
+    made = itertools.count()
+
+    def make(content: str) -> types.Artifact:
+        return model(f"{content} {next(made)}", {**ANIMALS, "digest": content})
+
+    return make
+
+
+def outcome(pushed: types.Artifact) -> str:
+    return pushed.get_string_custom_property("outcome")
+
+
+def test_the_same_weights_exported_again_are_not_pushed_again(push, base, export):
+    first = push(export("one"))
+    again = push(export("one"))
+    ((version, _),) = versions(base).items()
+    assert [outcome(first), outcome(again)] == ["pushed", "served already"]
+    assert again.get_int_custom_property("pushed") == 1
+    assert again.get_string_custom_property("pushed_version") == str(version)
+    assert Path(again.uri).resolve() == (base / str(version)).resolve()
+
+
+def test_retention_and_rollback_count_different_models_also_where_one_fills_the_folder(push, base, export, tmp_path):
+    push(export("one"), keep=2)
+    push(export("two"), keep=2)
+    # As an older version of this project left it: five versions of one model.
+    two = max(versions(base))
+    for number in range(1, 5):
+        shutil.copytree(base / str(two), base / str(two + number))
+    push(export("two"), keep=2)
+    assert len(versions(base)) == 6, "two models, and both are kept"
+    rollback(base)
+    assert (base / "served" / "saved_model.pb").read_text() == "one 0"
+
+
+def test_what_a_rollback_took_back_is_not_pushed_by_a_later_evaluation_but_by_a_person(push, base, export):
+    push(export("one"))
+    push(export("two"))
+    rollback(base)
+    before = versions(base)
+    pushed = push(export("two"))
+    assert (outcome(pushed), pushed.get_int_custom_property("pushed")) == ("taken back", 0)
+    assert versions(base) == before
+    publish(saved_model(export("two")), base, keep=3)
+    assert (base / "served" / "saved_model.pb").read_text() == "two 1", "a link to the version that is there"
+    assert outcome(push(export("two"))) == "served already"
+
+
+def test_another_push_since_does_not_bring_back_what_was_taken_back(push, base, export):
+    push(export("one"))
+    push(export("two"))
+    rollback(base)
+    push(export("three"))
+    assert outcome(push(export("two"))) == "taken back"
+    assert outcome(push(export("one"))) == "served again", "superseded by a push alone"
+
+
+def test_blessed_model_can_be_held_back(push, base, model):
+    pushed = push(model("one"), push=False)
+    assert (outcome(pushed), pushed.get_int_custom_property("pushed")) == ("held back", 0)
+    assert not base.exists()
+    assert outcome(push(model("one"), push=False, blessed=(0, 1))) == "not blessed"
+
+
+def test_holding_a_model_back_is_in_the_cache_key_of_the_pusher_alone():
+    from pipeline.config import PipelineConfig
+    from pipeline.pipeline import create_pipeline
+    from pipeline.run.partial_run import ANY_DATA
+
+    pushing, holding = (
+        {
+            node.id: dict(node.exec_properties)
+            for node in create_pipeline(PipelineConfig(push=push), ANY_DATA).components
+        }
+        for push in (True, False)
+    )
+    assert {node for node in pushing if pushing[node] != holding[node]} == {"Pusher"}
+    assert pushing["Pusher"] | {"push": 0} == holding["Pusher"]
+
+
+def test_what_a_model_may_replace_is_decided_by_what_is_served_when_its_turn_comes(push, base, model):
+    """Between a look and the push another writer may publish something else."""
+    push(model("one"))
+    (one,) = versions(base)
+    found = []
+
+    def attempt():
+        try:
+            push(model("two"))
+        except InputError as error:
+            found.append(str(error))
+
+    waiting = threading.Thread(target=attempt)
+    with (base / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting.start()
+        time.sleep(0.2)
+        other = saved_model(model("other", {**ANIMALS, "class_names": ["cat", "dog"]}))
+        shutil.copytree(other, base / str(one + 1))
+    waiting.join(10)
+    assert [line.partition(", which")[0] for line in found] == [f"{base}: version {one + 1}"]
+    assert list(versions(base)) == [one, one + 1]
 
 
 def superseded_by(artifact: types.Artifact, base: Path) -> int:

@@ -1,5 +1,6 @@
 """The record of a run, on a real database of ML Metadata: what it says at each moment, and after a kill."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -207,11 +208,16 @@ def test_summary_that_cannot_be_written_stays_whole_and_does_not_stop_the_run(re
         (None, "ran", "serving/1", 0),
         (None, "ran", None, 4),
         (None, "cached", None, 4),
+        (True, "ran", "held back", 0),
+        (None, "cached", "held back", 0),
+        (False, "ran", "held back", 4),
     ],
 )
 def test_exit_status_of_part_of_the_pipeline(blessed, pusher, pushed, status):
     nodes = [{"id": "Trainer", "state": "ran"}, {"id": "Pusher", "state": pusher}]
-    content = {"blessed": blessed, "pushed_model": pushed, "nodes": nodes, "failure": None}
+    held = pushed == "held back"
+    pushes = {"push": pushed, "pushed_model": None} if held else {"push": None, "pushed_model": pushed}
+    content = {"blessed": blessed, **pushes, "nodes": nodes, "failure": None}
     assert exit_status_of(content) == status
 
 
@@ -235,6 +241,14 @@ def test_state_of_an_ended_run_follows_from_its_exit_status(status, state):
             ("ValueError: ValueError: shapes differ", 1),
         ),
         (RuntimeError("first\nsecond"), ("RuntimeError: first", 1)),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/disk/file"),
+            ("/disk/file: cannot be written (No space left on device). Free some space, and run again.", 2),
+        ),
+        (
+            RuntimeError("UNKNOWN: writing: No space left on device\nat node"),
+            ("something could not be written (No space left on device). Free some space, and run again.", 2),
+        ),
         (RuntimeError(), ("RuntimeError: ", 1)),
     ],
 )

@@ -99,6 +99,7 @@ def test_multiply_adds_are_those_of_kernels_and_matrices_by_hand():
     assert multiply_adds(nested, (9, 7, 2)) == 42 * 48 + 6 * 36 + 6 * 20 + 90
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_another_network_is_trained_saved_and_served_by_the_same_code(plain, tmp_path, precision):
     data = banded_images(LABELS), LABELS

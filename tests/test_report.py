@@ -2,7 +2,9 @@
 
 import io
 import json
+import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
@@ -91,6 +94,57 @@ def test_figures_are_those_of_the_summary(page, summary):
     counts = [[int(cell) for cell in row.split("\t") if cell] for row in _matrix_rows(page)]
     assert counts == summary["metrics"]["confusion_matrix"]
     expect(page.locator("#result")).to_contain_text("/".join(Path(summary["pushed_model"]).parts[-2:]))
+
+
+def test_figures_are_those_that_another_way_to_them_gives(page, smoke_output, summary):
+    """From the database by SQL and the file of predictions by hand, with no code of the report's."""
+    database = sqlite3.connect(smoke_output / "metadata.db")
+    (folder,) = database.execute(
+        "SELECT a.uri FROM Artifact a JOIN Type t ON t.id = a.type_id WHERE t.name = 'Predictions'"
+    ).fetchone()
+    rows = pq.read_table(f"{folder}/predictions.parquet").to_pylist()
+    names = list(summary["metrics"]["per_class_accuracy"])
+    shown = page.locator("#quality table").first.locator("tr").all()
+    table = {cells[0]: cells for row in shown if len(cells := row.locator("td").all_inner_texts()) > 3}
+    plain = lambda text: text.replace("\u202f%", "")  # noqa: E731
+    for number, name in enumerate(names):
+        own = [row for row in rows if row["label"] == number]
+        answers = [row for row in rows if row["prediction"] == number]
+        right = sum(row["prediction"] == number for row in own)
+        _, count, accuracy, _, precision, f1, confidence, _ = table[name]
+        assert int(count) == len(own)
+        assert plain(accuracy) == f"{100 * right / len(own):.1f}"
+        assert plain(precision) == f"{100 * right / len(answers):.1f}"
+        assert f1 == f"{2 * right / (len(own) + len(answers)):.3f}"
+        mean = 100 * sum(max(row["probabilities"]) for row in own) / len(own)
+        assert float(plain(confidence)) == pytest.approx(mean, abs=0.051)
+    by_class = [row.locator("td").all_inner_texts() for row in page.locator("#classes tr").all()[1:]]
+    data_counts = summary["data"]["splits"]
+    assert [sum(int(row[n].replace(",", "")) for row in by_class) for n in (1, 2, 3)] == list(data_counts.values())
+    assert [int(row[3]) for row in by_class] == [sum(row["label"] == n for row in rows) for n in range(len(names))]
+    # The test loss on the measure of the curves: near the validation loss of the epoch that was kept.
+    (loss,) = re.findall(r"on that of the curves the test split has (\d+\.\d+)", page.locator("#loss").inner_text())
+    training = summary["training"]
+    assert float(loss) == pytest.approx(training["history"][training["best_epoch"] - 1]["val_loss"], abs=0.1)
+    assert float(loss) > summary["metrics"]["test_loss"]
+    expect(page.locator("#mirrored")).to_contain_text(training["flip_reason"])
+
+
+def test_gates_hold_what_is_behind_them_by_dashed_lines(page):
+    """DataGate holds Transform, InfraValidator holds Evaluator and BulkInferrer."""
+    assert page.locator(".dag path.waits").count() == 3
+    assert page.locator(".dag g.gate").count() == 4
+    # A line that begins below a box, and runs through none: none of its middle lies in a rectangle.
+    crossed = """
+        [...document.querySelectorAll('.dag path')].flatMap(path => {
+            const length = path.getTotalLength();
+            return [...Array(20).keys()].slice(1).map(n => path.getPointAtLength(length * n / 20))
+                .filter(p => [...document.querySelectorAll('.dag rect')].some(r => {
+                    const b = r.getBBox();
+                    return p.x > b.x + 1 && p.x < b.x + b.width - 1 && p.y > b.y + 1 && p.y < b.y + b.height - 1;
+                })).map(p => [path.getAttribute('d'), p.x, p.y]);
+        })"""
+    assert page.evaluate(crossed) == []
 
 
 def _matrix_rows(page) -> list[str]:

@@ -8,21 +8,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from components.errors import InputError
 from pipeline.metadata.served import served_run
 from pipeline.metadata.store import Run
 from pipeline.output_root import OutputRoot
+from pipeline.report import plots
 from pipeline.report import predictions as measured
 from pipeline.report.__main__ import main
 from pipeline.report.collect import Facts, Node, SplitStatistics, cell_limit
-from pipeline.report.dag import direct_reads, draw, layers
-from pipeline.report.formats import figure, percent, seconds
+from pipeline.report.dag import _around, direct_reads, draw, layers
+from pipeline.report.formats import counted, figure, percent, seconds
 from pipeline.report.images import LARGEST_SIDE, Sprite
 from pipeline.report.predictions import Predictions
 from pipeline.report.render import render
-from pipeline.report.sections import compare, gates
+from pipeline.report.sections import class_counts, compare, gates
 
 
 @pytest.fixture
@@ -94,7 +96,33 @@ def test_calibration_error_by_hand():
     right = np.array([True, True, True, False, True, False])
     # Bin of 0.95: accuracy 0.75, four of six; bin of 0.65: accuracy 0.5, two of six.
     assert measured.calibration_error(confidence, right) == pytest.approx((4 * 0.20 + 2 * 0.15) / 6)
-    assert measured.reliability(np.array([1.0]), np.array([True])) == [(1.0, 1.0, 1)]
+    (row,) = measured.reliability(np.array([1.0]), np.array([True]))
+    assert (row.low, row.high, row.confidence, row.accuracy, row.examples) == (0.9, 1.0, 1.0, 1.0, 1)
+    # Of one image, all right, Wilson's interval is 1 / (1 + 1.96^2) to 1.
+    assert (row.accuracy_low, row.accuracy_high) == (pytest.approx(1 / (1 + 1.96**2), abs=1e-4), 1.0)
+
+
+def test_precision_and_f1_of_a_class_by_hand(predictions):
+    found = {quality.value: quality for quality in measured.quality_by_slice(predictions)}
+    # cat: three images, two of them recognized, and one of the three answers "cat" is a dog.
+    assert (found["cat"].precision, found["cat"].f1) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert (found["all"].precision, found["dark"].f1) == (None, None)
+    never = dataclasses.replace(predictions, prediction=np.zeros(6, int))
+    cat, dog = (quality for quality in measured.quality_by_slice(never) if quality.slicing == "class")
+    assert (cat.precision, cat.f1) == (0.5, pytest.approx(2 / 3))
+    assert (dog.precision, dog.f1) == (None, 0.0)
+
+
+def test_loss_on_the_measure_of_the_curves_by_hand(predictions):
+    """Logits 0 and 2 divided by the temperature 2, and by none: ln(1 + e^-2) = 0.1269 for the right class."""
+    share = 1 / (1 + np.exp(-1.0))
+    probabilities = np.array([[share, 1 - share]] * 6, np.float32)
+    asked = dataclasses.replace(predictions, label=np.zeros(6, int), probabilities=probabilities)
+    right, wrong = np.log1p(np.exp(-2.0)), np.log1p(np.exp(2.0))
+    assert measured.smoothed_loss(asked, 2.0, 0.0) == pytest.approx(right, rel=1e-5)
+    expected = 0.9 * right + 0.1 * wrong  # of 0.2 that both classes share
+    assert measured.smoothed_loss(asked, 2.0, 0.2) == pytest.approx(expected, rel=1e-5)
+    assert measured.smoothed_loss(predictions, 2.0, 0.2) is None
 
 
 def test_quality_by_slice_covers_each_class_and_value(predictions):
@@ -162,6 +190,63 @@ def test_a_line_that_a_longer_way_implies_is_left_out(nodes):
     assert svg.count("<rect") == 4
 
 
+def test_what_waits_for_a_gate_hangs_by_a_dashed_line_that_is_never_left_out():
+    gated = [
+        Node(id="ExampleGen", state="ran"),
+        Node(id="DataGate", state="ran", reads=("ExampleGen",)),
+        Node(id="Transform", state="ran", reads=("ExampleGen",), waits=("DataGate",)),
+        Node(id="Trainer", state="ran", reads=("Transform",), waits=("DataGate",)),
+    ]
+    assert layers(gated) == [["ExampleGen"], ["DataGate"], ["Transform"], ["Trainer"]]
+    # That Transform reads ExampleGen is said by the way through the gate.
+    assert direct_reads(gated)["Transform"] == set()
+    svg = draw(gated)
+    assert svg.count('<path class="waits"') == 2
+    assert svg.count('<path class="reads"') == 2
+    assert svg.count('<g class="ran gate">') == 1
+
+
+def test_a_line_passes_beside_the_boxes_between_its_ends():
+    start, end = (230.0, 20.0), (230.0, 200.0)
+    between = [(230.0, 110.0), (80.0, 110.0)]
+    *ways, last = _around(start, end, [start, end, *between])
+    assert last == end
+    ((x, y),) = ways
+    assert y == 110.0
+    assert all(abs(x - box) >= 134 / 2 for box, _ in between)
+    assert _around(start, end, [start, end, (380.0, 110.0)]) == [(230.0, 110.0), end]
+
+
+# plots
+
+
+def drawn(monkeypatch, plot, *arguments, **named) -> Figure:
+    """Returns what a plot draws, before it becomes SVG."""
+    found = Figure()
+    monkeypatch.setattr(plots, "_svg", lambda draw, *_, **__: draw(found))
+    plot(*arguments, **named)
+    return found
+
+
+def test_bars_of_calibration_are_as_high_as_their_axis_says_and_as_wide_as_their_bin(monkeypatch):
+    rows = measured.reliability(np.array([0.95, 0.95, 0.95, 0.61]), np.array([True, True, False, True]))
+    axes, shares = drawn(monkeypatch, plots.reliability_diagram, rows).axes
+    assert [(bar.get_x(), bar.get_width(), bar.get_height()) for bar in shares.patches] == [
+        (0.6, pytest.approx(0.1), 0.25),
+        (0.9, pytest.approx(0.1), 0.75),
+    ]
+    assert shares.get_ylim() == (0, 1.02)
+    assert shares.get_ylabel() == "of the images"
+    assert list(axes.patches) == []
+
+
+def test_curves_mark_the_best_epoch(monkeypatch):
+    history = [{"epoch": n, "loss": 1 / n, "val_loss": 1.0, "learning_rate": 0.1} for n in (1, 2, 3)]
+    (axes,) = drawn(monkeypatch, plots.curves, history, {"loss": "training"}, "loss", best=2).axes
+    marks = [line for line in axes.lines if line.get_label() == "best epoch, kept"]
+    assert [list(line.get_xdata()) for line in marks] == [[2, 2]]
+
+
 # the page
 
 
@@ -191,7 +276,7 @@ def test_report_calls_on_no_network(predictions):
     history = [{"epoch": 1, "loss": 1.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5} | _TIMES]
     training = {"epochs": 1, "best_epoch": 1, "val_accuracy": 0.5, "parameters": 9, "multiply_adds": 9} | _RATE
     page = render(facts({"training": {**training, "history": history}}, statistics=statistics, predictions=predictions))
-    assert page.count('class="plot"') == 4
+    assert page.count('class="plot"') == 5
     assert "http://" not in page and "https://" not in page
     assert "url(#" not in page or "url(#accuracy-" in page
 
@@ -204,7 +289,7 @@ GATES = ("DataGate", "InfraValidator", "Evaluator", "Pusher")
 
 
 def ended(*states: str) -> list[Node]:
-    return [Node(id=name, state=state) for name, state in zip(GATES, states, strict=True)]
+    return [Node(id=name, state=state) for name, state in zip(GATES, states, strict=False)]
 
 
 def test_gates_tell_what_the_record_says_of_them():
@@ -267,18 +352,80 @@ def test_comparison_shows_what_the_runs_have_and_which_settings_differ():
     assert found["settings"] == [{"name": "training.epochs", "values": ["8", "18"]}]
 
 
+def test_comparison_names_the_runs_and_their_data_and_tells_times_only_of_what_ran():
+    def told(number: int, *nodes: tuple[str, str, float], whole: float) -> dict:
+        return {
+            "run_id": f"2026010{number}-000000-000",
+            "name": "letters",
+            "data": {"digest": "abcdef0123", "splits": {"train": 1200, "test": 300}},
+            "nodes": [{"id": name, "state": state, "seconds": took} for name, state, took in nodes],
+            "wall_seconds": whole,
+        }
+
+    this = told(2, ("ExampleGen", "cached", 0.1), ("Trainer", "ran", 7.0), ("Pusher", "skipped", 0.0), whole=12)
+    other = told(1, ("ExampleGen", "ran", 3.0), ("Trainer", "ran", 8.0), ("Pusher", "skipped", 0.0), whole=30)
+    found = compare(facts(this, others={"previous": other}))
+    assert found["ids"] == ["20260102-000000-000", "20260101-000000-000"]
+    rows = {row["name"]: row["values"] for row in found["rows"]}
+    assert rows["data"] == ["letters, 1,500 images (abcdef01)"] * 2
+    assert rows["whole run"] == ["12\u202fs, 1 of 3 nodes cached", "30\u202fs"]
+    times = {row["name"]: row["values"] for row in found["times"]}
+    assert times == {"ExampleGen": ["cached", "3.0\u202fs"], "Trainer": ["7.0\u202fs", "8.0\u202fs"]}
+    page = render(facts(this, others={"previous": other}))
+    assert "previous run" in page and "20260101-000000-000" in page
+
+
+def test_page_says_what_the_loss_is_why_images_were_mirrored_and_whose_training_it_was():
+    training = {"epochs": 1, "best_epoch": 1, "val_accuracy": 0.5, "parameters": 9, "multiply_adds": 9} | _RATE
+    training |= {"flip": False, "flip_reason": "a mirrored 'b' is a 'd'", "temperature": 0.5}
+    training["history"] = [{"epoch": 1, "loss": 1.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5} | _TIMES]
+    settings = {"training": {"label_smoothing": 0.2, "network": {"members": 3}}}
+    summary = {"training": training, "metrics": {"test_loss": 0.25}, "provenance": {"settings": settings}}
+    cached = Node(id="Trainer", state="cached", made_in="20251231-235959-000")
+    page = render(facts(summary, nodes=[cached]))
+    assert "Images were not mirrored in training: a mirrored &#39;b&#39; is a &#39;d&#39;." in page
+    assert "on labels smoothed by 0.2, before calibration; in training the sum over 3 members" in page
+    assert "The test loss above, 0.2500, is plain cross-entropy of the calibrated model" in page
+    assert "from the cache: run 20251231-235959-000 trained" in page
+    assert "1 epoch, the best" in page
+
+
+def test_images_of_each_class_are_counted_by_split():
+    counts = {"train": {0: 30, 1: 10}, "test": {1: 5}}
+    statistics = [
+        SplitStatistics(split=split, examples=sum(found.values()), features={}, histograms={}, classes=found)
+        for split, found in counts.items()
+    ]
+    rows = class_counts(facts(class_names=["cat", "dog"], statistics=statistics))
+    assert rows == [
+        {"name": "cat", "counts": [30, 0], "shares": [1.0, 0.0]},
+        {"name": "dog", "counts": [10, 5], "shares": [pytest.approx(1 / 3), 1.0]},
+    ]
+    assert class_counts(facts(class_names=["cat"])) == []
+
+
+def test_one_is_one_and_anomalies_tell_their_feature_in_words():
+    anomaly = {"severity": "warning", "split": "val", "feature": "image_mean", "text": "drift: far"}
+    statistics = [SplitStatistics(split="val", examples=1, features={}, histograms={})]
+    page = render(facts(statistics=statistics, nodes=ended("ran"), anomalies=[anomaly]))
+    assert "1 anomaly let pass" in page
+    assert "<td>mean grey level</td>" in page
+    assert [counted(n, "anomaly", "anomalies") for n in (0, 1, 1000)] == ["0 anomalies", "1 anomaly", "1,000 anomalies"]
+
+
 def test_served_run_is_asked_of_the_serving_folder(tmp_path):
     """Also after a rollback: the highest number shows the files that another run pushed."""
     root = OutputRoot(tmp_path)
     base = root.serving("data")
     for version in ("9", "10"):
         (base / version).mkdir(parents=True)
+        (base / version / "saved_model.pb").write_text(version)
     runs = [
         Run(
             number=number,
             id=f"run {number}",
             started=0,
-            properties={"published_as": "data", "pushed_model": str(base / place)},
+            properties={"published_as": "data", "pushed_model": str(base / place), "blessed": True},
         )
         for number, place in ((1, base / "9"), (2, base / "10"))
     ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from pipeline.output_root import OutputRoot
 from pipeline.presets import preset
 from pipeline.report import render
 from pipeline.run.console import Console
-from pipeline.run.run import run_pipeline, write_report_if_possible
+from pipeline.run.run import check_path, run_pipeline, write_report_if_possible
 from pipeline.settings import Settings
 
 
@@ -55,7 +56,7 @@ def test_report_that_cannot_be_written_is_one_line_and_no_failure(monkeypatch, t
     monkeypatch.setattr(render, "write_report", fail)
     with Console(tmp_path / "log.txt") as console:
         assert write_report_if_possible(OutputRoot(tmp_path), "20260101", console) is None
-    assert capfd.readouterr().out == "no report: ValueError: a bug of ours\n"
+    assert capfd.readouterr() == ("", "no report: ValueError: a bug of ours\n")
     assert "Traceback" in (tmp_path / "log.txt").read_text()
 
 
@@ -64,3 +65,22 @@ def test_floor_of_a_metric_that_does_not_exist_is_refused_before_anything_is_mad
     with pytest.raises(InputError, match="accuracy"):
         run_pipeline(Settings.of(config), tmp_path)
     assert not config.output_root.exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        (os.fsdecode(b"/tmp/\xff"), r"--output-root '/tmp/\udcff': expected a path in UTF-8, found another encoding."),
+        ("/tmp/a\nb", r"--output-root '/tmp/a\nb': expected no control characters in a path, found one."),
+    ],
+)
+def test_path_that_can_be_no_line_of_text_is_refused_before_anything_is_made(path, told):
+    with pytest.raises(InputError) as raised:
+        check_path("--output-root", Path(path))
+    assert str(raised.value).startswith(told)
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize("path", ["/tmp/a b", "/tmp/ä/日本", "/tmp/run [1]*?", '/tmp/it\'s "so"', "relative/", None])
+def test_other_paths_are_taken(path):
+    check_path("--data-dir", path and Path(path))

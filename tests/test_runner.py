@@ -56,10 +56,12 @@ def state(store, number: int) -> int:
 
 
 @pytest.mark.parametrize("left", ["NEW", "RUNNING"])
-def test_execution_left_open_is_marked_failed_and_its_outputs_are_removed(connection, store, execution, tmp_path, left):
+def test_execution_left_open_is_marked_canceled_and_its_outputs_are_removed(
+    connection, store, execution, tmp_path, left
+):
     number = execution(left)
     settle(connection, OutputRoot(tmp_path))
-    assert state(store, number) == Execution.FAILED
+    assert state(store, number) == Execution.CANCELED
     assert not any(folder.exists() for folder in folders(tmp_path, number))
 
 
@@ -68,7 +70,7 @@ def test_execution_that_ended_keeps_its_state_and_outputs(connection, store, exe
     number, abandoned = execution(ended), execution("RUNNING")
     settle(connection, OutputRoot(tmp_path))
     assert state(store, number) == STATES[ended]
-    assert state(store, abandoned) == Execution.FAILED
+    assert state(store, abandoned) == Execution.CANCELED
     assert all((folder / "weights").exists() for folder in folders(tmp_path, number))
 
 
@@ -86,3 +88,20 @@ def test_new_output_root_is_no_error(connection, store, tmp_path):
     settle(connection, OutputRoot(tmp_path))
     assert store.get_executions() == []
     assert [path.name for path in tmp_path.iterdir()] == ["metadata.db"]
+
+
+def test_what_a_writer_was_killed_over_is_deleted_and_checkpoints_stay(connection, store, tmp_path):
+    left = [
+        tmp_path / "checkpoints" / "tmp1a2b3c",
+        tmp_path / "checkpoints" / ".ab12.npz.77-00ff00ff.partial",
+        tmp_path / "runs" / "20261123-200513-360" / ".summary.json.77-00ff00ff.partial",
+        tmp_path / "artifacts" / "Trainer" / ".system" / "stateful_working_dir" / "0-1-2" / "file",
+    ]
+    kept = [tmp_path / "checkpoints" / "ab12.npz", tmp_path / "runs" / "20261123-200513-360" / "summary.json"]
+    for path in left + kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("content")
+    settle(connection, OutputRoot(tmp_path))
+    assert [path for path in left if path.exists()] == []
+    assert all(path.exists() for path in kept)
+    assert not left[-1].parent.exists()

@@ -14,7 +14,16 @@ import pytest
 
 from components.errors import InputError
 from components.pusher import serving_folder
-from components.pusher.serving_folder import publish, rollback, rollbacks, served_version, superseded, versions
+from components.pusher.serving_folder import (
+    acts,
+    publish,
+    rollback,
+    rollbacks,
+    served_version,
+    superseded,
+    taken_back,
+    versions,
+)
 from pipeline.rollback import main
 from pipeline.run.code_digest import ROOT
 
@@ -163,11 +172,13 @@ def test_command_goes_back_in_under_a_second_and_lists(base, model, tmp_path, ca
     assert main([*options]) == 0
     assert f"version {one} is served again, as {max(versions(base))}; before it was {two}" in capsys.readouterr().out
     assert main([*options, "--list"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        str(one),
-        str(two),
-        f"{max(versions(base))}  shows {one}  served",
-    ]
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["version", "since", "run", "accuracy"]
+    assert [row.split()[0] for row in rows] == list(map(str, versions(base)))
+    assert rows[0].split()[-2:] == ["-", "-"], "nothing is known of its run, and it is not what was taken back"
+    assert rows[1].endswith("taken back")
+    assert f"shows {one}" in rows[2]
+    assert rows[2].endswith("served")
     assert main([*options, "1"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     # The whole process: what it imports decides.
@@ -214,6 +225,27 @@ def test_rollbacks_are_told_from_pushes_even_after_a_model_returned(base, model)
     four = publish(model("two"), base, keep=3)
     *_, five = rollback(base, four)
     assert rollbacks(base) == {three: one, five: two}
+
+
+def test_random_number_in_tensorflow_s_fingerprint_makes_no_other_model(base, model):
+    folder = model("one")
+    (folder / "fingerprint.pb").write_text("29906347229115649724059959437287661385")
+    one = publish(folder, base, keep=3)
+    (folder / "fingerprint.pb").write_text("207519847460928099620908705810283238947")
+    assert publish(folder, base, keep=3) == one
+
+
+def test_going_back_takes_back_all_that_came_later_and_going_forward_brings_one_again(base, model):
+    one, _, three = (publish(model(text), base, keep=9) for text in ("one", "two", "three"))
+    shown = acts(base)
+    contents = [act.content for act in shown]
+    rollback(base, one)
+    number = max(versions(base))
+    assert taken_back(acts(base)) == {contents[1]: number, contents[2]: number}
+    rollback(base, three)
+    assert list(taken_back(acts(base))) == [contents[1]]
+    publish(model("two"), base, keep=9)
+    assert taken_back(acts(base)) == {}
 
 
 def test_files_that_differ_in_a_name_alone_are_another_model(base, model):
@@ -336,9 +368,22 @@ def test_folder_without_versions_is_one_line_that_names_those_beside_it(tmp_path
     options = ["--output-root", str(tmp_path), "--list"]
     assert main(options) == 2
     assert capsys.readouterr().err.endswith("expected served versions, found none. Run the pipeline first.\n")
-    (tmp_path / "serving" / "fashion_mnist-smoke" / "1").mkdir(parents=True)
+    (tmp_path / "serving" / "fashion_mnist.smoke" / "1").mkdir(parents=True)
     assert main(options) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("found none; there are fashion_mnist-smoke. Name one with --model.")
-    assert main([*options, "--model", "fashion_mnist-smoke"]) == 0
-    assert capsys.readouterr().out == "1  served\n"
+    assert line.endswith("found none; there are fashion_mnist.smoke. Name one with --model.")
+    assert main([*options, "--model", "fashion_mnist.smoke"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:1] == ["1"]
+
+
+def test_rollback_on_a_file_system_without_locks_is_a_line(tmp_path, monkeypatch):
+    def flock(descriptor: int, kind: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+    monkeypatch.setattr("models.host.fcntl.flock", flock)
+    with pytest.raises(InputError) as raised:
+        rollback(tmp_path)
+    assert str(raised.value).startswith(f"{tmp_path}: cannot be written (No locks available).")
+    assert versions(tmp_path) == {1: 1, 2: 2}

@@ -159,6 +159,7 @@ REFUSED = {
     "image_size": ("28", "expected a list of 2, each a whole number or none, found 28"),
     "image_channels": ("2", "expected none, 1 or 3, found 2"),
     "image_fit": ("squeeze", "expected pad or crop or stretch, found 'squeeze'"),
+    "push": ("maybe", "expected true or false, found 'maybe'"),
     "broken_images": ("-1", "expected 0 or more, found -1"),
     "split_limits": ("none,0,none", "expected none, or whole numbers from 1, found (None, 0, None)"),
     "duplicate_tolerance": ("2", "expected a share from 0 to 1, found 2.0"),
@@ -193,7 +194,7 @@ REFUSED = {
     "training.erase": ("2.0", "expected a whole number, found 2.0"),
     "training.augmentations": ("[1]", "expected a list, each text, found [1]"),
     "training.erase_share": ("1.5", "expected 0 to 1, found 1.5"),
-    "training.patience": ('"3"', "expected a whole number, found '3'"),
+    "training.patience": ('"3"', "expected a whole number or none, found '3'"),
     "training.precision": ("float16", "expected auto or float32 or bfloat16, found 'float16'"),
     "tune.enabled": ("maybe", "expected true or false, found 'maybe'"),
     "tune.trials": ("0", "expected 1 or more, found 0"),
@@ -249,8 +250,19 @@ def test_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path):
     assert refusal(file=absent) == f"--config {absent}: cannot be read (No such file or directory)."
     assert refusal(file=tmp_path) == f"--config {tmp_path}: cannot be read (Is a directory)."
     binary = tmp_path / "binary.toml"
-    binary.write_bytes(b"\xff\xfe")
-    assert refusal(file=binary).startswith(f"--config {binary}: expected TOML, found: 'utf-8' codec can't decode")
+    binary.write_bytes(b"\xff\xfea")
+    assert refusal(file=binary) == (
+        f"--config {binary}: expected text, found truncated data at byte 2. Save it as UTF-8."
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_file_of_settings_is_read_whatever_wrote_it(tmp_path, encoding):
+    """Windows line ends, a mark at the beginning, UTF-16."""
+    file = tmp_path / "experiment.toml"
+    file.write_bytes('data_dir = "möbel"\r\nseed = 3\r\n'.encode(encoding))
+    config = resolve(preset=None, flags={}, assignments=[], file=file, environ={}).config
+    assert (config.data_dir.name, config.seed) == ("möbel", 3)
 
 
 @pytest.mark.parametrize(

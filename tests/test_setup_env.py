@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import console, host_apt, lock, private_glibc, setup_env
+from scripts import console, host, host_apt, lock, private_glibc, setup_env
 from scripts.host_apt import Source
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -217,93 +216,113 @@ def test_lock_entries_are_taken_whole_and_by_their_full_name():
         lock.entries(text, ["uv"])
 
 
-def test_pip_configuration_is_handed_on_to_uv():
-    config = """\
-:env:.find-links='/wheels/a /wheels/b'
-global.cert='/etc/ssl/ca.crt'
-global.index-url='http://index.example/simple'
-global.extra-index-url='file:///a/simple\\nfile:///b/simple'
-install.quiet='1'
-user.index-url='http://user.example/simple'
-"""
-    env = lock.uv_environment(config)
-    assert env["UV_DEFAULT_INDEX"] == "http://user.example/simple"
-    assert env["UV_INDEX"] == "file:///a/simple file:///b/simple"
-    assert env["UV_FIND_LINKS"] == "/wheels/a,/wheels/b"
-    assert env["SSL_CERT_FILE"] == "/etc/ssl/ca.crt"
-    assert not any("quiet" in name.lower() for name in env)
-
-
 # errors and statuses
 
 
-def find_python(named: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, **({"PATH": str(path)} if path else {})}
-    command = ["/bin/sh", str(ROOT / "scripts/find_python.sh"), named]
-    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+@pytest.fixture
+def fit_host(monkeypatch, tmp_path: Path):
+    """A host that lacks nothing, and no environment yet."""
+    monkeypatch.setattr(host, "says", lambda *words: "" if words == ("unfit",) else f"get {' '.join(words[1:])}")
+    monkeypatch.setattr(host, "lacking", dict)
+    monkeypatch.setattr(private_glibc, "host_version", lambda: (2, 41))
+    monkeypatch.setattr(setup_env, "VENV", tmp_path / ".venv")
 
 
-def fake_python(folder: Path, name: str, body: str) -> Path:
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{body}\n")
-    path.chmod(0o755)
-    return path
+def test_host_that_lacks_nothing_is_taken(fit_host):
+    assert setup_env.preflight() is None
 
 
-def test_missing_python_is_one_line_and_status_2():
-    answer = find_python("/no/such/python")
-    assert answer.returncode == 2
-    assert answer.stdout == ""
-    assert answer.stderr == (
-        "setup: /no/such/python is not a Python that runs; name another one with PYTHON=/path/to/python3.11\n"
-    )
+def test_all_that_is_lacking_is_told_at_once_with_one_command(fit_host, monkeypatch):
+    lacks = {"compiler": "a C++ compiler", "headers": "Python's headers"}
+    monkeypatch.setattr(host, "lacking", lambda: lacks)
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    line = f"lacks a C\\+\\+ compiler and Python's headers; run: get {version} compiler headers"
+    with pytest.raises(console.Stop, match=line):
+        setup_env.preflight()
 
 
-@pytest.mark.parametrize("said", ["is Python 3.9, and the TFX packages need 3.11, 3.12 or 3.13", "has no venv module"])
-def test_unfit_python_is_one_line_with_its_reason_and_status_2(tmp_path: Path, said: str):
-    path = fake_python(tmp_path, "python3", f"echo '{said}'; exit 3")
-    answer = find_python(str(path))
-    assert (answer.returncode, answer.stdout, answer.stderr.count("\n")) == (2, "", 1)
-    assert f"{path} {said};" in answer.stderr
+def test_system_without_wheels_is_refused_before_anything_else(fit_host, monkeypatch):
+    monkeypatch.setattr(host, "says", lambda *words: "no wheels for Linux on arm64")
+    monkeypatch.setattr(host, "lacking", lambda: pytest.fail("asked for more"))
+    with pytest.raises(console.Stop, match=r"^no wheels for Linux on arm64\.$"):
+        setup_env.preflight()
 
 
-def test_search_passes_over_shims_that_do_not_run_and_unfit_versions(tmp_path: Path):
-    fake_python(tmp_path, "python3.11", "exit 127")
-    fake_python(tmp_path, "python3.12", "echo is unfit; exit 3")
-    fake_python(tmp_path, "python3", "echo /the/fit/one")
-    answer = find_python("", tmp_path)
-    assert (answer.returncode, answer.stdout) == (0, "/the/fit/one\n")
+@pytest.mark.skipif(sys.platform != "linux", reason="musl is a C library of Linux")
+def test_python_on_musl_is_refused(fit_host, monkeypatch):
+    monkeypatch.setattr(private_glibc, "host_version", lambda: None)
+    with pytest.raises(console.Stop, match="no wheels for musl"):
+        setup_env.preflight()
 
 
-def test_search_without_any_python_says_what_to_install(tmp_path: Path):
-    answer = find_python("", tmp_path)
-    assert (answer.returncode, answer.stderr.count("\n")) == (2, 1)
-    assert "no fit Python in PATH: there is none; install Python 3.11" in answer.stderr
+def test_folder_that_no_environment_can_lie_in_is_refused(fit_host, monkeypatch):
+    monkeypatch.setattr(setup_env, "ROOT", Path("/data/a:b"))
+    with pytest.raises(console.Stop, match=r"^/data/a:b: a virtual environment can't lie below a folder with ':'"):
+        setup_env.preflight()
 
 
-def test_versions_that_are_searched_are_those_that_setup_admits():
-    (low, high) = re.search(r'python_requires=">=3\.(\d+),<3\.(\d+)"', (ROOT / "setup.py").read_text()).groups()
-    searched = re.search(r"named:-(.*) python3}", (ROOT / "scripts/find_python.sh").read_text()).group(1)
-    assert searched.split() == [f"python3.{minor}" for minor in range(int(low), int(high))]
-    assert f"(3, {low}) <= sys.version_info[:2] < (3, {high})" in (ROOT / "scripts/find_python.sh").read_text()
-    assert f"--python-version 3.{low}" in lock.COMPILE
+def test_disk_without_the_room_is_told_before_the_download(fit_host, monkeypatch):
+    usage = setup_env.shutil.disk_usage("/")._replace(free=1_500_000_000)
+    monkeypatch.setattr(setup_env.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(console.Stop, match=r"1\.5 GB are free on this disk, the environment takes 5 GB"):
+        setup_env.preflight()
 
 
-def test_missing_compiler_is_named_with_what_to_install(monkeypatch, tmp_path: Path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CXX", raising=False)
-    assert "(no c++ or g++ or clang++ here; Debian, Ubuntu: apt-get install g++)" in setup_env.lacks_for_compiling()
-    fake_python(tmp_path, "c++", "exit 0")
-    assert "C++ compiler" not in (setup_env.lacks_for_compiling() or "")
-    monkeypatch.setenv("CXX", "/no/such/cxx -O2")
-    assert "(no /no/such/cxx here;" in setup_env.lacks_for_compiling()
+def test_environment_whose_making_failed_has_no_stamp(fit_host, monkeypatch, tmp_path: Path):
+    venv = tmp_path / ".venv"
+    venv.mkdir()
+    setup_env.write_stamp(venv, {"digest": "d", "interpreter": "p"})
+    with pytest.raises(console.StepFailed):
+        setup_env.build(venv, "/bin/false", None)
+    assert setup_env.read_stamp(venv) == {}
+    assert (venv / "setup.log").is_file()
 
 
-def test_missing_headers_are_named_with_what_to_install(monkeypatch, tmp_path: Path):
-    monkeypatch.setattr(setup_env.sysconfig, "get_path", lambda name: str(tmp_path))
-    monkeypatch.setattr(setup_env.shutil, "which", lambda name: name)
-    minor = sys.version_info[1]
-    assert f"apt-get install python3.{minor}-dev)" in setup_env.lacks_for_compiling()
+def test_tools_start_without_what_steers_them(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("PIP_TARGET", "/elsewhere")
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example")
+    log = console.Log(tmp_path / "log")
+    log.run([sys.executable, "-c", "import os; print(*os.environ)"], {"PIP_NO_INDEX": "1"})
+    names = (tmp_path / "log").read_text().split()
+    assert {"HTTPS_PROXY", "PIP_NO_INDEX"} <= set(names)
+    assert not {"PIP_TARGET", "PYTHONPATH"} & set(names)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("error: failed to write x: No space left on device (os error 28)", "the disk is full: make room"),
+        ("ERROR: Could not install packages due to an OSError: [Errno 122] Disk quota exceeded", "the disk is full"),
+        ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] x", "in SSL_CERT_FILE (or PIP_CERT)"),
+        ("error: client error (Connect): invalid peer certificate: UnknownIssuer", "in SSL_CERT_FILE (or PIP_CERT)"),
+        ("E: Certificate verification failed: The certificate is NOT trusted.", "in SSL_CERT_FILE (or PIP_CERT)"),
+        ("NewConnectionError: [Errno -3] Temporary failure in name resolution", "the network was not reachable"),
+        ("error: dns error: failed to lookup address information", "the network was not reachable"),
+        ("Error: getaddrinfo ENOTFOUND cdn.example", "the network was not reachable"),
+        ("error: Failed to initialize cache: Read-only file system (os error 30)", "a read-only file system"),
+    ],
+)
+def test_failure_of_the_machine_is_one_line_with_what_to_do(tmp_path: Path, said: str, told: str, capsys):
+    log = console.Log(tmp_path / "log")
+    script = f"print({said!r}); raise SystemExit(1)"
+
+    def main() -> None:
+        log.run([sys.executable, "-S", "-c", script])
+
+    assert console.exit_status("setup", main) == 1
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
+    assert error.endswith(f" said is in {tmp_path / 'log'}.\n")
+
+
+def test_refusal_of_the_system_is_one_line(tmp_path: Path, capsys):
+    def main() -> None:
+        (tmp_path / "file").touch()
+        (tmp_path / "file/folder").mkdir()
+
+    assert console.exit_status("setup", main) == 1
+    assert capsys.readouterr().err == f"setup: {tmp_path / 'file/folder'}: Not a directory\n"
 
 
 def test_failed_tool_shows_the_end_of_its_output_and_the_log(tmp_path: Path):
@@ -323,6 +342,9 @@ def test_failed_tool_shows_the_end_of_its_output_and_the_log(tmp_path: Path):
 def test_reason_of_a_failed_apt_is_its_first_error():
     output = ["Get:1 ...", "E: Failed to fetch x", "E: Some index files failed to download.", ""]
     assert console.telling_line(output) == "E: Failed to fetch x"
+    output = ["Downloading ...", "Error: getaddrinfo ENOTFOUND x", "Failed to install", "at ChildProcess (x.js:1)"]
+    assert console.telling_line(output) == "Error: getaddrinfo ENOTFOUND x"
+    assert console.telling_line(["Traceback ...", "OSError: x", ""]) == "OSError: x"
     assert console.telling_line([]) == ""
 
 

@@ -56,6 +56,7 @@ ELSEWHERE = {
 AROUND = {
     "components.example_gen.dataset": ("data",),
     "pipeline.client": ("output",),
+    "pipeline.metadata.connection": ("recorded",),
     "pipeline.metadata.store": ("recorded",),
     "pipeline.report.collect": ("output",),
     "pipeline.report.render": ("output",),

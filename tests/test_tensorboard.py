@@ -1,6 +1,8 @@
 """TensorBoard's pages on the logs of a real training, in a real browser."""
 
+import json
 import re
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,13 +16,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def logs(smoke_output: Path) -> Path:
-    (folder,) = smoke_output.glob("artifacts/Trainer/model_run/*")
+    (folder,) = smoke_output.glob("tensorboard/*")
     return folder
 
 
 @pytest.fixture(scope="module")
 def url(logs: Path) -> Iterator[str]:
-    with tensorboard(logs) as address:
+    with tensorboard(logs.parent) as address:
         yield address
 
 
@@ -29,6 +31,14 @@ def page(chromium) -> Iterator:
     page = chromium.new_page(viewport={"width": 1200, "height": 780})
     yield page
     page.close()
+
+
+@pytest.mark.parametrize("loader", ["true", "false"])
+def test_runs_are_called_by_their_run(logs, loader):
+    """By either of TensorBoard's loaders: both follow the links."""
+    with tensorboard(logs.parent, loader) as address, urllib.request.urlopen(f"{address}data/runs") as answer:
+        assert sorted(json.load(answer)) == [f"{logs.name}/train", f"{logs.name}/validation"]
+    assert (logs.parent.parent / "runs" / logs.name).is_dir()
 
 
 def test_curves_of_loss_and_accuracy_show_for_training_and_validation(page, url):

@@ -31,6 +31,7 @@ from models.progress import Progress, TrainingDivergedError
 from models.recipe import Pace, augmented_batches, compile_model, decide_flip, pace_of
 from models.trained import Trained, load_trained, save_trained
 from models.trainer import train_model
+from pipeline.presets import preset
 from tests.served_models import write_examples
 
 # Keras warns that it cannot shuffle a data set, which is shuffled already.
@@ -158,6 +159,7 @@ def test_batches_fit_into_split_and_memory_and_an_epoch_has_thirty_steps(example
     assert pace_of(TrainingConfig(batch_size=batch_size), split) == expected
 
 
+@pytest.mark.slow
 def test_resumed_training_of_sixty_images_ends_as_the_unbroken_one(examples, tmp_path, monkeypatch):
     whole = open_split(examples, TRAIN, memory=math.inf, scratch=tmp_path)
     counts = {TRAIN: 60}
@@ -243,9 +245,11 @@ def test_mirroring_is_decided_alike_from_memory_and_from_a_scratch_file(examples
     assert decide_flip(asked, held) == decide_flip(asked, written)
 
 
-@pytest.mark.parametrize(("validated", "kept"), [(499, 3), (500, 1)])
-def test_latest_of_equally_good_epochs_is_kept_where_validation_is_small(split, tmp_path, monkeypatch, validated, kept):
-    """All epochs are equally good: nothing is learned at a rate of nearly 0."""
+@pytest.mark.parametrize(("validated", "kept", "trained"), [(499, 4, 4), (500, 1, 3)])
+def test_plateau_ends_the_training_early_but_for_ties_where_validation_is_small(
+    split, tmp_path, validated, kept, trained
+):
+    """All epochs are equally good: nothing is learned at a rate of nearly 0. Half of the four are waited for."""
     rows = np.arange(validated) % split.size
     val = Split(
         examples=dataclasses.replace(split.examples, counts={VAL: validated}),
@@ -253,11 +257,20 @@ def test_latest_of_equally_good_epochs_is_kept_where_validation_is_small(split, 
         images=split.images[rows],
         labels=split.labels[rows],
     )
-    config = dataclasses.replace(CONFIG, epochs=3, learning_rate=1e-12)
+    config = dataclasses.replace(CONFIG, epochs=4, learning_rate=1e-12)
     paths = {"log_dir": tmp_path, "checkpoint_path": tmp_path / "state.npz"}
     _, report = train_model(config, split, val, **MOMENTS, seed=1, **paths)
     assert len({entry["val_accuracy"] for entry in report["history"]}) == 1
     assert report["best_epoch"] == kept
+    assert (report["epochs"], report["stopped_early"]) == (trained, trained < 4)
+
+
+@pytest.mark.parametrize("name", ["smoke", "fast", "best"])
+def test_patience_can_act_in_every_preset(name):
+    """With as many epochs as there are at most it never could."""
+    training = preset(name).training
+    assert 2 <= training.epochs_of_patience < training.epochs - 1
+    assert dataclasses.replace(training, patience=3).epochs_of_patience == 3
 
 
 def test_class_weights_are_those_of_the_examples_and_without_them_there_are_none(examples, tmp_path):
@@ -305,6 +318,7 @@ def test_loss_with_class_weights_is_the_weighted_mean_and_validation_is_not_weig
     assert losses["balanced"]["val_loss"] == pytest.approx(losses["none"]["val_loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_balanced_weights_find_the_rare_class(tmp_path):
     """One image in twenty is of the second class, and most of those look like the first."""
     rng = np.random.default_rng(0)
@@ -417,11 +431,11 @@ def run_and_count(fn_args: SimpleNamespace, monkeypatch) -> tuple[list[int], ker
         return begun, *run(fn_args)
 
 
-def test_run_fn_leaves_what_was_learned_its_report_and_no_checkpoint(fn_args, split, tmp_path):
+def test_run_fn_leaves_what_was_learned_its_report_and_the_checkpoint(fn_args, split, tmp_path):
     model, report = run(fn_args())
     assert np.mean(np.argmax(model(split.images), axis=-1) == split.labels) == report["val_accuracy"] == 1.0
     assert len(report["history"]) == report["epochs"] == 2
-    assert not list((tmp_path / "checkpoints").iterdir())
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [report["checkpoint"]]
     assert not list(Path(fn_args().serving_model_dir).glob("*.pb")), "nothing that could be taken for a SavedModel"
 
 
@@ -452,7 +466,15 @@ def test_kill_after_the_last_epoch_costs_no_training(fn_args, split, monkeypatch
     for name in ("epochs", "best_epoch", "val_accuracy", "temperature", "parameters", "multiply_adds"):
         assert resumed_report[name] == report[name]
     assert resumed_report["examples_per_second"] > 0
-    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_kill_behind_the_trainer_s_last_line_costs_no_training(fn_args, split, monkeypatch):
+    """What it learned is saved, and ML Metadata does not know it yet: the next run throws that away."""
+    unbroken, report = run(fn_args("killed"))
+    epochs, resumed, resumed_report = run_and_count(fn_args("resumed"), monkeypatch)
+    assert epochs == []
+    np.testing.assert_array_equal(resumed(split.images), unbroken(split.images))
+    assert resumed_report["history"] == report["history"]
 
 
 @pytest.mark.parametrize(
@@ -528,5 +550,9 @@ def test_executor_tells_run_fn_where_things_lie_without_a_word_in_the_cache_key(
     ReportingTrainer.EXECUTOR_SPEC.executor_class().Do(*as_lists, properties)
     assert properties["custom_config"] == config
     assert outputs["model_run"].get_float_custom_property("val_accuracy") == 1.0
-    assert json.loads(outputs["model_run"].get_string_custom_property("training"))["epochs"] == 2
+    training = json.loads(outputs["model_run"].get_string_custom_property("training"))
+    assert training["epochs"] == 2
+    assert "checkpoint" not in training
+    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
+    assert outputs["model"].get_string_custom_property("checkpoint") == checkpoint.name
     assert load_trained(Path(outputs["model"].uri, "Format-Serving")).output_shape == (None, 2)

@@ -62,7 +62,9 @@ def transform(tmp_path):
             disable_analyzer_cache=True,
         )
         context = base_beam_executor.BaseBeamExecutor.Context(
-            beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(tmp_path / "tmp"), unique_id="1"
+            beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=none"],
+            tmp_dir=str(tmp_path / "tmp"),
+            unique_id="1",
         )
         inputs, outputs = {"examples": [source], "schema": [schema]}, {"transform_graph": [graph]}
         component.executor_spec.executor_class(context).Do(inputs, outputs, component.exec_properties)

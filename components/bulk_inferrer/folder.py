@@ -11,7 +11,6 @@ Synopsis:
 
 import collections
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,11 +18,22 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from components.errors import InputError
 from components.example_gen.classes import Classes
 from components.example_gen.kinds import PARTS, Contents, PicturePart, PixelPart
 from components.example_gen.kinds.registry import UNLABELLED, Picture
-from components.example_gen.reading import Block, Broken, Digest, ImageForm, describe, read_part, where
-from components.pictures import BrokenPictureError, look
+from components.example_gen.reading import (
+    Block,
+    Broken,
+    Digest,
+    ImageForm,
+    describe,
+    look_at,
+    printable,
+    read_part,
+    where,
+)
+from components.pictures import BrokenPictureError
 from components.prediction_columns import COLUMNS
 from components.statistics_gen.image_statistics import pixel_features
 from models.examples import is_own_shard
@@ -73,7 +83,7 @@ class Asking:
             if isinstance(part, PicturePart):
                 watched = PicturePart(pictures=lambda part=part: self._looked_at(part))
             self._looks.clear()
-            for block in read_part(watched, self.form, self.broken, Digest()):
+            for block in self._whole_ones(read_part(watched, self.form, self.broken, Digest())):
                 if isinstance(part, PixelPart):
                     self._note(*(*block.stored, 1)[:3], len(block.images))
                 else:
@@ -89,30 +99,35 @@ class Asking:
         shape = self.form.shape
         if self._coloured and (len(shape) == 2 or shape[2] == 1):
             lines.append(
-                f"{self._coloured:,} of {self.count:,} images are in colour, and were turned gray, as the model "
-                "knows them"
+                f"{_images(self._coloured, self.count, 'is', 'are')} in colour, and turned gray, as the model knows "
+                "them"
             )
         other = {size: count for size, count in self._sizes.items() if size != tuple(shape[:2])}
         if other:
             size, _ = max(other.items(), key=lambda pair: pair[1])
             lines.append(
-                f"{sum(other.values()):,} of {self.count:,} images have another size (such as {describe(size)}) and "
-                f"were fitted into {describe(shape[:2])} by '{self.form.fit}', as for training"
+                f"{_images(sum(other.values()), self.count, 'has', 'have')} another size (such as {describe(size)}), "
+                f"fitted into {describe(shape[:2])} by '{self.form.fit}', as for training"
             )
         if self._outside_count:
             lines.append(
-                f"{self._outside_count:,} of {self.count:,} images lie outside of what the model was trained on, and "
-                f"its answers to them are guesses: {self._outside}"
+                f"{_images(self._outside_count, self.count, 'lies', 'lie')} outside of what the model was trained on, "
+                f"where answers are guesses: {self._outside}"
             )
-        if len(self.broken):
-            lines.append(f"broken and left out: {self.broken}")
-        return lines
+        return [*lines, *(f"broken and left out: {told}" for told in self.broken)]
+
+    def _whole_ones(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        """Yields blocks up to where their file is damaged, if what is broken may be left out."""
+        try:
+            yield from blocks
+        except InputError as error:
+            self.broken.add_rest(error)
 
     def _looked_at(self, part: PicturePart) -> Iterator[Picture]:
         for picture in part.pictures():
             # Of a broken one whoever decodes it tells.
             with contextlib.suppress(BrokenPictureError):
-                self._looks[picture.file, picture.position] = look(picture.encoded)
+                self._looks[picture.file, picture.position] = look_at(picture)
             yield picture
 
     def _note(self, height: int, width: int, channels: int, count: int) -> None:
@@ -155,13 +170,13 @@ class Asking:
             if odd.any() and not self._outside:
                 record = int(odd.argmax())
                 self._outside = (
-                    f"{where(printable(block.files[record]), block.positions[record])} has {_WORDS[name]} "
+                    f"{where(block.files[record], block.positions[record])} has {_WORDS[name]} "
                     f"{features[name][record]:.3g}, training had {low:.3g} to {high:.3g}, a margin included"
                 )
             outside |= odd
         self._outside_count += int(outside.sum())
 
 
-def printable(path: Path) -> str:
-    """Returns a path as text, also one whose name is in no encoding."""
-    return os.fsencode(path).decode("utf-8", "replace")
+def _images(some: int, count: int, one: str, many: str) -> str:
+    """Returns "1 of 6 images is", given the verb in both numbers."""
+    return f"{some:,} of {count:,} images {one if some == 1 else many}"

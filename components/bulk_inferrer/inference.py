@@ -28,6 +28,7 @@ from models.examples import Examples, compression_of, open_shards
 from models.features import IMAGE, LABEL
 from models.files import replacing
 from models.memory import inference_rows
+from models.plain_paths import plain
 
 _NO_LABEL = -1
 
@@ -92,7 +93,8 @@ class _Predict(beam.DoFn):
         self._saved_model, self._examples, self._slicings, self._schema = saved_model, examples, slicings, schema
 
     def setup(self) -> None:
-        self._model = tf.saved_model.load(str(self._saved_model))
+        with plain(self._saved_model) as named:
+            self._model = tf.saved_model.load(str(named))
         _, inputs = self._model.signatures["predict_images"].structured_input_signature
         self._rows = inference_rows(tuple(inputs["images"].shape[1:]))
         self._slicer = Slicer(self._examples, self._slicings) if self._examples else None

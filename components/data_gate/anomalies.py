@@ -11,7 +11,8 @@ Synopsis:
 """
 
 import dataclasses
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
@@ -52,7 +53,11 @@ class Anomaly:
 
 
 def schema_anomalies(
-    split: str, anomalies: anomalies_pb2.Anomalies, schema: schema_pb2.Schema, compared: str | None = None
+    split: str,
+    anomalies: anomalies_pb2.Anomalies,
+    schema: schema_pb2.Schema,
+    compared: str | None = None,
+    class_names: Sequence[str] = (),
 ) -> Iterator[Anomaly]:
     """Yields what TFDV found in one split.
 
@@ -62,6 +67,7 @@ def schema_anomalies(
       schema: that they are of.
       compared: the severity of what only a second set of statistics shows, skew or drift, and nothing else is yielded;
         None yields all with TFDV's own severity.
+      class_names: by label.
     """
     features = {feature.name: feature for feature in schema.feature}
     infos = [*sorted(anomalies.anomaly_info.items()), ("", anomalies.dataset_anomaly_info)]
@@ -74,6 +80,8 @@ def schema_anomalies(
             expected = _domain(features.get(name)) if reason.type in _RANGES else ""
             found = " ".join(reason.description.split())
             text = f"{reason.short_description}: {expected}{found}"
+            if reason.type in _COMPARISONS:
+                text = _compared(anomalies, name, found, class_names) or text
             yield Anomaly(severity=compared or own, split=split, feature=name, text=text)
 
 
@@ -115,7 +123,7 @@ def find_anomalies(
             drift = tfdv.validate_statistics(current, schema, previous_statistics=accepted[split])
             comparisons.append((drift, "warning"))
         for anomalies, severity in comparisons:
-            found.extend(schema_anomalies(split, anomalies, schema, severity))
+            found.extend(schema_anomalies(split, anomalies, schema, severity, examples.class_names))
     for duplicates in find_duplicates(examples):
         severity = "error" if duplicates.share > duplicate_tolerance else "warning"
         found.append(Anomaly(severity=severity, split=duplicates.split, feature="image", text=duplicates.text))
@@ -131,6 +139,36 @@ def refuse(anomalies: list[Anomaly], severity: str) -> None:
     limit = SEVERITIES.index(severity)
     if any(SEVERITIES.index(anomaly.severity) >= limit for anomaly in anomalies):
         raise DataRefused("\n".join(["the data gate refuses the data:", *map(str, anomalies)]))
+
+
+def _compared(
+    anomalies: anomalies_pb2.Anomalies, feature: str, description: str, class_names: Sequence[str]
+) -> str | None:
+    """Returns in words how far a feature is from what it is compared with, and how far it may be."""
+    for info in anomalies.drift_skew_info:
+        if ".".join(info.path.step) != feature:
+            continue
+        measured = [("skew", "train", entry) for entry in info.skew_measurements]
+        measured += [("drift", "the data accepted before", entry) for entry in info.drift_measurements]
+        for kind, other, entry in measured:
+            if entry.value <= entry.threshold:
+                continue
+            if entry.type == anomalies_pb2.DriftSkewInfo.Measurement.L_INFTY:
+                label = re.search(r"difference is: (\S+)", description)
+                return (
+                    f"{kind}: the share of {_class(label[1], class_names) if label else 'a class'} differs by "
+                    f"{100 * entry.value:.1f} points from that in {other}; {100 * entry.threshold:.1f} are allowed"
+                )
+            return (
+                f"{kind}: its values are distributed otherwise than in {other}: Jensen-Shannon divergence "
+                f"{entry.value:.3f} (0: alike, 1: nothing in common); {entry.threshold:.3f} is allowed"
+            )
+    return None
+
+
+def _class(label: str, class_names: Sequence[str]) -> str:
+    known = label.isdecimal() and int(label) < len(class_names)
+    return f"'{class_names[int(label)]}'" if known else f"class {label}"
 
 
 def _domain(feature: schema_pb2.Feature | None) -> str:

@@ -21,6 +21,7 @@ from components.evaluator.evaluation import comparable, evaluate
 from components.evaluator.results import read_metrics
 from components.evaluator.verdict import describe_verdict, refusal_reasons
 from models.files import write_text
+from models.plain_paths import plain
 
 progress = logging.getLogger("progress")
 
@@ -47,8 +48,9 @@ class _Executor(base_beam_executor.BaseBeamExecutor):
         proto_utils.json_to_proto(exec_properties[standard_component_specs.EVAL_CONFIG_KEY], config)
         model = Path(path_utils.serving_model_path(candidate.uri))
         evaluate(config, model, compared, examples, results, self._make_beam_pipeline())
-        metrics = read_metrics(results, examples.class_names)
-        reasons = refusal_reasons(results, config, metrics)
+        with plain(results) as named:
+            metrics = read_metrics(named, examples.class_names)
+            reasons = refusal_reasons(named, config, metrics)
         evaluation.set_string_custom_property("metrics", json.dumps(metrics))
         evaluation.set_float_custom_property("test_accuracy", metrics["test_accuracy"])
         blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, candidate.id)

@@ -6,6 +6,8 @@ Synopsis:
         evaluate(eval_config(floors, tolerance), candidate, baseline, examples, results, pipeline)
 """
 
+import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +24,9 @@ from components.evaluator.slicer import Slicer
 from components.evaluator.slices import SLICINGS
 from models.examples import Examples
 from models.features import IMAGE, LABEL, TEST
+from models.files import write_text
 from models.memory import inference_rows
+from models.plain_paths import plain
 
 
 def comparable(baseline: Path, examples: Examples) -> str:
@@ -35,7 +39,9 @@ def comparable(baseline: Path, examples: Examples) -> str:
     classes = len(examples.class_names)
     (record,) = examples.records(TEST).take(1)
     try:
-        prediction = tf.saved_model.load(str(baseline)).signatures["serving_default"](examples=record[tf.newaxis])
+        with plain(baseline) as named:
+            loaded = tf.saved_model.load(str(named))
+        prediction = loaded.signatures["serving_default"](examples=record[tf.newaxis])
         found = prediction["probabilities"].shape[-1]
     except Exception as error:  # whatever an older model fails with, the candidate must not fail with it
         return f"it cannot be asked ({type(error).__name__}: {str(error).splitlines()[0]})"
@@ -64,6 +70,27 @@ def evaluate(
       PipelineError: the function of a metric or of a slicing fails.
     """
     config = tfma.utils.update_eval_config_with_defaults(config, has_baseline=baseline is not None, rubber_stamp=True)
+    with contextlib.ExitStack() as stack:
+        named = [stack.enter_context(plain(folder)) if folder else None for folder in (candidate, baseline, output)]
+        shards = stack.enter_context(plain(examples.shards(TEST)[0].parent))
+        _evaluate(config, *named, shards, examples, pipeline)
+        # TFMA keeps where the models lay.
+        told = output / "eval_config.json"
+        text = told.read_text(encoding="utf-8")
+        for link, folder in zip(named, (candidate, baseline, output), strict=True):
+            if folder and link != folder:
+                write_text(told, text := text.replace(json.dumps(str(link))[1:-1], json.dumps(str(folder))[1:-1]))
+
+
+def _evaluate(
+    config: config_pb2.EvalConfig,
+    candidate: Path,
+    baseline: Path | None,
+    output: Path,
+    shards: Path,
+    examples: Examples,
+    pipeline: beam.Pipeline,
+) -> None:
     shared = [
         tfma.default_eval_shared_model(
             eval_saved_model_path=str(baseline if spec.is_baseline else candidate),
@@ -75,7 +102,7 @@ def evaluate(
     shared = shared[0] if len(shared) == 1 else shared
     records = tf_example_record.TFExampleRecord(
         # One pattern, not a path for each shard: what Beam flattens it first holds in memory.
-        file_pattern=str(examples.shards(TEST)[0].parent / "*"),
+        file_pattern=str(shards / "*"),
         raw_record_column_name=tfma.ARROW_INPUT_COLUMN,
         telemetry_descriptors=["Evaluator"],
     )

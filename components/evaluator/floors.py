@@ -19,6 +19,7 @@ from pathlib import Path
 from components.errors import InputError
 from components.evaluator.metrics import METRICS, Metric
 from components.evaluator.slices import SLICINGS
+from components.text import read_text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def read_floors(path: Path, presets: Iterable[str]) -> dict[str, dict[str, float
     if not path.is_file():
         return {}
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        tables = tomllib.loads(read_text(path)[0])
     except ValueError as error:
         raise InputError(f"{path}: expected TOML, found: {error}.") from None
     for name, floors in tables.items():

@@ -6,7 +6,6 @@ Synopsis:
     classes.names, list(classes.number(np.array([3, 1])))      # ("1", "3"), [1, 0]
 """
 
-import codecs
 import dataclasses
 import unicodedata
 from pathlib import Path
@@ -15,8 +14,8 @@ import numpy as np
 
 from components.errors import InputError
 from components.example_gen.kinds.registry import natural
+from components.text import read_text
 
-_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _TOLD = 5
 
 
@@ -120,20 +119,6 @@ def read_class_names(path: Path) -> tuple[tuple[str, ...], str]:
     if len(set(names)) != len(names) or len(names) < 2:
         raise InputError(f"{path}: expected two or more different class names, one a line, found {list(names)}.")
     return names, note
-
-
-def read_text(path: Path) -> tuple[str, str]:
-    """Returns the text of a file in UTF-8, UTF-16 or, if it is neither, Windows-1252, and a note of the latter."""
-    content = path.read_bytes()
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
-    try:
-        return content.decode(encoding), ""
-    except UnicodeDecodeError as error:
-        if encoding != "utf-8":
-            raise InputError(
-                f"{path}: expected text, found {error.reason} at byte {error.start}. Save it as UTF-8."
-            ) from None
-    return content.decode("cp1252", "replace"), f"{path.name} is not in UTF-8 and was read as Windows-1252"
 
 
 def _told(values: list | tuple) -> str:

@@ -23,10 +23,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from components.errors import InputError
-from components.example_gen.classes import Classes, name_classes, read_class_names, read_text
+from components.example_gen.classes import Classes, name_classes, read_class_names
 from components.example_gen.kinds import PARTS, Contents, PixelPart, find_kind
 from components.example_gen.kinds.registry import kinds_beside, list_files, nothing_found
 from components.example_gen.reading import Broken, Digest, ImageForm, Survey, describe, read_part, survey_part
+from components.text import read_text
 from models.features import FASHION_MNIST_CLASSES, TEST, TRAIN
 
 # Of images and labels, by part: what `Digest` gives.
@@ -198,8 +199,15 @@ def read_schema(folder: Path) -> str:
       InputError: it is no schema.
     """
     path = folder / "schema.pbtxt"
-    if not path.is_file():
-        return ""
+    return read_schema_file(path) if path.is_file() else ""
+
+
+def read_schema_file(path: Path) -> str:
+    """Returns the text of a curated schema.
+
+    Raises:
+      InputError: it is none; the line and the column of the first mistake are told.
+    """
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
 

@@ -13,6 +13,7 @@ Synopsis:
 import collections
 import dataclasses
 import hashlib
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +27,7 @@ from components.errors import InputError
 from components.example_gen.kinds import PicturePart, PixelPart
 from components.example_gen.kinds.registry import Picture
 from components.pictures import BrokenPictureError, decode, fit, look
+from models.host import cores
 from models.memory import rows_within
 
 # Pictures that are decoded at a time: so many, or so many bytes of them, encoded or decoded.
@@ -101,6 +103,21 @@ class Broken:
         self._allowed, self._leave_out = allowed, leave_out
         self._found: list[str] = []
 
+    @property
+    def all_left_out(self) -> bool:
+        """Whether any number may be left out."""
+        return self._allowed == math.inf
+
+    def add_rest(self, error: InputError) -> None:
+        """Takes note of a file that is damaged from somewhere on, and cannot be read further.
+
+        Raises:
+          InputError: what is broken is not all left out; how many images are lost, nobody knows.
+        """
+        if not self.all_left_out:
+            raise error
+        self._found.append(str(error).rstrip("."))
+
     def add(self, picture: Picture, reason: object) -> None:
         """Takes note of one.
 
@@ -119,6 +136,9 @@ class Broken:
 
     def __len__(self) -> int:
         return len(self._found)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
 
     def __str__(self) -> str:
         return ", ".join(self._found[:_NAMED]) + (", ..." if len(self._found) > _NAMED else "")
@@ -155,7 +175,24 @@ class Survey:
 
 def where(file: Path | str, position: int | None) -> str:
     """Names an image by its file and, where that holds several, its position in it, from 0."""
-    return str(file) if position is None else f"{file}, image {position:,}"
+    return printable(file) if position is None else f"{printable(file)}, image {position:,}"
+
+
+def printable(path: Path | str) -> str:
+    """Returns a path as text on one line, also one whose name is in no encoding: caf\\xe9.png."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(letter if ord(letter) >= ord(" ") else repr(letter)[1:-1] for letter in text)
+
+
+def look_at(picture: Picture) -> tuple[int, int, int]:
+    """Does what `look` does.
+
+    Raises:
+      BrokenPictureError: there is no header that can be read, or nothing at all.
+    """
+    if picture.fault:
+        raise BrokenPictureError(picture.fault)
+    return look(picture.encoded)
 
 
 def survey_part(part: PixelPart | PicturePart, broken: Broken) -> Survey:
@@ -179,7 +216,7 @@ def survey_part(part: PixelPart | PicturePart, broken: Broken) -> Survey:
             digest.picture(picture.encoded)
             labels.append(picture.label)
             try:
-                height, width, shown = look(picture.encoded)
+                height, width, shown = look_at(picture)
             except BrokenPictureError as error:
                 broken.add(picture, error)
                 continue
@@ -250,7 +287,7 @@ def _read_pixels(part: PixelPart, form: ImageForm, digest: Digest) -> Iterator[B
 
 def _read_pictures(part: PicturePart, form: ImageForm, broken: Broken, digest: Digest) -> Iterator[Block]:
     labels = []
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         for pictures in _some(part.pictures(), int(np.prod(form.shape))):
             for picture in pictures:
                 digest.picture(picture.encoded)
@@ -273,6 +310,8 @@ def _read_pictures(part: PicturePart, form: ImageForm, broken: Broken, digest: D
 
 
 def _decoded(picture: Picture, form: ImageForm) -> np.ndarray | BrokenPictureError:
+    if picture.fault:
+        return BrokenPictureError(picture.fault)
     try:
         return decode(picture.encoded, form.shape, form.fit)
     except BrokenPictureError as error:

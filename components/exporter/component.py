@@ -13,16 +13,18 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import component_spec, standard_artifacts
 from tfx.utils import path_utils
 
-from components.artifacts import Artifacts, open_examples, single, split_folders
+from components import places
+from components.artifacts import CHECKPOINT, Artifacts, open_examples, single, split_folders
 from components.statistics_gen.image_statistics import PIXEL_FEATURES
+from models.card import read_digest
 from models.examples import Examples
 from models.export import export_model
 from models.features import STATISTICS_FILE, TRAIN, VAL
 from models.input_pipeline import first_records
-from models.trained import load_trained
+from models.trained import read_trained
 from models.warmup import batch_sizes
 
-BYTES = "bytes"
+BYTES, DIGEST = "bytes", "digest"
 _MARGIN = 2.0
 
 
@@ -41,7 +43,11 @@ def observed_ranges(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> 
 
 
 def export(
-    trained: Path, examples: Examples, folder: Path, ranges: dict[str, tuple[float, float]] | None = None
+    trained: Path,
+    examples: Examples,
+    folder: Path,
+    ranges: dict[str, tuple[float, float]] | None = None,
+    code: str = "",
 ) -> int:
     """Exports a trained model.
 
@@ -50,6 +56,7 @@ def export(
       examples: that it was trained on; the warm-up asks about the first of their validation split.
       folder: of the SavedModel.
       ranges: of the training images, for the model's card.
+      code: digest of the code that exports.
 
     Returns:
       The size of all files in `folder`, in bytes.
@@ -58,8 +65,9 @@ def export(
       TrainedError: `trained` holds no trained model.
     """
     records = first_records(examples, VAL, max(batch_sizes(examples.image_shape)))
+    learned = read_trained(trained)
     export_model(
-        load_trained(trained),
+        learned.model(),
         folder,
         examples.image_shape,
         examples.class_names,
@@ -67,20 +75,25 @@ def export(
         class_values=examples.class_values or None,
         image_fit=examples.image_fit,
         ranges=ranges,
+        content=f"{learned.digest()} {code}",
     )
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 class _Executor(base_executor.BaseExecutor):
-    """Unpacks the artifacts, calls `export` and records the size."""
+    """Unpacks the artifacts, calls `export`, records size and digest, and deletes the training's last checkpoint."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         trained, model = single(input_dict, "trained"), single(output_dict, "model")
         folders = [Path(path_utils.serving_model_dir(artifact.uri)) for artifact in (trained, model)]
         statistics = split_folders(single(input_dict, "statistics"))[TRAIN] / STATISTICS_FILE
         ranges = observed_ranges(statistics_pb2.DatasetFeatureStatisticsList.FromString(statistics.read_bytes()))
-        size = export(folders[0], open_examples(single(input_dict, "examples")), folders[1], ranges)
-        model.set_int_custom_property(BYTES, size)
+        examples, code = open_examples(single(input_dict, "examples")), exec_properties.get("code_digest", "")
+        model.set_int_custom_property(BYTES, export(folders[0], examples, folders[1], ranges, code))
+        model.set_string_custom_property(DIGEST, read_digest(folders[1]) or "")
+        # Until here a kill before the Trainer was told to be done would have cost all of the training.
+        if checkpoint := trained.get_string_custom_property(CHECKPOINT):
+            (places.folder("checkpoints") / checkpoint).unlink(missing_ok=True)
 
 
 class ExporterSpec(component_spec.ComponentSpec):

@@ -20,6 +20,7 @@ from models.examples import Examples
 from models.features import TEST
 from models.input_pipeline import decoded_blocks
 from models.memory import inference_rows
+from models.plain_paths import plain
 
 # LiteRT sums in another order; of 10,000 images ten may fall on the other side of a boundary.
 DISAGREEMENT_LIMIT = 0.001
@@ -46,7 +47,7 @@ def serve_once(saved_model: Path, examples: Examples, scratch: Path | None = Non
       InputError: there is no room for the pixels.
     """
     size = examples.counts[TEST]
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+    with tempfile.TemporaryDirectory(dir=scratch) as folder, plain(saved_model) as named:
         images, report = Path(folder, "images.npy"), Path(folder, "report.json")
         try:
             _write_images(images, examples)
@@ -56,7 +57,7 @@ def serve_once(saved_model: Path, examples: Examples, scratch: Path | None = Non
                 "another --output-root."
             ) from error
         # Isolated: neither the environment nor the current folder puts anything on its path.
-        command = [sys.executable, "-I", "-c", _CLIENT, str(saved_model), str(images), str(report)]
+        command = [sys.executable, "-I", "-c", _CLIENT, str(named), str(images), str(report)]
         command += [str(inference_rows(examples.image_shape)), examples.compression, *map(str, examples.shards(TEST))]
         timeout = _TIMEOUT_SECONDS + _SECONDS_AN_IMAGE * size
         try:

@@ -1,10 +1,11 @@
 """Publishes a blessed model: whole, under a number of its own, and kept as long as the settings say.
 
 TFX's Pusher names a version by the second, skips a second push within it and still reports it as pushed; it copies file
-by file into the folder that is being watched. Here `serving_folder.publish` does it in one rename. The `PushedModel`
-artifact is a link to the published version: where that is gone, TFX's cache misses it and the model is pushed again. A
-driver sees to the rest of what a cached push may not say: a model that another push has superseded is pushed again,
-while what a rollback took back stays so.
+by file into the folder that is being watched. Here `serving_folder.offer` does it in one rename, and nothing twice. The
+`PushedModel` artifact is a link to the published version: where that is gone, TFX's cache misses it and the model is
+pushed again. A driver sees to the rest of what a cached push may not say: a model that another push has superseded is
+pushed again, while what a rollback took back stays so. A run may end before the push (`push`); `pipeline.publish` does
+it later.
 """
 
 import os
@@ -24,8 +25,12 @@ from tfx.utils import path_utils
 from components import places
 from components.artifacts import Artifacts, single
 from components.latest_blessed import MODEL_ID
-from components.pusher.serving_folder import check_replaces, publish, superseded
+from components.pusher.outcomes import HELD_BACK, NOT_BLESSED, TAKEN_BACK
+from components.pusher.serving_folder import content_digest, offer, superseded
 from models.card import read_card
+
+# Of a PushedModel: what came of it, where it was or would have been published, and what it is.
+OUTCOME, PLACE, CONTENT = "outcome", "serving_folder", "content_digest"
 
 
 def _served_path(input_dict: Artifacts) -> Path:
@@ -50,19 +55,26 @@ class _Executor(tfx_pusher.Executor):
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         pushed = single(output_dict, "pushed_model")
-        if not self.CheckBlessing(input_dict):
-            self._MarkNotPushed(pushed)
-            return
         base, model = places.folder("serving") / exec_properties["name"], _served_path(input_dict)
-        card = read_card(model)
-        if card and not exec_properties["replace_other_classes"]:
-            check_replaces(card, base)
-        version = publish(model, base, keep=exec_properties["keep"])
+        pushed.set_string_custom_property(PLACE, str(base))
+        pushed.set_string_custom_property(CONTENT, content_digest(model))
+        pushed.set_int_custom_property(MODEL_ID, single(input_dict, "model").id)
+        if not self.CheckBlessing(input_dict) or not exec_properties["push"]:
+            self._MarkNotPushed(pushed)
+            blessed = self.CheckBlessing(input_dict)
+            pushed.set_string_custom_property(OUTCOME, HELD_BACK if blessed else NOT_BLESSED)
+            return
+        card = None if exec_properties["replace_other_classes"] else read_card(model)
+        found = offer(model, base, keep=exec_properties["keep"], card=card)
+        version = base / str(found.version)
         link = Path(pushed.uri)
         link.rmdir()
-        link.symlink_to(os.path.relpath(base / str(version), link.parent.resolve()))
-        self._MarkPushed(pushed, pushed_destination=str(base / str(version)), pushed_version=str(version))
-        pushed.set_int_custom_property(MODEL_ID, single(input_dict, "model").id)
+        link.symlink_to(os.path.relpath(version, link.parent.resolve()))
+        pushed.set_string_custom_property(OUTCOME, found.outcome)
+        if found.outcome == TAKEN_BACK:
+            self._MarkNotPushed(pushed)
+        else:
+            self._MarkPushed(pushed, pushed_destination=str(version), pushed_version=version.name)
 
 
 class VersionedPusherSpec(component_spec.ComponentSpec):
@@ -72,6 +84,7 @@ class VersionedPusherSpec(component_spec.ComponentSpec):
         "name": component_spec.ExecutionParameter(type=str),
         "keep": component_spec.ExecutionParameter(type=int),
         "replace_other_classes": component_spec.ExecutionParameter(type=int),
+        "push": component_spec.ExecutionParameter(type=int),
     }
     INPUTS = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
@@ -97,6 +110,7 @@ class VersionedPusher(base_component.BaseComponent):
         name: str,
         keep: int,
         replace_other_classes: bool,
+        push: bool = True,
     ) -> None:
         """Takes what to publish, and how.
 
@@ -106,6 +120,7 @@ class VersionedPusher(base_component.BaseComponent):
           name: of the folder below `places.folder("serving")` that a model server watches.
           keep: how many models stay there.
           replace_other_classes: whether the served one may answer about other classes or another shape.
+          push: whether to publish at all.
         """
         super().__init__(
             VersionedPusherSpec(
@@ -115,6 +130,7 @@ class VersionedPusher(base_component.BaseComponent):
                 name=name,
                 keep=keep,
                 replace_other_classes=int(replace_other_classes),
+                push=int(push),
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
             )
         )

@@ -5,6 +5,9 @@ with a dot, which model servers pass over. A rollback publishes an earlier versi
 number: nothing is copied, and nothing disappears under a server that is just loading it. The link `served` leads to the
 version with the highest number, for those who want a path that stays.
 
+Nothing is pushed twice: a model whose content is served is left as it is, one that is there becomes served again by a
+link, and one that a rollback took back comes again only when a person asks for it. Whoever writes reads under the lock.
+
 Synopsis:
 
     version = publish(saved_model, base, keep=5)      # base/1795464417/saved_model.pb
@@ -13,92 +16,107 @@ Synopsis:
 """
 
 import contextlib
-import fcntl
-import hashlib
+import dataclasses
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from components.errors import InputError
+from components.pusher.history import (
+    PUSHED_AGAIN,
+    acts,
+    content_digest,
+    in_order_of_pushes,
+    rollbacks,
+    served_version,
+    taken_back,
+    versions,
+)
+from components.pusher.outcomes import PUSHED, SERVED_AGAIN, SERVED_ALREADY, TAKEN_BACK
 from models.card import read_card
+from models.host import flush, take_lock
+
+__all__ = ["acts", "content_digest", "rollbacks", "served_version", "taken_back", "versions"]
 
 SERVED = "served"
 _LOCK, _PARTIAL = ".lock", ".partial-"
-# A push that brings an earlier version back makes a link as a rollback does; it is told from one by how it is written.
-_PUSHED_AGAIN = "./"
 
 
-def versions(base: Path) -> dict[int, int]:
-    """Returns the versions that a model server sees, oldest first, each with the one whose files it shows.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What came of offering a model: the version that holds it, and a word of `components.pusher.outcomes`."""
 
-    A published version shows its own files, a rollback those of an earlier one.
-    """
-    if not base.is_dir():
-        return {}
-    numbers = sorted(int(path.name) for path in base.iterdir() if path.name.isdecimal() and path.is_dir())
-    return {number: int((base / str(number)).resolve().name) for number in numbers}
-
-
-def served_version(base: Path) -> int | None:
-    """Returns the version that a model server serves, None where there is none."""
-    return max(versions(base), default=None)
-
-
-def rollbacks(base: Path) -> dict[int, int]:
-    """Returns the versions that a rollback published, each with the one whose files it shows."""
-    return {number: files for number, files in versions(base).items() if _is_rollback(base / str(number))}
+    version: int
+    outcome: str
 
 
 def superseded(model: Path, base: Path) -> int | None:
-    """Returns the version that was pushed after the files of `model`; None if they were the last, or never pushed.
+    """Returns the version that was pushed after the content of `model`; None if that was the last, or never pushed.
 
     A rollback does not count: what a person took back is not to come again by itself.
     """
-    shown = versions(base)
-    pushed = [number for number in shown if not _is_rollback(base / str(number))]
-    if not pushed:
+    if not base.is_dir():
         return None
-    same = _versions_with(model, base)
-    return pushed[-1] if same and shown[pushed[-1]] not in same else None
+    with _locked(base):
+        shown, content = acts(base), content_digest(model)
+    pushed = [act for act in shown if not act.is_rollback]
+    if not pushed or content not in {act.content for act in shown}:
+        return None
+    return pushed[-1].number if pushed[-1].content != content else None
 
 
-def publish(model: Path, base: Path, *, keep: int) -> int:
-    """Has a model served and returns its version.
+def publish(model: Path, base: Path, *, keep: int | None, card: dict | None = None) -> int:
+    """Has a model served, because a person asks for it or nothing speaks against it, and returns its version.
 
-    It is copied into the folder as the newest version; if its very files are there, that version is served again.
+    Args and errors as those of `offer`.
+    """
+    return offer(model, base, keep=keep, card=card, asked=True).version
+
+
+def offer(model: Path, base: Path, *, keep: int | None, card: dict | None = None, asked: bool = False) -> Offer:
+    """Has a model served unless a rollback took it back.
+
+    It is copied into the folder as the newest version; if its content is there, that version is served, again if need
+    be.
 
     Args:
       model: folder of a SavedModel.
       base: what the model server watches; made if need be.
-      keep: how many models stay, this one included.
+      keep: how many models stay, this one included; None: all.
+      card: what the model says of itself, if it may not replace one that answers about something else.
+      asked: whether a person asks for this model, a rollback notwithstanding.
 
     Raises:
-      InputError: the folder cannot be written to or the disk is full; what is served is as it was.
+      InputError: the folder cannot be written to, the disk is full, or the served model answers about something else;
+        what is served is as it was.
     """
     try:
         base.mkdir(parents=True, exist_ok=True)
         with _locked(base):
-            shown = versions(base)
-            same = _versions_with(model, base)
-            if same and shown[max(shown)] in same:
+            if card is not None:
+                check_replaces(card, base)
+            shown, content = acts(base), content_digest(model)
+            same = max((act.files for act in shown if act.content == content), default=None)
+            if same is not None and shown[-1].content == content:
                 # A kill between the two leaves the link behind.
                 _show_served(base)
-                return max(shown)
+                return Offer(version=shown[-1].number, outcome=SERVED_ALREADY)
+            if same is not None and not asked and content in taken_back(shown):
+                return Offer(version=same, outcome=TAKEN_BACK)
             version = _next_version(base)
-            if same:
-                _link(base, version, f"{_PUSHED_AGAIN}{max(same)}")
-            else:
+            if same is None:
                 _copy(model, base, version)
+            else:
+                _link(base, version, f"{PUSHED_AGAIN}{same}")
             try:
                 _show_served(base)
                 _prune(base, keep)
             except OSError as error:
                 # The model is served by now; what could not be done is done the next time.
                 logging.getLogger("progress").warning("%s: old versions stay (%s)", base, error.strerror)
-        return version
+        return Offer(version=version, outcome=PUSHED if same is None else SERVED_AGAIN)
     except (OSError, shutil.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
@@ -148,42 +166,33 @@ def rollback(base: Path, version: int | None = None) -> tuple[int, int, int]:
     Raises:
       InputError: there is no such version; nothing changed.
     """
-    if not versions(base):
+    if not base.is_dir():
         raise nothing_served(base)
-    with _locked(base):
-        shown = versions(base)
-        found = ", ".join(map(str, sorted(set(shown.values()))))
-        served = list(shown.values())[-1]
-        if version is None:
-            pushed = _in_order_of_pushes(base)
-            if pushed[0] == served:
-                raise InputError(f"{base}: expected a version before {served}, which is served; found {found}.")
-            version = pushed[pushed.index(served) - 1]
-        if version not in shown:
-            raise InputError(f"{base}: expected one of the versions {found}; version {version} is not there.")
-        number = _next_version(base)
-        try:
-            _link(base, number, str(shown[version]))
+    try:
+        with _locked(base):
+            shown = acts(base)
+            if not shown:
+                raise nothing_served(base)
+            served = shown[-1]
+            found = ", ".join(map(str, sorted({act.files for act in shown})))
+            if version is None:
+                order = in_order_of_pushes(shown)
+                position = order.index(served.content)
+                if position == 0:
+                    raise InputError(f"{base}: expected a model before {served.files}, which is served; found {found}.")
+                wanted = max(act.files for act in shown if act.content == order[position - 1])
+            else:
+                wanted = next((act.files for act in shown if act.number == version), None)
+            if wanted is None:
+                raise InputError(f"{base}: expected one of the versions {found}; version {version} is not there.")
+            number = _next_version(base)
+            _link(base, number, str(wanted))
             _show_served(base)
-        except OSError as error:
-            raise InputError(
-                f"{base}: cannot be written ({error.strerror}). Free some space or mend its permissions, and repeat."
-            ) from error
-    return served, shown[version], number
-
-
-def _in_order_of_pushes(base: Path) -> list[int]:
-    """Returns the versions with files of their own, what was pushed last at the end; a rollback changes no order."""
-    order: list[int] = []
-    for number, files in versions(base).items():
-        if files not in order or not _is_rollback(base / str(number)):
-            order = [*(other for other in order if other != files), files]
-    return order
-
-
-def _is_rollback(path: Path) -> bool:
-    # Path.readlink would leave the mark out.
-    return path.is_symlink() and not os.readlink(path).startswith(_PUSHED_AGAIN)  # noqa: PTH115
+    except OSError as error:
+        raise InputError(
+            f"{base}: cannot be written ({error.strerror}). Free some space or mend its permissions, and repeat."
+        ) from error
+    return served.files, wanted, number
 
 
 def _copy(model: Path, base: Path, version: int) -> None:
@@ -191,11 +200,11 @@ def _copy(model: Path, base: Path, version: int) -> None:
     try:
         shutil.copytree(model, partial)
         for path in (*partial.rglob("*"), partial):
-            _flush(path)
+            flush(path)
         partial.rename(base / str(version))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    _flush(base)
+    flush(base)
 
 
 def _link(base: Path, version: int | str, target: str) -> None:
@@ -204,27 +213,11 @@ def _link(base: Path, version: int | str, target: str) -> None:
     partial.unlink(missing_ok=True)
     partial.symlink_to(target)
     partial.replace(base / str(version))
-    _flush(base)
+    flush(base)
 
 
 def _show_served(base: Path) -> None:
     _link(base, SERVED, str(served_version(base)))
-
-
-def _versions_with(model: Path, base: Path) -> set[int]:
-    """Returns the versions whose own files are those of `model`."""
-    own, wanted = set(versions(base).values()), content_digest(model)
-    return {number for number in own if content_digest(base / str(number)) == wanted}
-
-
-def content_digest(folder: Path) -> str:
-    """Returns the SHA-256 (hexadecimal) over names and contents of the files in a folder."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\0".encode())
-    return digest.hexdigest()
 
 
 def _next_version(base: Path) -> int:
@@ -235,14 +228,14 @@ def _next_version(base: Path) -> int:
     return max([int(time.time()), *(number + 1 for number in versions(base))])
 
 
-def _prune(base: Path, keep: int) -> None:
-    """Removes the models that were not served for longest, and the links to them, so that `keep` stay."""
-    shown = versions(base)
-    kept = list(dict.fromkeys(reversed(shown.values())))[:keep]
-    for number, files in shown.items():
-        if files not in kept:
-            gone = base / f"{_PARTIAL}{number}"
-            (base / str(number)).rename(gone)
+def _prune(base: Path, keep: int | None) -> None:
+    """Removes the models that were not served for longest, with the links to them, so that `keep` models stay."""
+    shown = acts(base)
+    kept = list(dict.fromkeys(act.content for act in reversed(shown)))[:keep]
+    for act in shown:
+        if act.content not in kept:
+            gone = base / f"{_PARTIAL}{act.number}"
+            (base / str(act.number)).rename(gone)
             _remove(gone)
 
 
@@ -255,16 +248,7 @@ def _remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(base: Path) -> Iterator[None]:
-    """Keeps other writers out; readers need no lock."""
+    """Keeps other writers out; who only looks needs no lock."""
     with (base / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        take_lock(lock.fileno(), wait=True)
         yield
-
-
-def _flush(path: Path) -> None:
-    """Has the disk hold a file or a folder before it is named, so that a power cut leaves no empty files."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,8 +18,9 @@ from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY
 from tfx.utils import json_utils
 
 from components import places
-from components.artifacts import Artifacts, open_examples, single
+from components.artifacts import CHECKPOINT, Artifacts, open_examples, single
 from components.errors import InputError
+from components.trainer.logs import show_files, show_folder
 from models.examples import Examples
 from models.profile_report import INPUT_SHARE_LIMIT
 from models.trainer import REPORT_FILE
@@ -47,6 +48,11 @@ class _Executor(GenericExecutor):
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         examples = open_examples(single(input_dict, "examples"))
         config = located(exec_properties[CUSTOM_CONFIG_KEY], examples, places.folder("checkpoints"), places.memory())
+        model_run = single(output_dict, "model_run")
+        if (link := places.told("tensorboard")) is not None:
+            # Before the training, so that it can be watched.
+            show_folder(link, Path(model_run.uri).resolve())
+            model_run.set_string_custom_property("run", link.name)
         try:
             super().Do(input_dict, output_dict, {**exec_properties, CUSTOM_CONFIG_KEY: config})
         except OSError as error:
@@ -56,8 +62,10 @@ class _Executor(GenericExecutor):
                 f"{places.folder('checkpoints')}: the training images or what is learned cannot be written "
                 f"({error.strerror}). Free some space or choose another --output-root."
             ) from error
-        model_run = single(output_dict, "model_run")
+        if link is not None:
+            show_files(link, Path(model_run.uri).resolve())
         report = json.loads(Path(model_run.uri, REPORT_FILE).read_text())
+        single(output_dict, "model").set_string_custom_property(CHECKPOINT, report.pop(CHECKPOINT))
         model_run.set_string_custom_property("training", json.dumps(report))
         model_run.set_float_custom_property("val_accuracy", report["val_accuracy"])
         if report["profile"]:

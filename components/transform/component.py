@@ -17,7 +17,7 @@ from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY, EXAMPLES_KEY
 from tfx.utils import json_utils
 
 from components import places
-from components.artifacts import Artifacts, open_examples, single
+from components.artifacts import Artifacts, open_examples, plainly_named, single
 from models import preprocessing
 from models.memory import rows_within
 
@@ -60,7 +60,8 @@ class _Executor(executor.Executor):
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         examples = open_examples(single(input_dict, EXAMPLES_KEY))
         config = {"image_shape": list(examples.image_shape), "image_encoding": examples.encoding}
-        with _batches_of(batch_rows(examples.image_shape, places.memory())):
+        rows = batch_rows(examples.image_shape, places.memory())
+        with _batches_of(rows), plainly_named(input_dict, output_dict):
             super().Do(input_dict, output_dict, {**exec_properties, CUSTOM_CONFIG_KEY: json_utils.dumps(config)})
 
 

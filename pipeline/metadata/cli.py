@@ -13,11 +13,14 @@ from components.errors import InputError
 from pipeline.metadata import differences, drawing, garbage, lineage, names, runs, show, why
 from pipeline.metadata.store import Store
 from pipeline.output_root import DEFAULT, OutputRoot
+from pipeline.project import program
+from pipeline.run.console import legible
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns the exit status: 0, or 2 for what cannot be answered."""
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    legible()
     try:
         print(arguments.answer(arguments, Store(OutputRoot(arguments.output_root).metadata)), flush=True)
     except InputError as error:
@@ -35,7 +38,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     everywhere.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
     everywhere.add_argument("--json", action="store_true", help="print JSON")
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.metadata",
+        prog=program("python -m pipeline.metadata"),
         description="Answers from ML Metadata: what happened in a run, where a model comes from, why a node ran.",
         epilog="RUN is 'latest', a run's id, or the beginning of one. ARTIFACT is a8, a path, or a served version.",
         allow_abbrev=False,

@@ -38,7 +38,8 @@ def as_tree(store: Store, graph: Lineage) -> str:
     def executions(edge: Edge, indent: str, last: bool) -> None:
         execution = store.executions[edge.execution]
         name = f"e{execution.id}"
-        label = f"{name_execution(execution)}, {execution.state} in run {execution.run}"
+        where = f"{execution.state} in run {execution.run}" if execution.run != "?" else "outside of a run"
+        label = f"{name_execution(execution)}, {where}"
         label += f", as {edge.key}" if graph.down else ""
         note = " (compared with)" if edge.compared else " (above)" if name in seen else ""
         lines.append(f"{indent}{'└─ ' if last else '├─ '}{label}{note}")

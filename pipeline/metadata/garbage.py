@@ -16,8 +16,6 @@ from pipeline.output_root import OutputRoot
 
 # The gate compares with the latest other statistics, so a run on each of two data sets needs both.
 _STATISTICS_KEPT = 2
-# A killed run's among them, which the next run settles.
-_OPEN = ("new", "running", "interrupted")
 
 
 def find(store: Store, output_root: OutputRoot, *, keep: int) -> dict:
@@ -35,7 +33,7 @@ def find(store: Store, output_root: OutputRoot, *, keep: int) -> dict:
         failed = artifact.state != "live" or maker is None or maker.state != "ran"
         items.append(_item("failed" if failed else "superseded", folder, root, artifact.id))
     # What a run is writing now is known only when its node ends.
-    open_now = {str(number) for number, execution in store.executions.items() if execution.state in _OPEN}
+    open_now = {str(number) for number, execution in store.executions.items() if execution.is_open}
     for folder in output_root.output_folders():
         if folder.parts[-3:] not in known and folder.name not in open_now:
             items.append(_item("orphan", folder, root, None))
@@ -47,7 +45,7 @@ def kept_artifacts(store: Store, keep: int) -> set[int]:
     runs = store.runs()
     ids = {run.id for run in runs[max(0, len(runs) - keep) :]}
     ids |= {run.id for run in runs if run.properties.get("state") == "running"}
-    ids |= {execution.run for execution in store.executions.values() if execution.state in _OPEN}
+    ids |= {execution.run for execution in store.executions.values() if execution.is_open}
     waiting = [
         artifact
         for execution in store.executions.values()
@@ -97,6 +95,7 @@ def delete(output_root: OutputRoot, *, keep: int) -> dict:
                 raise InputError(
                     f"{folder}: cannot be deleted ({error.strerror}). Mend its permissions and repeat."
                 ) from None
+        output_root.remove_dead_links()
     return plan
 
 

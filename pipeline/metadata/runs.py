@@ -1,12 +1,16 @@
 """`runs`: a line for each run, from what it kept of itself."""
 
+from pipeline.metadata.served import Standings
 from pipeline.metadata.store import Run, Store
 from pipeline.metadata.text import duration, table, when
+from pipeline.output_root import OutputRoot
 
 
 def list_runs(store: Store) -> list[dict]:
     """Returns, for each run and the latest first, what the table shows."""
-    return [describe(run) for run in reversed(store.runs())]
+    found = store.runs()
+    standings = Standings(OutputRoot.of_database(store.path)).of(found)
+    return [describe(run) | {"standing": standings.get(run.id)} for run in reversed(found)]
 
 
 def describe(run: Run) -> dict:
@@ -38,8 +42,9 @@ def render(runs: list[dict]) -> str:
             None if run["accuracy"] is None else f"{run['accuracy']:.4f}",
             run["blessed"],
             run["pushed"],
+            run["standing"],
         ]
         for run in runs
     ]
-    header = ["run", "started", "data", "preset", "seed", "state", "time", "accuracy", "blessed", "pushed"]
+    header = ["run", "started", "data", "preset", "seed", "state", "time", "accuracy", "blessed", "pushed", "standing"]
     return table(header, rows, right=("seed", "time", "accuracy"))

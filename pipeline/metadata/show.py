@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from pipeline.metadata import runs
-from pipeline.metadata.store import Artifact, Execution, Run, Store
+from pipeline.metadata.served import Standings
+from pipeline.metadata.store import Artifact, Execution, Run, Store, state_told
 from pipeline.metadata.text import duration, flatten, shorten, size, table, when
 from pipeline.output_root import OutputRoot
 
@@ -17,26 +18,43 @@ def show(store: Store, found: Run | Artifact | Execution) -> dict:
 
 def show_run(store: Store, run: Run) -> dict:
     """Returns a run's line of the table, what it was made of, and its executions with what they put out."""
+    standings = Standings(OutputRoot.of_database(store.path))
+    # Not as they were recorded: what a part of the pipeline takes over is recorded in any order.
+    order = {node["id"]: position for position, node in enumerate(run.record.get("nodes", ()))}
     kept = {name: value for name, value in run.properties.items() if name not in ("code", "packages", "summary")}
     return {
-        "run": runs.describe(run),
+        "run": runs.describe(run) | {"standing": standings.of(store.runs()).get(run.id)},
         "properties": kept,
         "code": run.properties.get("code", {}).get("digest"),
         "packages": run.properties.get("packages", {}),
         "folder": str(OutputRoot.of_database(store.path).run(run.id).folder),
         "gates": run.record.get("gates", {}),
         "logged": run.record.get("logged", {}),
-        "executions": [
-            {
-                "id": f"e{execution.id}",
-                "node": execution.node,
-                "state": execution.state,
-                "seconds": _seconds(execution),
-                "outputs": _events(store, store.outputs.get(execution.id, ())),
-            }
-            for execution in store.executions_of(run)
-        ],
+        "executions": sorted(
+            [
+                {
+                    "id": f"e{execution.id}",
+                    "node": execution.node,
+                    "state": state_told(execution, run),
+                    "seconds": _seconds(execution),
+                    "outputs": _events(store, store.outputs.get(execution.id, ())),
+                }
+                for execution in store.executions_of(run)
+            ]
+            + _without_execution(store, run),
+            key=lambda shown: order.get(shown["node"], len(order)),
+        ),
     }
+
+
+def _without_execution(store: Store, run: Run) -> list[dict]:
+    """Returns what the run tells of nodes that left nothing in ML Metadata: not reached, or left out."""
+    executed = {execution.node for execution in store.executions_of(run)}
+    return [
+        {"id": None, "node": node["id"], "state": node["state"], "seconds": None, "outputs": []}
+        for node in run.record.get("nodes", ())
+        if node["id"] not in executed
+    ]
 
 
 def show_execution(store: Store, execution: Execution) -> dict:
@@ -45,7 +63,7 @@ def show_execution(store: Store, execution: Execution) -> dict:
         "execution": f"e{execution.id}",
         "node": execution.node,
         "type": execution.type,
-        "state": execution.state,
+        "state": state_told(execution, store.find_run(execution.run)) if execution.run != "?" else execution.state,
         "run": execution.run,
         "started": when(execution.started),
         "seconds": _seconds(execution),
@@ -95,8 +113,9 @@ def _events(store: Store, events: list[tuple[str, int]]) -> list[dict]:
     return found
 
 
-def _seconds(execution: Execution) -> float:
-    return (execution.ended - execution.started) / 1000
+def _seconds(execution: Execution) -> float | None:
+    """Returns how long it took; of what was killed nobody knows when that was."""
+    return None if execution.state == "interrupted" else (execution.ended - execution.started) / 1000
 
 
 def render(shown: dict) -> str:

@@ -17,18 +17,22 @@ import functools
 import json
 import sqlite3
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from components.errors import InputError
+from pipeline.metadata.connection import connect, is_locked, locked
 from pipeline.output_root import OutputRoot
 
 SCHEMA_VERSION = 10
 # Of metadata_store.proto: states of executions and artifacts, types of events.
-EXECUTION_STATES = {1: "new", 2: "running", 3: "ran", 4: "failed", 5: "cached", 6: "canceled"}
+EXECUTION_STATES = {1: "new", 2: "running", 3: "ran", 4: "failed", 5: "cached", 6: "interrupted"}
 ARTIFACT_STATES = {1: "pending", 2: "live", 3: "marked for deletion", 4: "deleted", 5: "abandoned"}
 _STRUCT = "mlmd-struct::"
+T = TypeVar("T")
 _INPUTS, _OUTPUTS = (2, 3, 5), (1, 4, 6)
-_PROVENANCE = ("settings", "origins", "data", "code", "git", "packages", "machine", "command")
+_PROVENANCE = ("settings", "origins", "data", "code", "git", "packages", "machine", "variables", "command")
 _JSON_PROPERTIES = (*_PROVENANCE, "failure", "summary")
 # Long, and of no use for a list of runs.
 _BULKY = ("code", "packages", "origins", "summary")
@@ -61,7 +65,10 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Execution:
-    """One execution of a node; times are milliseconds since 1970, `run` is a run's id."""
+    """One execution of a node; times are milliseconds since 1970, `run` is a run's id.
+
+    `is_open` says that it goes on, or was killed and no run has settled it since.
+    """
 
     id: int
     type: str
@@ -71,6 +78,7 @@ class Execution:
     run: str
     started: int
     ended: int
+    is_open: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,7 +106,7 @@ class Store:
                 f"{path}: expected a database of ML Metadata, found none. Run the pipeline first, or name the folder "
                 "of its output with --output-root."
             )
-        self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
+        self._connection = connect(path)
         found = self.rows("SELECT schema_version FROM MLMDEnv")
         if not found or found[0][0] > SCHEMA_VERSION:
             version = found[0][0] if found else "none"
@@ -112,6 +120,8 @@ class Store:
         try:
             return self._connection.execute(query, parameters).fetchall()
         except sqlite3.Error as error:
+            if is_locked(error):
+                raise locked(self.path) from None
             raise InputError(
                 f"{self.path}: expected a database of ML Metadata, found something else ({error}). Restore it from a "
                 "copy, or name another folder with --output-root."
@@ -119,8 +129,7 @@ class Store:
 
     def runs(self) -> list[Run]:
         """Returns all runs, the oldest first, without the most of their properties: what `_BULKY` names."""
-        properties = self._properties("Context", "pipeline_run", _BULKY)
-        in_use = OutputRoot.of_database(self.path).is_in_use()
+        properties, in_use = self._while_looking(lambda: self._properties("Context", "pipeline_run", _BULKY))
         return [
             Run(number=number, id=name, started=created, properties=_settled(properties.get(number, {}), in_use))
             for number, name, created in self.rows(
@@ -132,11 +141,21 @@ class Store:
     def whole(self, run: Run) -> Run:
         """Returns a run with all of its properties; a run of before this record was kept has its summary.json."""
         root = OutputRoot.of_database(self.path)
-        kept = _settled(self.properties("Context", run.number), root.is_in_use())
+        kept = _settled(*self._while_looking(lambda: self.properties("Context", run.number)))
         if kept and "summary" not in kept:
             with contextlib.suppress(OSError, ValueError):
                 kept["summary"] = json.loads(root.run(run.id).summary.read_text(encoding="utf-8"))
         return dataclasses.replace(run, properties=kept)
+
+    def _while_looking(self, read: Callable[[], T]) -> tuple[T, bool]:
+        """Returns what was read, and whether a run went on before or behind it.
+
+        One that begins or ends in between must not be told as killed.
+        """
+        root = OutputRoot.of_database(self.path)
+        before = root.is_in_use()
+        found = read()
+        return found, before or root.is_in_use()
 
     def find_run(self, text: str) -> Run:
         """Returns the run that "latest", an id or the beginning of one names, with all of its properties.
@@ -196,7 +215,12 @@ class Store:
     @functools.cached_property
     def executions(self) -> dict[int, Execution]:
         """All executions by id; what a killed run left open is "interrupted"."""
-        in_use = OutputRoot.of_database(self.path).is_in_use()
+        rows, in_use = self._while_looking(
+            lambda: self.rows(
+                "SELECT e.id, t.name, e.last_known_state, e.create_time_since_epoch, e.last_update_time_since_epoch "
+                "FROM Execution e JOIN Type t ON t.id = e.type_id ORDER BY e.id"
+            )
+        )
         states = EXECUTION_STATES if in_use else {**EXECUTION_STATES, 1: "interrupted", 2: "interrupted"}
         contexts: dict[int, dict[str, str]] = defaultdict(dict)
         for execution, kind, name in self.rows(
@@ -214,11 +238,9 @@ class Store:
                 run=contexts[number].get("pipeline_run", "?"),
                 started=created,
                 ended=updated,
+                is_open=state in (1, 2),
             )
-            for number, kind, state, created, updated in self.rows(
-                "SELECT e.id, t.name, e.last_known_state, e.create_time_since_epoch, e.last_update_time_since_epoch "
-                "FROM Execution e JOIN Type t ON t.id = e.type_id ORDER BY e.id"
-            )
+            for number, kind, state, created, updated in rows
         }
 
     @functools.cached_property
@@ -276,6 +298,17 @@ def _settled(properties: dict, in_use: bool) -> dict:
         return properties
     summary = {"summary": {**properties["summary"], "state": "interrupted"}} if "summary" in properties else {}
     return {**properties, "state": "interrupted", **summary}
+
+
+def state_told(execution: Execution, run: Run) -> str:
+    """Returns the state of an execution as its run told it: what was left out is "skipped", though TFX calls it cached.
+
+    Args:
+      execution: of a node.
+      run: with all of its properties.
+    """
+    told = {node["id"]: node["state"] for node in run.record.get("nodes", ())}.get(execution.node)
+    return told if execution.state in ("ran", "cached") and told in ("ran", "cached", "skipped") else execution.state
 
 
 def is_resolver(execution: Execution) -> bool:

@@ -36,6 +36,13 @@ def shorten(value: object, width: int = 100) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
+def brief(value: object) -> str:
+    """Returns a structure by its leaves on one line, whole but for very long ones: name MacroF1, config.beta 1."""
+    if not isinstance(value, dict | list):
+        return shorten(value, 200)
+    return shorten(", ".join(f"{name} {show(leaf)}" for name, leaf in flatten(value).items()), 200)
+
+
 def when(milliseconds: int) -> str:
     """Returns a time since 1970 as local date and time."""
     return f"{datetime.datetime.fromtimestamp(milliseconds / 1000):%Y-%m-%d %H:%M:%S}"

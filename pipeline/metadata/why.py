@@ -8,10 +8,12 @@ import json
 from pathlib import Path
 
 from components.errors import InputError
-from pipeline.metadata.store import Execution, Run, Store, is_resolver
-from pipeline.metadata.text import flatten, shorten
+from pipeline.metadata.changes import changes
+from pipeline.metadata.store import Execution, Run, Store, is_resolver, state_told
+from pipeline.metadata.text import brief, shorten
 from pipeline.nodes import NODES
-from pipeline.run.code_digest import ROOT, module_path
+from pipeline.project import ROOT
+from pipeline.run.code_digest import module_path
 
 _DIGEST = "code_digest"
 
@@ -35,7 +37,7 @@ def _explain(store: Store, node: str, run: Run, runs: dict[str, Run], told: set[
         found["reasons"] = [_why_skipped(store, run)]
         return found
     execution = executions[-1]
-    found["state"] = execution.state
+    found["state"] = state_told(execution, run)
     if execution.state == "cached":
         made = [store.producers.get(artifact) for _, artifact in store.outputs.get(execution.id, ())]
         source = store.executions.get(next((number for number in made if number), 0))
@@ -48,7 +50,8 @@ def _explain(store: Store, node: str, run: Run, runs: dict[str, Run], told: set[
         return found
     previous = _previous(store, execution)
     if previous is None:
-        found["reasons"] = ["no earlier run of it succeeded here"]
+        name = run.properties.get("published_as") or execution.pipeline
+        found["reasons"] = [f"no earlier run of it on {name} succeeded here"]
         return found
     found["compared_with"] = previous.run
     if is_resolver(execution):
@@ -56,9 +59,7 @@ def _explain(store: Store, node: str, run: Run, runs: dict[str, Run], told: set[
         return found
     changed = _changed_inputs(store, previous, execution)
     found["reasons"] = [text for text, _ in changed]
-    found["reasons"] += property_changes(
-        store.properties("Execution", previous.id), store.properties("Execution", execution.id)
-    )
+    found["reasons"] += property_changes(_properties(store, previous), _properties(store, execution))
     if _code_changed(store, previous, execution):
         found["reasons"] += code_changes(node, *(store.whole(runs[side.run]) for side in (previous, execution)))
     if not found["reasons"]:
@@ -68,6 +69,16 @@ def _explain(store: Store, node: str, run: Run, runs: dict[str, Run], told: set[
         if maker not in told:
             told.add(maker)
             found["because"].append(_explain(store, maker, run, runs, told))
+    return found
+
+
+def _properties(store: Store, execution: Execution) -> dict:
+    """Returns the settings of an execution; a cached one has those of a driver from what made its outputs."""
+    found = store.properties("Execution", execution.id)
+    if execution.state == "cached":
+        made = (store.producers.get(artifact) for _, artifact in store.outputs.get(execution.id, ()))
+        source = next((number for number in made if number), None)
+        found = {**(store.properties("Execution", source) if source else {}), **found}
     return found
 
 
@@ -88,10 +99,10 @@ def _is_whole(store: Store, execution: Execution) -> bool:
 
 
 def _why_skipped(store: Store, run: Run) -> str:
-    failed = next((e.node for e in store.executions_of(run) if e.state == "failed"), None)
+    ended = {e.state: e.node for e in reversed(store.executions_of(run)) if e.state in ("failed", "interrupted")}
     command = " ".join(run.properties.get("command", []))
-    if failed:
-        return f"not reached: {failed} failed"
+    for state, node in ended.items():
+        return f"not reached: {node} {'was ' if state == 'interrupted' else ''}{state}"
     if any(flag in command for flag in ("--from", "--to", "--only")):
         return f"left out: {command}"
     return "not reached"
@@ -112,28 +123,39 @@ def _changed_inputs(store: Store, previous: Execution, execution: Execution) -> 
             continue
         makers = [store.executions[store.producers[artifact]] for artifact in after if artifact in store.producers]
         maker = next((made.node for made in makers if made.run == execution.run), None)
+        other = next((f", made by {made.node} in run {made.run}" for made in makers if made.run != "?"), "")
         names = [", ".join(f"a{number}" for number in numbers) or "none" for numbers in (before, after)]
         found.append(
-            (f"input {key}: {names[0]} -> {names[1]}" + (f", made by {maker} in this run" if maker else ""), maker)
+            (f"input {key}: {names[0]} -> {names[1]}" + (f", made by {maker} in this run" if maker else other), maker)
         )
     return found
 
 
 def property_changes(before: dict, after: dict) -> list[str]:
     """Returns a line for each setting that differs; settings kept as JSON are compared inside."""
-    sides = [flatten({name: _parsed(value) for name, value in side.items()}) for side in (before, after)]
-    return [
-        f"setting {name}: {shorten(sides[0].get(name), 50)} -> {shorten(sides[1].get(name), 50)}"
-        for name in sorted(sides[0].keys() | sides[1].keys())
-        if sides[0].get(name) != sides[1].get(name) and name.rsplit(".", 1)[-1] != _DIGEST
-    ]
+    sides = [{name: _parsed(value) for name, value in side.items()} for side in (before, after)]
+    lines = []
+    for name, old, new in changes(*sides):
+        if name.rsplit(".", 1)[-1] == _DIGEST:
+            continue
+        if isinstance(old, dict | list) or isinstance(new, dict | list):
+            told = f"{name} is new: {brief(new)}" if old is None else f"{name} is gone: {brief(old)}"
+        else:
+            told = f"{name}: {shorten(old, 50)} -> {shorten(new, 50)}"
+        lines.append(f"setting {told}")
+    return lines
 
 
 def _parsed(value: object) -> object:
-    try:
-        return json.loads(value) if isinstance(value, str) and value[:1] in "{[" else value
-    except ValueError:
-        return value
+    """Takes JSON apart, also where it is a text within JSON, as TFX keeps the settings of a metric."""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            return _parsed(json.loads(value))
+        except ValueError:
+            return value
+    if isinstance(value, dict):
+        return {name: _parsed(item) for name, item in value.items()}
+    return [_parsed(item) for item in value] if isinstance(value, list) else value
 
 
 def _code_changed(store: Store, previous: Execution, execution: Execution) -> bool:

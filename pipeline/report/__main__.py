@@ -1,27 +1,35 @@
 """Writes the report of a run: python -m pipeline.report [RUN] [--output-root OUTPUT]."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from components.errors import InputError
 from pipeline.output_root import DEFAULT, OutputRoot
+from pipeline.project import program
+from pipeline.run.console import legible
+from pipeline.scratch import scratch
+from pipeline.surroundings import taken_over
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 if there is no such run."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.report",
+        prog=program("python -m pipeline.report"),
         description="Writes runs/<id>/report.html: one file that works offline.",
         allow_abbrev=False,
     )
     parser.add_argument("run", metavar="RUN", nargs="?", default="latest", help="'latest', or the beginning of an id")
     parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
     arguments = parser.parse_args(argv)
-    from pipeline.report.render import write_report
-
+    legible()
     try:
-        print(write_report(OutputRoot(arguments.output_root), arguments.run))
+        # Matplotlib asks the environment, and where it is not at home leaves a folder for its settings.
+        with scratch() as folder, taken_over(os.environ, folder):
+            from pipeline.report.render import write_report
+
+            print(write_report(OutputRoot(arguments.output_root), arguments.run))
     except InputError as error:
         print(f"pipeline.report: {error}", file=sys.stderr)
         return error.exit_status

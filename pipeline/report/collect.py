@@ -11,19 +11,21 @@ Synopsis:
 import contextlib
 import dataclasses
 import json
+from collections.abc import Iterable
 
 import numpy as np
 
 from models.examples import Examples, ExamplesError
-from models.features import SPLITS, TEST
+from models.features import LABEL, SPLITS, TEST
 from models.pictures import read_pictures
 from pipeline.client import RunView
 from pipeline.metadata.artifacts import RunArtifacts
-from pipeline.metadata.served import is_served, served_run
+from pipeline.metadata.served import Standings, is_served, served_run
 from pipeline.metadata.store import Run, Store
 from pipeline.output_root import OutputRoot
 from pipeline.report.images import thumbnail
 from pipeline.report.predictions import Predictions, cell_examples, most_confident_errors
+from pipeline.run.outcome import NODE_CACHED
 
 # How many pictures the report holds: of a cell of the confusion matrix, of the surest errors, of a class in a split.
 CELL_IMAGES, ERROR_IMAGES, SAMPLE_IMAGES = 20, 24, 5
@@ -35,23 +37,35 @@ _PIXEL_BYTES = 1_500_000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Node:
-    """A node of the DAG in this run: how it ended, what it came after, and the artifacts it put out, by key."""
+    """A node of the DAG in this run: how it ended, and the artifacts it put out, by key.
+
+    Attributes:
+      reads: the nodes whose outputs it reads.
+      waits: those whose outputs it does not read, and which it waits for all the same: gates.
+      made_in: the run that made what it took from the cache; "" where it ran itself, or nobody knows.
+    """
 
     id: str
     state: str
     seconds: float | None = None
     reads: tuple[str, ...] = ()
+    waits: tuple[str, ...] = ()
     made: tuple[str, ...] = ()
+    made_in: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitStatistics:
-    """TFDV's statistics of a split: number of examples, and of each numeric feature its figures and histogram."""
+    """TFDV's statistics of a split: number of examples, and of each numeric feature its figures and histogram.
+
+    `classes` is the number of examples by label.
+    """
 
     split: str
     examples: int
     features: dict[str, dict[str, float]]
     histograms: dict[str, list[tuple[float, float, float]]]
+    classes: dict[int, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,7 +84,8 @@ class Facts:
       statistics: by split, in order.
       anomalies: what the data gate found and let pass: `severity`, `split`, `feature`, `text`.
       is_served: whether the model that it pushed is served now.
-      others: what the previous run and the served one told, by what they are.
+      standing: of its model: "champion", "challenger", "taken back", "former" or "".
+      others: what the previous run on the same data set, and the served one, told, by what they are.
     """
 
     run: Run
@@ -85,6 +100,7 @@ class Facts:
     anomalies: list[dict]
     others: dict[str, dict]
     is_served: bool = False
+    standing: str = ""
 
     @property
     def state(self) -> str:
@@ -126,6 +142,7 @@ def collect(root: OutputRoot, text: str) -> Facts:
         anomalies=json.loads(artifacts.properties("DataBlessing").get("anomalies", "[]")),
         others=_others(store, runs, run, served),
         is_served=is_served(run, root),
+        standing=Standings(root).of(runs).get(run.id, ""),
     )
 
 
@@ -135,11 +152,18 @@ def _nodes(store: Store, run: Run) -> list[Node]:
             id=entry["id"],
             state=entry["state"],
             seconds=entry["seconds"],
-            reads=tuple(entry["after"]),
+            reads=tuple(entry.get("reads", entry["after"])),
+            waits=tuple(name for name in entry["after"] if name not in entry.get("reads", entry["after"])),
             made=tuple(f"{key}: {store.artifacts[number].type} a{number}" for key, number in entry["made"].items()),
+            made_in=_made_in(store, entry["made"].values()) if entry["state"] == NODE_CACHED else "",
         )
         for entry in run.record.get("nodes", [])
     ]
+
+
+def _made_in(store: Store, artifacts: Iterable[int]) -> str:
+    makers = [store.executions[store.producers[number]].run for number in artifacts if number in store.producers]
+    return makers[0] if makers else ""
 
 
 def _samples(examples: Examples) -> tuple[dict, dict]:
@@ -192,9 +216,18 @@ def _statistics(statistics: dict) -> list[SplitStatistics]:
                     for name, stats in numeric.items()
                 },
                 histograms={name: _buckets(stats) for name, stats in numeric.items()},
+                classes=_classes(dataset),
             )
         )
     return found
+
+
+def _classes(dataset) -> dict[int, int]:
+    for feature in dataset.features:
+        if (feature.name or ".".join(feature.path.step)) == LABEL and feature.WhichOneof("stats") == "string_stats":
+            buckets = feature.string_stats.rank_histogram.buckets
+            return {int(bucket.label): round(bucket.sample_count) for bucket in buckets if bucket.label.isdecimal()}
+    return {}
 
 
 def _buckets(stats) -> list[tuple[float, float, float]]:
@@ -204,8 +237,13 @@ def _buckets(stats) -> list[tuple[float, float, float]]:
 
 
 def _others(store: Store, runs: list[Run], run: Run, served: Run | None) -> dict[str, dict]:
-    """Returns what the run before this one that came to an evaluation told, and the one whose model is served."""
-    earlier = [other for other in runs if other.number < run.number and "test_accuracy" in other.properties]
+    """Returns what the evaluated run before this one on the same data set told, and the one whose model is served."""
+    name = run.properties.get("name")
+    earlier = [
+        other
+        for other in runs
+        if other.number < run.number and "test_accuracy" in other.properties and other.properties.get("name") == name
+    ]
     found: dict[str, dict] = {}
     if earlier:
         found["previous"] = store.whole(earlier[-1]).record

@@ -3,6 +3,7 @@
 Synopsis:
 
     percent(0.9262), seconds(125)        # "92.6 %", "2 min 5 s", with narrow spaces that do not break
+    counted(1, "anomaly", "anomalies")   # "1 anomaly"
 """
 
 import json
@@ -28,6 +29,11 @@ def seconds(value: float | None) -> str:
 def count(value: float | None) -> str:
     """Returns a whole number with separators."""
     return "" if _missing(value) else f"{round(value):,}"
+
+
+def counted(value: float | None, one: str, many: str) -> str:
+    """Returns a whole number with its noun."""
+    return "" if _missing(value) else f"{count(value)} {one if value == 1 else many}"
 
 
 def figure(value: object) -> str:

@@ -5,12 +5,14 @@ Matplotlib knows no CSS variables: each plot is drawn in stand-ins, which are re
 
 import io
 import re
+from collections.abc import Sequence
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pipeline.report.collect import SplitStatistics
+from pipeline.report.predictions import Bin
 
 # Stand-in to what the page's style sheet calls it.
 _TEXT, _LINE = "#010101", "#020202"
@@ -37,13 +39,24 @@ _SETTINGS = {
 _SIZE = (4.4, 2.9)
 
 
-def curves(history: list[dict], train: str, val: str, label: str, *, percent: bool) -> str:
-    """Draws a quantity of training and validation by epoch."""
+def curves(history: list[dict], lines: dict[str, str], label: str, *, best: int | None, percent: bool = False) -> str:
+    """Draws quantities by epoch.
 
-    def draw(axes) -> None:
+    Args:
+      history: an entry for each epoch.
+      lines: what each quantity is called, by its key in an entry; a single one has no legend.
+      label: of the axis.
+      best: the epoch to mark, whose weights were kept.
+      percent: whether they are shares.
+    """
+
+    def draw(figure) -> None:
+        axes = figure.add_subplot()
         epochs = [entry["epoch"] for entry in history]
-        for name, told, color in ((train, "training", SERIES[0]), (val, "validation", SERIES[1])):
-            axes.plot(epochs, [entry[name] for entry in history], "o-", color=color, markersize=4, label=told)
+        if best is not None:
+            axes.axvline(best, linestyle="--", color=_TEXT, linewidth=1, label="best epoch, kept")
+        for (name, told), color in zip(lines.items(), SERIES, strict=False):
+            axes.plot(epochs, [entry.get(name) for entry in history], "o-", color=color, markersize=4, label=told)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -52,40 +65,49 @@ def curves(history: list[dict], train: str, val: str, label: str, *, percent: bo
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
         axes.legend()
 
-    return _svg(draw, f"{label} by epoch", label.replace(" ", "-"))
+    return _svg(draw, f"{label} by epoch", label.split(",")[0].replace(" ", "-"))
 
 
-def reliability_diagram(rows: list[tuple[float, float, int]]) -> str:
-    """Draws accuracy against confidence; a model that knows how sure it may be lies on the diagonal."""
+def reliability_diagram(rows: Sequence[Bin]) -> str:
+    """Draws accuracy against confidence, and below it the share of the examples in each bin, on an axis of its own.
 
-    def draw(axes) -> None:
+    A model that knows how sure it may be lies on the diagonal; a bar through a point is the 95 % interval.
+    """
+
+    def draw(figure) -> None:
+        axes, shares = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         axes.plot([0, 1], [0, 1], "--", color=_TEXT, linewidth=1)
-        most = max((count for *_, count in rows), default=1)
-        axes.bar(
-            [confidence for confidence, *_ in rows],
-            [0.25 * count / most for *_, count in rows],
-            width=0.06,
+        confidences, accuracies = [row.confidence for row in rows], [row.accuracy for row in rows]
+        below = [row.accuracy - row.accuracy_low for row in rows]
+        above = [row.accuracy_high - row.accuracy for row in rows]
+        axes.errorbar(
+            confidences, accuracies, yerr=(below, above), fmt="o-", color=SERIES[0], markersize=5, elinewidth=1
+        )
+        total = sum(row.examples for row in rows) or 1
+        shares.bar(
+            [row.low for row in rows],
+            [row.examples / total for row in rows],
+            width=[row.high - row.low for row in rows],
+            align="edge",
             color=SERIES[2],
             alpha=0.45,
-            label="share of the examples",
         )
-        confidences, accuracies = [row[0] for row in rows], [row[1] for row in rows]
-        axes.plot(confidences, accuracies, "o-", color=SERIES[0], markersize=5, label="accuracy")
         axes.set_xlim(0, 1.02)
-        axes.set_ylim(0, 1.02)
-        axes.set_xlabel("confidence")
-        axes.set_ylabel("accuracy")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.legend(loc="upper left")
+        for part, label in ((axes, "accuracy"), (shares, "of the images")):
+            part.set_ylim(0, 1.02)
+            part.set_ylabel(label)
+            part.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        shares.set_xlabel("confidence")
+        shares.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
-    return _svg(draw, "accuracy by confidence", "reliability")
+    return _svg(draw, "accuracy by confidence, and how many images have it", "reliability", height=3.6)
 
 
 def distributions(statistics: list[SplitStatistics], feature: str, label: str) -> str:
     """Draws the distribution of a numeric feature in each split, from the bins of its quantiles."""
 
-    def draw(axes) -> None:
+    def draw(figure) -> None:
+        axes = figure.add_subplot()
         for split, color, style in zip(statistics, SERIES, ("-", "--", ":"), strict=False):
             bins = split.histograms.get(feature, [])
             total = sum(count for *_, count in bins) or 1
@@ -103,11 +125,14 @@ def distributions(statistics: list[SplitStatistics], feature: str, label: str) -
     return _svg(draw, f"distribution of the {label} in each split", feature.replace("_", "-"))
 
 
-def _svg(draw, title: str, name: str) -> str:
-    """Returns what `draw` does to an axes as an <svg> element that takes its size and colours from the page."""
+def _svg(draw, title: str, name: str, height: float = _SIZE[1]) -> str:
+    """Returns what `draw` does to a figure as an <svg> element that takes size and colours from the page.
+
+    The figure is `height` inches high.
+    """
     with rc_context(_SETTINGS):
-        figure = Figure(figsize=_SIZE, layout="constrained")
-        draw(figure.add_subplot())
+        figure = Figure(figsize=(_SIZE[0], height), layout="constrained")
+        draw(figure)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()

@@ -9,11 +9,13 @@ Synopsis:
 import dataclasses
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.evaluator.calibration import calibration_error, calibration_sums
+from components.evaluator.calibration import BINS, calibration_error, calibration_sums
 from components.evaluator.chance import interval
 from components.evaluator.slices import CLASS
 from components.prediction_columns import COLUMNS
@@ -27,6 +29,7 @@ class Predictions:
       example: its position in the split, int64 [n].
       label, prediction: classes, int64 [n].
       confidence: probability of the predicted class, float32 [n].
+      probabilities: of each class, float32 [n, classes]; None where nobody kept them.
       slices: name of a slicing to the slice of each example, string [n]; the class is not among them.
       class_names: by class.
     """
@@ -37,6 +40,7 @@ class Predictions:
     confidence: np.ndarray
     slices: dict[str, np.ndarray]
     class_names: list[str]
+    probabilities: np.ndarray | None = None
 
     @property
     def right(self) -> np.ndarray:
@@ -46,7 +50,11 @@ class Predictions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SliceQuality:
-    """Accuracy of a part of the examples with its 95 % interval, and how well its confidence agrees with it."""
+    """Accuracy of a part of the examples with its 95 % interval, and how well its confidence agrees with it.
+
+    Of a class the accuracy is its recall; `precision` is the share of right ones among the answers that name it, and
+    `f1` the harmonic mean of both.
+    """
 
     slicing: str
     value: str
@@ -56,6 +64,20 @@ class SliceQuality:
     high: float
     confidence: float
     calibration_error: float
+    precision: float | None = None
+    f1: float | None = None
+
+
+class Bin(NamedTuple):
+    """Examples of like confidence, from `low` to `high`; `accuracy_low` and `accuracy_high` are its 95 % interval."""
+
+    low: float
+    high: float
+    confidence: float
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    examples: int
 
 
 def read_predictions(path: Path, class_names: list[str]) -> Predictions:
@@ -78,7 +100,11 @@ def read_predictions(path: Path, class_names: list[str]) -> Predictions:
     names = class_names or (json.loads(stored) if stored else [])
     classes = 1 + int(max(columns["label"].max(initial=-1), columns["prediction"].max(initial=-1)))
     names = names or [str(number) for number in range(classes)]
-    return Predictions(**columns, confidence=confidence, slices=slices, class_names=names)
+    probabilities = None
+    if "probabilities" in table.column_names and table.num_rows:
+        values = pc.list_flatten(table.column("probabilities")).to_numpy()
+        probabilities = values.reshape(table.num_rows, -1)
+    return Predictions(**columns, confidence=confidence, slices=slices, class_names=names, probabilities=probabilities)
 
 
 def confusion_matrix(predictions: Predictions) -> np.ndarray:
@@ -108,15 +134,42 @@ def cell_examples(predictions: Predictions, count: int) -> dict[tuple[int, int],
     return found
 
 
-def reliability(confidence: np.ndarray, right: np.ndarray) -> list[tuple[float, float, int]]:
-    """Returns mean confidence, accuracy and number of examples for each bin of confidence that has any.
+def reliability(confidence: np.ndarray, right: np.ndarray) -> list[Bin]:
+    """Returns mean confidence and accuracy for each bin of confidence that has any examples.
 
     Args:
       confidence: [n].
       right: bool [n].
     """
-    rows = calibration_sums(confidence, right).T
-    return [(float(sure / count), float(correct / count), int(count)) for sure, correct, count in rows if count]
+    return [
+        Bin(
+            number / BINS,
+            (number + 1) / BINS,
+            float(sure / count),
+            float(correct / count),
+            *interval(correct, count),
+            int(count),
+        )
+        for number, (sure, correct, count) in enumerate(calibration_sums(confidence, right).T)
+        if count
+    ]
+
+
+def smoothed_loss(predictions: Predictions, temperature: float, smoothing: float) -> float | None:
+    """Returns the loss of training (`models.objective`) on the test split: what the curves show, before calibration.
+
+    Args:
+      predictions: with probabilities, of logits that were divided by `temperature`.
+      temperature: of the calibration.
+      smoothing: of the labels, the share that all classes have in common.
+    """
+    if predictions.probabilities is None:
+        return None
+    logits = temperature * np.log(np.maximum(predictions.probabilities, np.finfo(np.float32).tiny).astype(np.float64))
+    logits -= logits.max(axis=1, keepdims=True)
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    right = logs[np.arange(len(logs)), predictions.label]
+    return float(-((1 - smoothing) * right + smoothing * logs.mean(axis=1)).mean())
 
 
 def quality_by_slice(predictions: Predictions) -> list[SliceQuality]:
@@ -126,11 +179,18 @@ def quality_by_slice(predictions: Predictions) -> list[SliceQuality]:
     for slicing, values in predictions.slices.items():
         parts += [(slicing, str(value), values == value) for value in sorted(set(values.tolist()), key=str)]
     found = []
+    counts = confusion_matrix(predictions)
     for slicing, value, inside in parts:
         right, confidence = predictions.right[inside], predictions.confidence[inside]
         if not len(right):
             continue
         low, high = interval(right.sum(), len(right))
+        precision = f1 = None
+        if slicing == CLASS:
+            number = predictions.class_names.index(value)
+            answers = counts[:, number].sum()
+            precision = float(right.sum() / answers) if answers else None
+            f1 = float(2 * right.sum() / (answers + len(right)))
         found.append(
             SliceQuality(
                 slicing=slicing,
@@ -141,6 +201,8 @@ def quality_by_slice(predictions: Predictions) -> list[SliceQuality]:
                 high=high,
                 confidence=float(confidence.mean()),
                 calibration_error=calibration_error(confidence, right),
+                precision=precision,
+                f1=f1,
             )
         )
     return found

@@ -13,12 +13,13 @@ import numpy as np
 
 from models.features import TEST
 from models.files import write_text
+from models.profile_report import INPUT_SHARE_LIMIT
 from pipeline.metadata.text import flatten
 from pipeline.output_root import OutputRoot
 from pipeline.report import plots
 from pipeline.report.collect import ERROR_IMAGES, Facts, collect
 from pipeline.report.dag import draw
-from pipeline.report.formats import count, figure, percent, seconds
+from pipeline.report.formats import count, counted, figure, percent, seconds
 from pipeline.report.images import Sprite
 from pipeline.report.predictions import (
     Predictions,
@@ -28,7 +29,18 @@ from pipeline.report.predictions import (
     quality_by_slice,
     reliability,
 )
-from pipeline.report.sections import compare, gates, headline, kept_provenance, logged, provenance
+from pipeline.report.sections import (
+    class_counts,
+    compare,
+    gates,
+    headline,
+    kept_provenance,
+    logged,
+    loss,
+    provenance,
+    rest_seconds,
+)
+from pipeline.run.outcome import NODE_CACHED, NODE_RAN
 
 # Of more the matrix is wider than the page and takes megabytes.
 _MATRIX_CLASSES = 30
@@ -65,7 +77,13 @@ def render(facts: Facts) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "seconds": seconds, "count": count, "figure": figure}
+    environment.filters |= {
+        "percent": percent,
+        "seconds": seconds,
+        "count": count,
+        "figure": figure,
+        "counted": counted,
+    }
     summary = facts.summary
     training = summary.get("training") or {}
     history = training.get("history") or []
@@ -83,7 +101,17 @@ def render(facts: Facts) -> str:
         training=training,
         profile=summary.get("profile") or {},
         gates=gates(facts),
-        curves=_curves(history),
+        curves=_curves(history, training.get("best_epoch")),
+        loss=loss(facts),
+        made_in={node.id: node.made_in for node in facts.nodes if node.made_in},
+        cached=sum(node.state == NODE_CACHED for node in facts.nodes),
+        first_data=any(
+            node.id == "AcceptedData" and node.state in (NODE_RAN, NODE_CACHED) and not node.made
+            for node in facts.nodes
+        ),
+        others=rest_seconds(facts),
+        class_counts=class_counts(facts),
+        input_limit=INPUT_SHARE_LIMIT,
         history=history,
         sprite=sprite,
         matrix=_matrix(predictions) if predictions else None,
@@ -94,7 +122,7 @@ def render(facts: Facts) -> str:
         reliability=plots.reliability_diagram(bins) if bins else "",
         distributions=_distributions(facts),
         feature_names=_FEATURE_NAMES,
-        slowest=max((node.seconds or 0 for node in facts.nodes), default=0) or 1,
+        slowest=max([rest_seconds(facts) or 0, *(node.seconds or 0 for node in facts.nodes)]) or 1,
         dag=draw(facts.nodes),
         comparison=compare(facts),
         settings=flatten(kept_provenance(facts).get("settings") or {}),
@@ -103,13 +131,19 @@ def render(facts: Facts) -> str:
     )
 
 
-def _curves(history: list[dict]) -> list[str]:
+def _curves(history: list[dict], best: int | None) -> list[str]:
     if not history:
         return []
-    return [
-        plots.curves(history, "accuracy", "val_accuracy", "accuracy", percent=True),
-        plots.curves(history, "loss", "val_loss", "loss", percent=False),
+    told = [
+        plots.curves(
+            history, {"accuracy": "training", "val_accuracy": "validation"}, "accuracy", best=best, percent=True
+        ),
+        plots.curves(history, {"loss": "training", "val_loss": "validation"}, "loss, as trained on", best=best),
     ]
+    if all("learning_rate" in entry for entry in history):
+        rates = {"learning_rate": "at the end of the epoch"}
+        told.append(plots.curves(history, rates, "learning rate", best=best))
+    return told
 
 
 def _matrix(predictions: Predictions) -> dict:

@@ -15,6 +15,10 @@ from pipeline.metadata.text import flatten
 from pipeline.nodes import NODES
 from pipeline.report.collect import Facts
 from pipeline.report.formats import count, figure, percent, seconds
+from pipeline.report.predictions import smoothed_loss
+from pipeline.run.outcome import NODE_CACHED, NODE_FAILED, NODE_RAN
+
+_TIMED = (NODE_RAN, NODE_FAILED)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,12 +47,45 @@ def gates(facts: Facts) -> list[Gate]:
     return found
 
 
+def loss(facts: Facts) -> dict:
+    """Returns what the loss of the curves is: `smoothing`, `members`, and `test`, the same of the test split."""
+    training = facts.summary.get("training") or {}
+    settings = (kept_provenance(facts).get("settings") or {}).get("training") or {}
+    smoothing = settings.get("label_smoothing")
+    known = facts.predictions is not None and smoothing is not None and training.get("temperature")
+    return {
+        "smoothing": smoothing,
+        "members": (settings.get("network") or {}).get("members", 1),
+        "test": smoothed_loss(facts.predictions, training["temperature"], smoothing) if known else None,
+    }
+
+
+def class_counts(facts: Facts) -> list[dict]:
+    """Returns for each class its `name`, and by split `counts` and `shares` of the largest; [] if nobody knows."""
+    splits = [split for split in facts.statistics if split.classes]
+    found = []
+    for label, name in enumerate(facts.class_names if splits else ()):
+        counts = [split.classes.get(label, 0) for split in splits]
+        shares = [n / max(split.classes.values()) for n, split in zip(counts, splits, strict=True)]
+        found.append({"name": name, "counts": counts, "shares": shares})
+    return found
+
+
+def rest_seconds(facts: Facts) -> float | None:
+    """Returns the time of the run in which no node ran: imports, the look at the data."""
+    whole = facts.summary.get("wall_seconds")
+    return None if not whole else max(0.0, whole - sum(node.seconds or 0 for node in facts.nodes))
+
+
 def compare(facts: Facts) -> dict:
-    """Returns the columns and rows that put the run beside the previous and the served one."""
+    """Returns the columns and rows that put the run beside the previous and the served one.
+
+    Times are of what ran: the whole of a run is told only where nothing of it came from the cache.
+    """
     columns = {"this run": facts.summary, **{f"{name} run": other for name, other in facts.others.items()}}
     rows = []
     for told, path, form in _COMPARED:
-        values = [_at(summary, path) for summary in columns.values()]
+        values = [path(summary) if callable(path) else _at(summary, path) for summary in columns.values()]
         if any(value is not None for value in values):
             rows.append({"name": told, "values": ["" if value is None else form(value) for value in values]})
     settings = [flatten(_at(summary, ("provenance", "settings")) or {}) for summary in columns.values()]
@@ -58,8 +95,42 @@ def compare(facts: Facts) -> dict:
         "columns": list(columns),
         "ids": [summary.get("run_id", facts.run.id) for summary in columns.values()],
         "rows": rows,
+        "times": _times(list(columns.values())),
         "settings": [{"name": name, "values": [figure(s.get(name)) for s in settings]} for name in different],
     }
+
+
+def _times(summaries: list[dict]) -> list[dict]:
+    """Returns a row for each node that ran in one of the runs: its seconds, or the state that tells why not."""
+    nodes = [{node["id"]: node for node in summary.get("nodes") or []} for summary in summaries]
+    names = list(dict.fromkeys(name for known in nodes for name in known))
+    rows = []
+    for name in names:
+        found = [known.get(name) or {} for known in nodes]
+        if any(node.get("state") in _TIMED for node in found):
+            values = [
+                seconds(node["seconds"]) if node.get("state") in _TIMED else node.get("state", "") for node in found
+            ]
+            rows.append({"name": name, "values": values})
+    return rows
+
+
+def _whole_time(summary: dict) -> str | None:
+    """Returns the time of a run, and, as it cannot be compared then, how much of it came from the cache."""
+    nodes, whole = summary.get("nodes") or [], summary.get("wall_seconds")
+    cached = sum(node["state"] == NODE_CACHED for node in nodes)
+    if not whole:
+        return None
+    return f"{seconds(whole)}, {cached} of {len(nodes)} nodes cached" if cached else seconds(whole)
+
+
+def _data(summary: dict) -> str | None:
+    """Returns name, size and the beginning of the digest of a run's data."""
+    data = summary.get("data") or {}
+    if not summary.get("name"):
+        return None
+    splits = f", {count(sum(data['splits'].values()))} images" if data.get("splits") else ""
+    return f"{summary['name']}{splits}" + (f" ({data['digest'][:8]})" if data.get("digest") else "")
 
 
 def provenance(facts: Facts) -> dict[str, str]:
@@ -127,6 +198,7 @@ def _at(summary: dict, path: tuple[str, ...]) -> object:
 
 _COMPARED = (
     ("started", ("run_id",), lambda value: f"{value[:4]}-{value[4:6]}-{value[6:8]} {value[9:11]}:{value[11:13]}"),
+    ("data", _data, str),
     ("preset", ("preset",), str),
     ("seed", ("seed",), str),
     *((metric.label, ("metrics", metric.key), formatted(metric)) for metric in METRICS.values()),
@@ -136,5 +208,5 @@ _COMPARED = (
     ("multiply-adds an image", ("training", "multiply_adds"), count),
     ("epochs", ("training", "epochs"), str),
     ("images a second in training", ("training", "examples_per_second"), count),
-    ("whole run", ("wall_seconds",), seconds),
+    ("whole run", _whole_time, str),
 )

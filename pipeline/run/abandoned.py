@@ -6,25 +6,26 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
 from pipeline.output_root import OutputRoot
+from pipeline.run.publications import record_publications
 from pipeline.run.record import close_abandoned
-from pipeline.run.rollbacks import record_rollbacks
 
 _Execution = metadata_store_pb2.Execution
 
 
 def settle(connection: metadata_store_pb2.ConnectionConfig, root: OutputRoot) -> None:
-    """Marks abandoned executions as failed and completes the records of their runs; records rollbacks as well.
+    """Marks abandoned executions as canceled, completes the records of their runs, and records what was published.
 
     The caller holds the lock of the output root, so no other run can own these.
     """
     with metadata.Metadata(connection) as handle:
-        _fail_abandoned_executions(handle, root)
+        _cancel_abandoned_executions(handle, root)
+        _delete_half_written(root)
         close_abandoned(handle, root)
-        record_rollbacks(handle.store, root)
+        record_publications(handle.store, root)
 
 
-def _fail_abandoned_executions(handle: metadata.Metadata, root: OutputRoot) -> None:
-    """Marks what a killed run left RUNNING as failed and removes its half-written outputs."""
+def _cancel_abandoned_executions(handle: metadata.Metadata, root: OutputRoot) -> None:
+    """Marks what a killed run left RUNNING as canceled, for nothing failed, and removes its half-written outputs."""
     abandoned = [
         execution
         for execution in handle.store.get_executions()
@@ -33,7 +34,7 @@ def _fail_abandoned_executions(handle: metadata.Metadata, root: OutputRoot) -> N
     if not abandoned:
         return
     for execution in abandoned:
-        execution.last_known_state = _Execution.FAILED
+        execution.last_known_state = _Execution.CANCELED
     handle.store.put_executions(abandoned)
     published = {
         event.execution_id
@@ -44,3 +45,11 @@ def _fail_abandoned_executions(handle: metadata.Metadata, root: OutputRoot) -> N
         if execution.id not in published:
             for folder in root.output_folders_of(execution.id):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _delete_half_written(root: OutputRoot) -> None:
+    for path in root.half_written():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -19,7 +19,8 @@ import re
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from pipeline.project import ROOT
+
 PACKAGES = ("components", "models", "pipeline")
 # Many distributions share the top-level name `google`; this is the one whose code is used here.
 _SHARED = {"google": "protobuf"}

@@ -3,7 +3,7 @@
 TensorFlow, Beam and their C++ parts write to the file descriptors 1 and 2 directly, so those are redirected to the log
 and the console keeps a copy of the terminal for itself. On a terminal progress is a line that changes; elsewhere a line
 that stays, now and then. As "json" each line is one event: `time`, `event` ("line", "start", "progress", "warning",
-"end", "result") and what belongs to it.
+"end", "error", "result") and what belongs to it. A failure goes to stderr, in either format, and into the log.
 
 Synopsis:
 
@@ -33,6 +33,12 @@ def event_line(event: str, **fields: object) -> str:
     return json.dumps({"time": now, "event": event, **fields})
 
 
+def legible() -> None:
+    """Has standard output print as escapes what its encoding lacks, as one that a locale chose may."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 class Console:
     """Prints one line a node; within `with`, all other output goes to a file."""
 
@@ -41,10 +47,14 @@ class Console:
         self._node, self._told = "", time.monotonic()
 
     def __enter__(self) -> "Console":
-        self._terminal: TextIO = os.fdopen(os.dup(1), "w", buffering=1)
+        # A letter that the locale's encoding lacks is told as an escape, and is no error.
+        legibly = {"buffering": 1, "errors": "backslashreplace"}
+        encoding = getattr(sys.stdout, "encoding", None)
+        self._terminal: TextIO = os.fdopen(os.dup(1), "w", encoding=encoding, **legibly)
+        self._errors: TextIO = os.fdopen(os.dup(2), "w", encoding=encoding, **legibly)
         self._live = self._terminal.isatty() and not self._as_json
         self._stack = contextlib.ExitStack()
-        log = self._stack.enter_context(self._log_path.open("a", buffering=1))
+        log = self._stack.enter_context(self._log_path.open("a", encoding="utf-8", **legibly))
         for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
             stream.flush()
             saved = os.dup(descriptor)
@@ -58,10 +68,22 @@ class Console:
             self._write("\r\x1b[K")
         self._stack.close()
         self._terminal.close()
+        self._errors.close()
 
     def line(self, text: str) -> None:
         """Prints a line that stays."""
         self._emit("line", text, text=text)
+
+    def error(self, text: str) -> None:
+        """Tells of a failure, a line or more: to stderr, as what fails before a run, and into the log."""
+        logging.getLogger("console").error("%s", text)
+        if self._as_json:
+            self._emit("error", "", node=self._node, text=text)
+        elif self._live:
+            self._transient("")
+        with contextlib.suppress(BrokenPipeError):
+            self._errors.write(text + "\n")
+            self._errors.flush()
 
     def start(self, node: str) -> None:
         """Tells that a node starts, on a terminal or to a machine: elsewhere its last line is enough."""

@@ -11,6 +11,7 @@ Synopsis:
 """
 
 import dataclasses
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,23 +23,32 @@ from components.example_gen.dataset import Dataset, ImageSettings, folder_beside
 from components.example_gen.kinds import find_kind
 from components.example_gen.splits import plan_splits
 from models.features import TEST, TRAIN, VAL
+from models.host import home
 from pipeline.config import PipelineConfig
 from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
 from pipeline.presets import PRESETS
-from pipeline.run.code_digest import ROOT
+from pipeline.project import command, curated
 
 NAME = "fashion-mnist"
 FLOORS_FILE = "floors.toml"
-FASHION_MNIST_FLOORS = ROOT / "schema" / "fashion_mnist.floors.toml"
+FASHION_MNIST_SCHEMA = curated("fashion_mnist.pbtxt")
+FASHION_MNIST_FLOORS = curated("fashion_mnist.floors.toml")
+_FETCH = command(
+    "Run 'make data'", "Fetch them with: python -c 'import keras; keras.datasets.fashion_mnist.load_data()'"
+)
 _CLASSES_TOLD = 20
 # Fewer test images tell an accuracy to more than 3 points either way.
 _FEW_TEST_IMAGES = 1_000
 
 
-def candidates(project: Path, home: Path, system: Path = Path("/usr/share/datasets")) -> tuple[Path, ...]:
-    """Returns the folders that are looked in, in this order: the project's, the system's, Keras's cache."""
-    return (project / "data", system / NAME, home / ".keras" / "datasets" / NAME)
+def candidates(project: Path, home: Path | None, system: Path = Path("/usr/share/datasets")) -> tuple[Path, ...]:
+    """Returns the folders that are looked in, in this order: the project's, the system's, Keras's cache.
+
+    Keras's is in `KERAS_HOME`, else `.keras` in the home folder, if there is one.
+    """
+    keras = os.environ.get("KERAS_HOME") or (home and home / ".keras")
+    return (project / "data", system / NAME, *([Path(keras) / "datasets" / NAME] if keras else []))
 
 
 def locate_data(named: Path | None, folders: tuple[Path, ...]) -> Path:
@@ -54,7 +64,7 @@ def locate_data(named: Path | None, folders: tuple[Path, ...]) -> Path:
             return folder
     looked = ", ".join(map(str, folders))
     raise InputError(
-        f"no data: expected {NAME} in {looked}, found none. Run 'make data', or set --data-dir to data of your own."
+        f"no data: expected {NAME} in {looked}, found none. {_FETCH}, or set --data-dir to data of your own."
     )
 
 
@@ -65,12 +75,11 @@ def find_dataset(config: PipelineConfig, project: Path, root: OutputRoot) -> Dat
       InputError: there is none, its files cannot be used, or the database is none.
     """
     try:
-        dataset = inspect_dataset(
-            locate_data(config.data_dir, candidates(project, Path.home())), image_settings(config)
-        )
+        dataset = inspect_dataset(locate_data(config.data_dir, candidates(project, home())), image_settings(config))
     except InputError as error:
-        if config.data_dir is None and "make data" not in str(error):
-            raise InputError(f"{error} If they are the project's own, delete them and run 'make data'.") from None
+        if config.data_dir is None and _FETCH not in str(error):
+            fetch = f"{_FETCH[0].lower()}{_FETCH[1:]}"
+            raise InputError(f"{error} If they are the project's own, delete them and {fetch}.") from None
         raise
     runs = Store(root.metadata).runs() if root.metadata.exists() else []
     seen = [run.properties["data"] for run in runs if "data" in run.properties]
@@ -151,8 +160,11 @@ def choose_name(dataset: Dataset, seen: list[dict], published: Iterable[str] = (
 
 
 def model_name(config: PipelineConfig, dataset: Dataset) -> str:
-    """Returns the name under which models are published: of the data set, and of the variant that a run is."""
-    return "-".join([dataset.name, *([config.variant] if config.variant else [])])
+    """Returns the name under which models are published: of the data set, and of the variant that a run is.
+
+    Neither holds a dot, so that no two pairs of them share a name.
+    """
+    return ".".join([dataset.name, *([config.variant] if config.variant else [])])
 
 
 def describe_data(dataset: Dataset) -> dict:

@@ -5,9 +5,12 @@ Synopsis:
     exit_status_of(content), state_of(content)      # 4, "not blessed"
 """
 
+import errno
+import os
 import re
 
 from components.errors import PipelineError
+from components.pusher.outcomes import HELD_BACK
 from models.errors import ArtifactError
 
 WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
@@ -26,7 +29,8 @@ def exit_status_of(content: dict) -> int:
         return content["failure"]["exit_status"]
     states = {node["id"]: node["state"] for node in content["nodes"]}
     unpushed = states.get("Pusher") in (NODE_RAN, NODE_CACHED) and content["pushed_model"] is None
-    return NOT_BLESSED if content["blessed"] is False or unpushed else 0
+    held = content.get("push") == HELD_BACK
+    return NOT_BLESSED if content["blessed"] is False or (unpushed and not held) else 0
 
 
 def state_of(content: dict) -> str:
@@ -41,7 +45,16 @@ def describe_failure(error: BaseException) -> tuple[str, int]:
     if isinstance(error, PipelineError | ArtifactError):
         # Beam names its step behind the message of what a worker raised.
         return re.sub(r" \[while running '[^']*'\]$", "", str(error)), getattr(error, "exit_status", 2)
+    if no_room(error):
+        where = getattr(error, "filename", None)
+        told = f"{where}: cannot be written" if where else "something could not be written"
+        return f"{told} (No space left on device). Free some space, and run again.", 2
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
     # What Keras and AutoGraph raise begins with a traceback of its own.
     text = lines[-1] if lines[0] == "in user code:" else lines[0]
     return f"{type(error).__name__}: {text}", 1
+
+
+def no_room(error: BaseException) -> bool:
+    """Says whether a full disk, or a user's share of it, is why something failed; TensorFlow tells it as text."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)

@@ -12,15 +12,21 @@ import functools
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 from components.example_gen.dataset import Dataset
+from models.host import cores, glibc_version, machine_bytes
 from pipeline.nodes import NODES
-from pipeline.run.code_digest import ROOT, canonical, code_digest, imported_modules, library_versions, module_digest
+from pipeline.project import ROOT, installed_revision, is_installed
+from pipeline.run.code_digest import canonical, code_digest, imported_modules, library_versions, module_digest
 from pipeline.run.data import describe_data, floors_in_force
 from pipeline.settings import Settings
+from pipeline.surroundings import steering
+
+_OF_ANOTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
 
 
 def collect(settings: Settings, dataset: Dataset, root: Path) -> dict:
@@ -32,9 +38,10 @@ def collect(settings: Settings, dataset: Dataset, root: Path) -> dict:
         "data": describe_data(dataset),
         "floors": floors_in_force(settings.config, dataset),
         "code": describe_code(),
-        "git": describe_revision(root),
+        "git": installed_revision() if is_installed() else describe_revision(root),
         "packages": installed_packages(),
         "machine": describe_machine(),
+        "variables": steering(os.environ),
         "command": sys.argv,
     }
 
@@ -52,32 +59,50 @@ def describe_code(root: Path = ROOT) -> dict:
     }
 
 
-def environment() -> dict[str, str]:
-    """Returns the versions that the result depends on."""
+def environment() -> dict[str, str | None]:
+    """Returns the versions that the result depends on; `glibc` is None where the C library is another."""
     versions = installed_packages()
     names = {"tensorflow": "tensorflow", "tfx": "tfx", "beam": "apache-beam"}
     return {
         "python": platform.python_version(),
         **{name: versions[package] for name, package in names.items()},
-        "glibc": os.confstr("CS_GNU_LIBC_VERSION").split()[-1],
+        "glibc": glibc_version(),
     }
 
 
-def describe_revision(root: Path) -> dict | None:
-    """Returns the git revision and whether the tree has no changes; None where `root` is no working tree."""
+def describe_revision(root: Path) -> dict:
+    """Returns `revision`, whether the tree has no changes (`clean`), and why there is no revision (`missing`)."""
+    missing = ""
     try:
-        top = _git(root, "rev-parse", "--show-toplevel")
-        if Path(top).resolve() != root.resolve():
-            return None
-        return {"revision": _git(root, "rev-parse", "HEAD"), "clean": not _git(root, "status", "--porcelain")}
-    except (OSError, subprocess.SubprocessError):
-        return None
+        if Path(_git(root, "rev-parse", "--show-toplevel")).resolve() == root.resolve():
+            clean = not _git(root, "status", "--porcelain")
+            return {"revision": _git(root, "rev-parse", "HEAD"), "clean": clean, "missing": None}
+    except FileNotFoundError:
+        missing = "git is not installed" if root.is_dir() else ""
+    except subprocess.CalledProcessError as error:
+        told = (error.stderr.strip().splitlines() or [f"it ended with status {error.returncode}"])[0]
+        if "dubious ownership" in told:
+            own = shlex.quote(str(root.resolve()))
+            missing = f"git refuses a folder of another user ({told}): git config --global --add safe.directory {own}"
+        elif "not a git repository" not in told:
+            missing = f"git refuses ({told})"
+    except (OSError, subprocess.SubprocessError) as error:
+        missing = f"git does not answer ({error})"
+    return {"revision": None, "clean": None, "missing": missing or "no working tree of git's"}
 
 
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "--no-optional-locks", *arguments]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.strip()
+    told = {
+        "capture_output": True,
+        "encoding": "utf-8",
+        "errors": "surrogateescape",
+        # A git hook, in which a run may be started, names its own repository in the environment. And what git says is
+        # read here: not in the user's language.
+        "env": {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}
+        | {"LC_ALL": "C"},
+    }
+    return subprocess.run(command, cwd=root, check=True, timeout=10, **told).stdout.strip()
 
 
 @functools.cache
@@ -89,14 +114,13 @@ def installed_packages() -> dict[str, str]:
 
 def describe_machine() -> dict:
     """Returns what the time that a run takes depends on."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "host": platform.node(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_gib": round(memory / 2**30, 1),
+        "cores": cores(),
+        "memory_gib": round(machine_bytes() / 2**30, 1),
     }
 
 

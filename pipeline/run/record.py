@@ -16,7 +16,6 @@ Synopsis:
 
 import json
 import logging
-import resource
 import time
 from collections.abc import Callable
 
@@ -30,6 +29,7 @@ from components.example_gen.dataset import Dataset
 from components.latest_blessed import CANDIDATE
 from components.logged import LOGGED
 from models.files import write_text
+from models.host import peak_memory_bytes
 from pipeline.nodes import NODES, Outputs
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.data import model_name
@@ -49,6 +49,7 @@ from pipeline.settings import Settings
 
 _RUN = "pipeline_run"
 PASSED, REFUSED = "passed", "refused"
+_CANCELED = metadata_store_pb2.Execution.CANCELED
 # Kept as properties of their own, so that a list of runs reads no more than it shows.
 _INDEX = (
     "preset",
@@ -60,6 +61,8 @@ _INDEX = (
     "exit_status",
     "wall_seconds",
     "blessed",
+    "model_digest",
+    "push",
     "pushed_model",
     "failure",
 )
@@ -73,6 +76,8 @@ _EMPTY = {
     "blessing_reasons": [],
     "verdict": None,
     "served": None,
+    "model_digest": None,
+    "push": None,
     "pushed_model": None,
     "served_model": None,
     "search": None,
@@ -135,6 +140,14 @@ class RunRecord:
                 "seconds": 0.0,
                 "detail": "",
                 "after": sorted(node.pipeline_node.upstream_nodes),
+                "reads": sorted(
+                    {
+                        channel.producer_node_query.id
+                        for given in node.pipeline_node.inputs.inputs.values()
+                        for channel in given.channels
+                    }
+                    & set(node.pipeline_node.upstream_nodes)
+                ),
                 "made": {},
             }
             for node in pipeline.nodes
@@ -231,7 +244,7 @@ class RunRecord:
         own = seconds is None
         self.content["wall_seconds"] = round(time.monotonic() - self._started if own else seconds, 2)
         if own:
-            self.content["peak_rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+            self.content["peak_rss_mib"] = round(peak_memory_bytes() / 2**20)
         run = handle.store.get_context_by_type_and_name(_RUN, self.content["run_id"])
         for name, value in properties_of(self.content).items():
             set_property(run.custom_properties[name], value)
@@ -285,7 +298,12 @@ def close_abandoned(handle: metadata.Metadata, root: OutputRoot) -> None:
         for execution in executions:
             _complete(record, handle, execution)
         begun = (run.create_time_since_epoch or 0) / 1000
-        ended = max((execution.last_update_time_since_epoch / 1000 for execution in executions), default=begun)
+        # A canceled one was updated just now, however long ago the run was killed.
+        times = [
+            e.create_time_since_epoch if e.last_known_state == _CANCELED else e.last_update_time_since_epoch
+            for e in executions
+        ]
+        ended = max(times, default=0) / 1000 or begun
         record.close_with(handle, None, seconds=max(content["wall_seconds"], ended - begun))
 
 

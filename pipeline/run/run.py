@@ -8,21 +8,26 @@ Synopsis:
 import datetime
 import gc
 import logging
+import os
 import shutil
-import tempfile
 import time
 from pathlib import Path
 
+from components import places
 from components.errors import InputError, PipelineError
 from components.evaluator.floors import check_floors
 from components.evaluator.metrics import METRICS
+from components.pusher.outcomes import HELD_BACK, PUSHED, SERVED_AGAIN, TAKEN_BACK
 from components.pusher.serving_folder import check_replaces
+from models.plain_paths import UNLOADABLE
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.console import Console
 from pipeline.run.data import check_classes, describe_plan, find_dataset, model_name
-from pipeline.run.outcome import exit_status_of
+from pipeline.run.outcome import NODE_RAN, exit_status_of
+from pipeline.scratch import scratch
 from pipeline.settings import Settings
+from pipeline.surroundings import taken_over
 
 
 def run_pipeline(
@@ -48,10 +53,15 @@ def run_pipeline(
     run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
     folder = root.make_run(run_id)
     try:
-        with root.lock("Wait for it, or choose another --output-root."), Console(folder.log, log_format) as console:
-            return _run(settings, dataset, plan, project, selection, run_id, folder, console, started)
-    except PipelineError:
-        # Refused before anything was recorded: nothing of it stays.
+        with (
+            root.lock("Wait for it, or choose another --output-root."),
+            scratch(root.path) as temporary,
+            taken_over(os.environ, temporary) as notes,
+            Console(folder.log, log_format) as console,
+        ):
+            return _run(settings, dataset, [*plan, *notes], project, selection, run_id, folder, console, started)
+    except (PipelineError, KeyboardInterrupt):
+        # Refused or stopped before anything was recorded: nothing of it stays.
         if not folder.summary.exists():
             shutil.rmtree(folder.folder, ignore_errors=True)
         raise
@@ -69,8 +79,12 @@ def tell_plan(
     check(settings)
     dataset = None if selection else find_dataset(settings.config, project, root)
     plan = _plan(settings, dataset)
-    with tempfile.TemporaryDirectory() as folder, Console(Path(folder, "log.txt"), log_format) as console:
-        for line in plan:
+    with (
+        scratch() as folder,
+        taken_over(os.environ, folder) as notes,
+        Console(folder / "log.txt", log_format) as console,
+    ):
+        for line in [*plan, *notes]:
             console.line(line)
         console.start("imports")
         from pipeline.run.dry_run import foresee
@@ -91,10 +105,26 @@ def _plan(settings: Settings, dataset) -> list[str]:
 
 def check(settings: Settings) -> None:
     """Raises InputError where a setting names what there is not, as far as can be told without TensorFlow."""
+    for flag, path in (("--output-root", settings.config.output_root), ("--data-dir", settings.config.data_dir)):
+        check_path(flag, path)
     try:
         check_floors(settings.config.floors)
     except InputError as error:
         raise settings.refusal(error) from None
+
+
+def check_path(flag: str, path: Path | None) -> None:
+    """Raises InputError where a path can be no text in ML Metadata, or no line on the console."""
+    text = str(path or "")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{flag} {text!a}: expected a path in UTF-8, found another encoding. Rename the folder, or set the "
+            "locale to one in UTF-8 (LC_ALL=C.UTF-8)."
+        ) from None
+    if not text.isprintable() and any(ord(letter) < 32 for letter in text):
+        raise InputError(f"{flag} {text!a}: expected no control characters in a path, found one. Rename it.")
 
 
 def _choose(settings: Settings, dataset, project: Path, selection: Selection | None, root: OutputRoot) -> tuple:
@@ -143,13 +173,18 @@ def _run(
         console.line(_first_line(run_id, settings, dataset))
         for line in plan:
             console.line(line)
+    if odd := [letter for letter in UNLOADABLE if letter in str(root.path.resolve())]:
+        console.line(
+            f"served models: by a path with {' and '.join(odd)} in it TensorFlow cannot load them, nor can TensorFlow "
+            "Serving; serve them through a link without, or load them by a relative path"
+        )
     console.start("imports")
     # TensorFlow and TFX take seconds to import, and --help or a wrong path must not wait for them. What they make stays
     # for good: without collecting garbage among it, importing takes a sixth less.
     gc.disable()
     from pipeline.pipeline import create_pipeline
     from pipeline.run.abandoned import settle
-    from pipeline.run.database import check_database, connection_to
+    from pipeline.run.database import check_database, connection_to, told_in_a_line
     from pipeline.run.provenance import collect
     from pipeline.run.record import RunRecord, opening
     from pipeline.run.runner import ReportingRunner
@@ -158,35 +193,47 @@ def _run(
     gc.enable()
     settings, dataset, base = _choose(settings, dataset, project, selection, root)
     connection = connection_to(root)
-    check_database(connection)
-    settle(connection, root)
+    check_database(connection, console.line)
+    with told_in_a_line(connection):
+        settle(connection, root)
     if selection:
         console.line(_first_line(run_id, settings, dataset) + _stands_on(base))
     console.end("imports", "", time.monotonic() - started)
-    record = RunRecord(
-        folder,
-        connection,
-        opening(run_id, settings, dataset, collect(settings, dataset, project)),
-        started=started,
-    )
+    made_of = collect(settings, dataset, project)
+    if "refuses" in (missing := made_of["git"]["missing"] or ""):
+        console.line(f"no revision: {missing}")
+    record = RunRecord(folder, connection, opening(run_id, settings, dataset, made_of), started=started)
+    places.tell(tensorboard=root.tensorboard / run_id)
     runner = ReportingRunner(
         record,
         console.start,
         lambda entry: console.end(entry["id"], entry["state"], entry["seconds"], entry["detail"]),
         base=base,
     )
+    with told_in_a_line(connection):
+        try:
+            status = _run_nodes(runner, record, create_pipeline(settings.config, dataset))
+        except KeyboardInterrupt:
+            # As the next run would.
+            settle(connection, root)
+            raise
+    report = write_report_if_possible(root, run_id, console)
+    _tell(record.content, folder, report, console)
+    console.result(state=record.content["state"], exit_status=status, summary=str(folder.summary))
+    return status
+
+
+def _run_nodes(runner, record, pipeline) -> int:
+    """Runs the nodes, closes the record whatever happens, and returns the exit status."""
     status = None
     try:
-        runner.run(create_pipeline(settings.config, dataset))
+        runner.run(pipeline)
         status = exit_status_of(record.content)
     except Exception as error:
         status = error.exit_status if isinstance(error, PipelineError) else 1
         raise
     finally:
         record.close(status)
-    report = write_report_if_possible(root, run_id, console)
-    _tell(record.content, folder, report, console)
-    console.result(state=record.content["state"], exit_status=status, summary=str(folder.summary))
     return status
 
 
@@ -208,15 +255,15 @@ def write_report_if_possible(root: OutputRoot, run_id: str, console: Console) ->
         return write_report(root, run_id)
     except Exception as error:
         logging.exception("the report could not be written")
-        console.line(f"no report: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        console.error(f"no report: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
         return None
 
 
 def _tell(content: dict, folder: RunFolder, report: Path | None, console: Console) -> None:
     """Tells what came of the run, from its record."""
     if failure := content["failure"]:
-        console.line(f"{failure['node']} failed: {failure['message']}")
-        console.line(f"log: {folder.log}")
+        console.error(f"{failure['node']} failed: {failure['message']}")
+        console.error(f"log: {folder.log}")
     else:
         console.line("")
         if metrics := content["metrics"]:
@@ -227,15 +274,30 @@ def _tell(content: dict, folder: RunFolder, report: Path | None, console: Consol
                 console.line("   ".join(told[start : start + 2]))
             word, verdict = content["verdict"].split(": ", 1)
             console.line(f"{word:<15}{verdict}")
-        if pushed := content["pushed_model"]:
-            served = content["served_model"] or pushed
-            told = f"pushed to      {pushed}" if served == pushed else f"not served     {pushed}; {served} is served"
+        if told := _publication(content):
             console.line(told)
         if content["tensorboard"]:
             console.line(f"TensorBoard    {content['tensorboard']}")
         console.line(f"summary        {folder.summary} ({content['wall_seconds']:.0f} s)")
     if report:
         console.line(f"report         {report}")
+
+
+def _publication(content: dict) -> str:
+    """Returns what a person should know of the push, "" where there is nothing to tell."""
+    pushed, served = content["pushed_model"], content["served_model"]
+    publish = f"'python -m pipeline.publish {content['run_id']}' publishes it"
+    if content["push"] == HELD_BACK:
+        return f"not pushed     held back; {publish}"
+    if pushed is None:
+        return ""
+    if content["push"] == TAKEN_BACK:
+        return f"not served     {pushed} was taken back, {served} is served; {publish} again"
+    if served != pushed:
+        return f"not served     {pushed}; {served} is served"
+    (pusher,) = [node for node in content["nodes"] if node["id"] == "Pusher"]
+    is_new = pusher["state"] == NODE_RAN and content["push"] in (PUSHED, SERVED_AGAIN)
+    return f"{'pushed to' if is_new else 'served as':<15}{pushed}"
 
 
 def _number(value: float | None) -> str:

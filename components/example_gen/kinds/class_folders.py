@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif")
 # Pictures, too, and not read.
 _UNREAD = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".psd", ".tga", ".ppm", ".pgm", ".dng", ".cr2", ".nef")
 # What a data folder has of its own beside the pictures.
-_BESIDE = ("classes.txt", "schema.pbtxt", "floors.toml")
+_BESIDE = ("classes.txt", "schema.pbtxt", "floors.toml", "proposal.pbtxt")
 
 
 class Found(NamedTuple):
@@ -45,6 +45,7 @@ class Found(NamedTuple):
     folder: Path
     parts: dict[str, list[tuple[str, str | int]]]
     passed_over: list[Path]
+    expected: str = "pictures of a class"
 
 
 def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
@@ -64,7 +65,8 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
             for path in pictures
             if path != folder
         ]
-        return Found(folder, {TRAIN: labelled or [("", UNLABELLED)]}, others) if pictures else None
+        labelled = labelled or [("", UNLABELLED)]
+        return Found(folder, {TRAIN: labelled}, others, "pictures that are read") if pictures else None
     inside = [path.relative_to(folder).parts for path in pictures if path != folder]
     # A download often has a folder around it all, and a second seg_train in its seg_train.
     depth = _depth(inside, 0, lambda name: part_of(name) != TRAIN)
@@ -87,12 +89,17 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
             found.setdefault(part, []).append(("/".join(parts), label))
     if TRAIN not in found:
         return None
-    if unread := [path for path in others if path.suffix.lower() in _UNREAD]:
+    refuse_unread(others)
+    return Found(folder, {part: sorted(listed, key=_order) for part, listed in found.items()}, others)
+
+
+def refuse_unread(files: Iterable[Path]) -> None:
+    """Raises `InputError` where there are pictures of a format that is not read."""
+    if unread := [path for path in files if path.suffix.lower() in _UNREAD]:
         raise InputError(
             f"{unread[0]}: expected {', '.join(SUFFIXES)}, found {len(unread):,} of a format that is not read. Convert "
             "them, or take them away."
         )
-    return Found(folder, {part: sorted(listed, key=_order) for part, listed in found.items()}, others)
 
 
 def _depth(inside: list[tuple[str, ...]], depth: int, is_around: Callable[[str], bool]) -> int:
@@ -127,18 +134,19 @@ def _open(found: Found) -> Contents:
     notes = ()
     if found.passed_over:
         count, first = len(found.passed_over), found.passed_over[0].name
-        notes = (f"{count:,} {'file' if count == 1 else 'files'} passed over, no pictures of a class ({first})",)
+        notes = (f"{count:,} {'file' if count == 1 else 'files'} passed over, no {found.expected} ({first})",)
     return Contents(parts=picture_parts(found.parts, functools.partial(_pictures, found.folder)), notes=notes)
 
 
 def _pictures(folder: Path, listed: list[tuple[str, str | int]]) -> Iterator[Picture]:
     for name, label in listed:
         path = folder / name
+        encoded, fault = b"", ""
         try:
             encoded = path.read_bytes()
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}). Check its permissions.") from None
-        yield Picture(path, None, encoded, label)
+            fault = f"it cannot be read: {error.strerror}"
+        yield Picture(path, None, encoded, label, fault)
 
 
 register(

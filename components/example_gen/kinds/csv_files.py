@@ -184,7 +184,8 @@ def _blocks(table: Table) -> Iterator[tuple[np.ndarray, np.ndarray]]:
                 yield as_pixels(values, str(table.file), start).reshape(-1, *shape), np.array(labels)
                 start += len(batch)
     except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0].replace("CSV parse error: ", "")
+        # Without the whole row behind it.
+        reason = re.sub(r"(got \d+): .*", r"\1", str(error).splitlines()[0].replace("CSV parse error: ", ""))
         raise InputError(
             f"{table.file}: expected a label and {len(table.pixels):,} pixels in each row, found: {reason[:200]}. "
             "Mend the row, or use a good copy."

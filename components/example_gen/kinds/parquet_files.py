@@ -3,6 +3,7 @@
 `image` is a struct of `bytes` and `path`, or plain bytes; the names of the classes stand in the schema's metadata.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +52,8 @@ def _open(found: tuple[dict[str, list[Path]], tuple[str, ...], bool]) -> Content
     first = next(iter(names.values()))
     return Contents(
         parts=picture_parts(
-            {part: [(path, *names[path][:2]) for path in paths] for part, paths in files.items()}, _pictures
+            {part: [(path, *names[path][:2]) for path in paths] for part, paths in files.items()},
+            _pictures if for_training else _pictures_or_faults,
         ),
         class_names=first[2],
         notes=notes + missing_shards(names),
@@ -70,6 +72,15 @@ def _may_hold_images(path: Path) -> bool:
 
 def _columns(path: Path, for_training: bool) -> tuple[str, str | None, tuple[str, ...] | None]:
     """Returns the columns of images and of labels, and the names of the classes if the schema tells them."""
+    if not for_training:
+        # What is wrong with one file is told when it is read, and the others are answered.
+        with contextlib.suppress(InputError):
+            return _read_columns(path, for_training)
+        return "", None, None
+    return _read_columns(path, for_training)
+
+
+def _read_columns(path: Path, for_training: bool) -> tuple[str, str | None, tuple[str, ...] | None]:
     import pyarrow.parquet as pq
 
     try:
@@ -115,6 +126,21 @@ def _is_image(kind: "pa.DataType") -> bool:
     if pa.types.is_struct(kind):
         return kind.get_field_index("bytes") >= 0 and _is_image(kind.field("bytes").type)
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _pictures_or_faults(files: list[tuple[Path, str, str | None]]) -> Iterator[Picture]:
+    """Yields the pictures of each file and, where it is damaged, one that says so in the place of the rest."""
+    for file in files:
+        position = 0
+        try:
+            if not file[1]:
+                _read_columns(file[0], False)
+            for picture in _pictures([file]):
+                yield picture
+                position += 1
+        except InputError as error:
+            reason = str(error).removeprefix(f"{file[0]}").lstrip(":, ")
+            yield Picture(file[0], position, b"", UNLABELLED, reason)
 
 
 def _pictures(files: list[tuple[Path, str, str | None]]) -> Iterator[Picture]:

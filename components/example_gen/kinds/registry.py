@@ -40,7 +40,10 @@ _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})")
 
 
 class Listing(NamedTuple):
-    """The files below a folder, in the order of their names, or one file; and the hidden ones, to be passed over."""
+    """The files below a folder, in the order of their names, or one file; and what is to be passed over.
+
+    Those are hidden files, and what is no file: reading from a pipe would wait for whoever writes to it.
+    """
 
     files: list[Path]
     hidden: list[Path]
@@ -51,12 +54,16 @@ UNLABELLED = -1
 
 
 class Picture(NamedTuple):
-    """An encoded picture: the file it lies in, its position where that holds several, its bytes and its label."""
+    """An encoded picture: the file it lies in, its position where that holds several, its bytes and its label.
+
+    Of one that cannot even be read, `fault` says why; it counts as broken.
+    """
 
     file: Path
     position: int | None
     encoded: bytes
     label: int | str
+    fault: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,8 +168,9 @@ def kinds_beside(kind: Kind, folder: Path, listing: Listing) -> list[str]:
 
 def nothing_found(folder: Path) -> str:
     """Returns, for an error, that a folder holds no kind of input, and which there are."""
-    state = "found none of these" if folder.exists() else "found no such file or folder"
-    return f"{state}: {'; '.join(kind.expects for kind in KINDS.values())}"
+    if not folder.exists():
+        return "found no such file or folder"
+    return f"found none of these: {'; '.join(kind.expects for kind in KINDS.values())}"
 
 
 def picture_parts(found: Mapping[str, Any], pictures: Callable[[Any], Iterator[Picture]]) -> dict[str, PicturePart]:
@@ -187,9 +195,17 @@ def list_files(folder: Path) -> Listing:
         deeper = {path: real for path, real in inside.items() if real not in around[Path(place)]}
         around |= {path: around[Path(place)] | {real} for path, real in deeper.items()}
         folders[:] = sorted(path.name for path in deeper)
+        special = _special(place)
         for name in sorted(names):
-            (hidden if is_hidden(name) else found).append(Path(place, name))
+            (hidden if is_hidden(name) or name in special else found).append(Path(place, name))
     return Listing(found, hidden)
+
+
+def _special(folder: str) -> set[str]:
+    """Returns the names of pipes, sockets and devices; a link that leads nowhere is none, somebody misses its file."""
+    with os.scandir(folder) as entries:
+        odd = [entry for entry in entries if not entry.is_file() and not entry.is_dir()]
+    return {entry.name for entry in odd if Path(entry.path).exists()}
 
 
 def _require_text(folder: Path, files: list[Path]) -> None:

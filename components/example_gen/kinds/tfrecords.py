@@ -21,6 +21,7 @@ from components.example_gen.kinds.registry import (
     register,
     without_strangers,
 )
+from components.text import read_text
 from models.examples import compression_of
 from models.features import TRAIN
 from models.tfrecords import parse_features, read_records
@@ -57,7 +58,7 @@ def _open(found: Found) -> Contents:
     files, names, notes, needs_label = found
     return Contents(
         parts=picture_parts(files, functools.partial(_pictures, needs_label=needs_label)),
-        class_names=tuple(names.read_text(encoding="utf-8", errors="replace").splitlines()) if names else None,
+        class_names=tuple(read_text(names)[0].splitlines()) if names else None,
         notes=notes + missing_shards(path for paths in files.values() for path in paths),
     )
 
@@ -75,6 +76,10 @@ def _pictures(paths: list[Path], needs_label: bool) -> Iterator[Picture]:
                 position += 1
         except (ValueError, LookupError, TypeError, OSError) as error:
             reason = str(error).removeprefix(f"{path}: ").rstrip(".")
+            if not needs_label:
+                # The other files are answered, if what is broken may be left out.
+                yield Picture(path, position, b"", UNLABELLED, reason)
+                continue
             raise InputError(f"{path}, record {position:,}: {reason}. Use a good copy.") from None
 
 
