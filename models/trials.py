@@ -69,6 +69,7 @@ class Outcome:
       curve: validation accuracy by epoch; shorter than the recipe's epochs where it was hopeless or stopped early.
       stopped: whether it was given up as hopeless.
       seconds: it took.
+      cpu_seconds: of the processor, all cores together; what else the machine does changes these little.
       parameters, multiply_adds: of the network.
       examples_per_second: of the last epoch, validation included.
       input_share: part of a step spent waiting for input, if it was measured.
@@ -79,6 +80,7 @@ class Outcome:
     curve: tuple[float, ...]
     stopped: bool
     seconds: float
+    cpu_seconds: float
     parameters: int
     multiply_adds: int
     examples_per_second: float
@@ -211,7 +213,7 @@ def _opened(split: str, streamed: bool) -> Split:
 def _train(config: dict, seed: int, key: str, others: Sequence | None, measured: bool) -> Outcome:
     """Trains in such a process; what came of it is written before it is told."""
     keras.backend.clear_session()
-    started = time.monotonic()
+    started, cpu_before = time.monotonic(), time.process_time()
     recipe = TrainingConfig.from_dict(json.loads(json.dumps(config)))
     state = _given["folder"] / f"{key}.npz"
     with tempfile.TemporaryDirectory(dir=_given["folder"]) as scratch:
@@ -234,6 +236,7 @@ def _train(config: dict, seed: int, key: str, others: Sequence | None, measured:
         curve=curve,
         stopped=others is not None and len(curve) < recipe.epochs and hopeless(curve, others),
         seconds=round(time.monotonic() - started, 2),
+        cpu_seconds=round(time.process_time() - cpu_before, 2),
         parameters=report["parameters"],
         multiply_adds=report["multiply_adds"],
         examples_per_second=report["examples_per_second"],

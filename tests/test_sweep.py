@@ -23,6 +23,7 @@ def row(point: Point, seed: int, accuracy: float, rate: float = 100.0, cost: int
         seed=seed,
         val_accuracy=accuracy,
         seconds=3600.0,
+        cpu_seconds=200.0 / rate,
         examples_per_second=rate,
         parameters=5,
         multiply_adds=cost,
@@ -102,7 +103,7 @@ def test_summary_compares_seed_by_seed():
     assert base.spread == pytest.approx(0.02 / 2**0.5)
     # 0.03 and 0.05: mean 0.04, standard deviation 0.01 * sqrt(2), over sqrt(2).
     assert (shift.difference, shift.error) == (pytest.approx(0.04), pytest.approx(0.01))
-    assert (shift.rate, adam.cost) == (0.5, 3.0)
+    assert (shift.rate, shift.time, adam.cost) == (0.5, 2.0, 3.0)
     assert (adam.difference, adam.error) == (0.0, 0.0)
 
 
@@ -159,4 +160,4 @@ def test_measuring_side_by_side_is_refused(capsys):
 
 def test_table_has_what_was_measured():
     measured = [dataclasses.replace(line, input_share=0.015, peak_mib=1500.4, disk_mib=43.0) for line in ROWS]
-    assert render_table(summarize(measured)).splitlines()[2].endswith("| 1.5 | 1,500 | 43.0 |")
+    assert render_table(summarize(measured)).splitlines()[2].endswith("| x1.00 | x1.00 | 1.5 | 1,500 | 43.0 |")

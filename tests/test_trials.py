@@ -63,6 +63,7 @@ def test_remembered_outcome_is_told_without_training(tmp_path, examples):
         curve=(0.4, 0.5),
         stopped=False,
         seconds=1.0,
+        cpu_seconds=1.0,
         parameters=3,
         multiply_adds=4,
         examples_per_second=5.0,

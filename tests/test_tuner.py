@@ -36,6 +36,7 @@ class MadeUp:
                 curve=(accuracy - 0.1, accuracy - 0.05, accuracy),
                 stopped=False,
                 seconds=self._seconds,
+                cpu_seconds=self._seconds,
                 parameters=1,
                 multiply_adds=1,
                 examples_per_second=1.0,

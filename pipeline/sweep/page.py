@@ -19,8 +19,8 @@ _TELLING = 2.0
 def render_table(summaries: Sequence[Summary]) -> str:
     """Returns the points as a Markdown table; differences in points of validation accuracy, to the preset."""
     measured = any(summary.peak_mib is not None for summary in summaries)
-    columns = ["setting", "validation accuracy, %", "difference", "standard error", "multiply-adds", "images/s"]
-    columns += ["waiting, %", "memory, MiB", "shards, MiB"] if measured else []
+    columns = ["setting", "validation accuracy, %", "difference", "standard error", "multiply-adds", "processor time"]
+    columns += ["images/s", "waiting, %", "memory, MiB", "shards, MiB"] if measured else []
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for summary in summaries:
         mark = "**" if abs(summary.difference) > _TELLING * summary.error > 0 else ""
@@ -31,10 +31,11 @@ def render_table(summaries: Sequence[Summary]) -> str:
             f"{mark}{100 * summary.difference:+.2f}{mark}" if changed else "",
             f"{100 * summary.error:.2f}" if changed else "",
             f"x{summary.cost:.2f}",
-            f"x{summary.rate:.2f}",
+            f"x{summary.time:.2f}",
         ]
         if measured:
-            cells += [f"{100 * summary.input_share:.1f}", f"{summary.peak_mib:,.0f}", f"{summary.disk_mib:,.1f}"]
+            cells += [f"x{summary.rate:.2f}", f"{100 * summary.input_share:.1f}"]
+            cells += [f"{summary.peak_mib:,.0f}", f"{summary.disk_mib:,.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

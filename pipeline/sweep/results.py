@@ -10,7 +10,7 @@ import csv
 import dataclasses
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ class Row:
     seed: int
     val_accuracy: float
     seconds: float
+    cpu_seconds: float
     examples_per_second: float
     parameters: int
     multiply_adds: int
@@ -58,7 +59,8 @@ class Summary:
       mean, spread: of the validation accuracy, and its standard deviation over the seeds.
       difference, error: to the preset, seed by seed, and the standard error of its mean.
       cost: multiply-adds of an image as a multiple of the preset's.
-      rate: images a second as a multiple of the preset's, of the medians.
+      time: of the processor, for the whole training, as a multiple of the preset's, of the medians.
+      rate: images a second, as a multiple likewise; worth something if nothing else ran.
       input_share, peak_mib: part of a step spent waiting for input, most memory, medians; None if not measured.
       disk_mib: of the training split's shards.
     """
@@ -70,6 +72,7 @@ class Summary:
     difference: float
     error: float
     cost: float
+    time: float
     rate: float
     input_share: float | None
     peak_mib: float | None
@@ -95,8 +98,8 @@ def summarize(rows: Sequence[Row]) -> list[Summary]:
                 difference=statistics.fmean(differences),
                 error=_deviation(differences) / len(differences) ** 0.5,
                 cost=own[0].multiply_adds / next(iter(base.values())).multiply_adds,
-                rate=statistics.median(row.examples_per_second for row in own)
-                / statistics.median(row.examples_per_second for row in base.values()),
+                time=_ratio("cpu_seconds", own, base.values()),
+                rate=_ratio("examples_per_second", own, base.values()),
                 input_share=_median([row.input_share for row in own]),
                 peak_mib=_median([row.peak_mib for row in own]),
                 disk_mib=own[0].disk_mib,
@@ -135,6 +138,11 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
     writer.writerow(fields)
     writer.writerows([getattr(row, name) for name in fields] for row in rows)
     write_text(path, stream.getvalue())
+
+
+def _ratio(name: str, own: Iterable[Row], base: Iterable[Row]) -> float:
+    this, that = (statistics.median(getattr(row, name) for row in rows) for rows in (own, base))
+    return this / that
 
 
 def _median(values: Sequence[float | None]) -> float | None:
