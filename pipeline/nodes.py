@@ -50,7 +50,7 @@ class Node:
       detail: what it made, in a few words for its line on the console.
       facts: what of it goes into the record of the run, by key of summary.json.
       shown: the properties of its outputs that `lineage` shows beside an artifact, by key of the output.
-      asked: whether a run with this `PipelineConfig` has it.
+      asked, flag: whether a run with this `PipelineConfig` has it, and what asks for it where that is not always so.
     """
 
     id: str
@@ -60,6 +60,7 @@ class Node:
     facts: Callable[[Outputs], dict] = lambda outputs: {}
     shown: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     asked: Callable[[Any], bool] = lambda config: True
+    flag: str = ""
 
 
 def plural(count: int, noun: str) -> str:
@@ -104,11 +105,16 @@ def _anomalies(outputs: Outputs) -> list[str]:
 
 def _tuned(outputs: Outputs) -> str:
     trials = json.loads(outputs["tuner_results"]["trials"])
-    best = max(trials, key=lambda trial: trial["val_accuracy"])
+    best = best_trial(trials)
     return (
-        f"{len(trials)} trials, best {best['trial']} with {_percent(best['val_accuracy'])} validation, "
+        f"{plural(len(trials), 'trial')}, best {best['trial']} with {_percent(best['val_accuracy'])} validation, "
         f"as it stands {_percent(trials[0]['val_accuracy'])}"
     )
+
+
+def best_trial(trials: list[dict]) -> dict:
+    """Returns the trial of a search that the Trainer takes: of equally good ones the first."""
+    return max(trials, key=lambda trial: trial["val_accuracy"])
 
 
 def _search(outputs: Outputs) -> dict:
@@ -228,6 +234,7 @@ for _node in (
         facts=_search,
         shown={"best_hyperparameters": ("val_accuracy",)},
         asked=lambda config: config.tune.enabled,
+        flag="--tune",
     ),
     Node(
         id="Trainer",

@@ -2,10 +2,10 @@
 
     metadata.db                 ML Metadata, sqlite
     artifacts/<node>/<key>/<n>  what each execution put out; TFX's layout
-    checkpoints/                of trainings that were interrupted
+    checkpoints/                of trainings that were interrupted; `trials` has what trials of searches and sweeps gave
     serving/<name>/<version>    published models; `served` leads to the one that is served
     runs/<run id>/              summary.json, report.html, log.txt
-    tensorboard/<run id>        a link to the logs of the training of that run
+    tensorboard/<run id>        a link to the logs of the training of that run; `<run id>.trials` of its search
 
 Synopsis:
 

@@ -10,7 +10,8 @@ from pipeline.presets import preset
 from pipeline.sweep.__main__ import main
 from pipeline.sweep.factors import Factor, Point, plan, read_factor, read_point
 from pipeline.sweep.page import render_table, write_page
-from pipeline.sweep.results import Row, importance, summarize, write_csv
+from pipeline.sweep.results import Row, importance, read_csv, summarize, write_csv
+from pipeline.sweep.words import words
 
 BASE = preset("fast")
 SHIFT = Point((("training.shift", 1),))
@@ -103,6 +104,7 @@ def test_summary_compares_seed_by_seed():
     assert base.spread == pytest.approx(0.02 / 2**0.5)
     # 0.03 and 0.05: mean 0.04, standard deviation 0.01 * sqrt(2), over sqrt(2).
     assert (shift.difference, shift.error) == (pytest.approx(0.04), pytest.approx(0.01))
+    assert shift.differences == {1: pytest.approx(0.03), 2: pytest.approx(0.05)}
     assert (shift.rate, shift.time, adam.cost) == (0.5, 2.0, 3.0)
     assert (adam.difference, adam.error) == (0.0, 0.0)
 
@@ -130,21 +132,74 @@ def test_importance_of_a_preset_alone_is_none():
     assert importance(ROWS[:2]) == {}
 
 
-def test_csv_has_a_row_a_training(tmp_path):
-    write_csv(tmp_path / "trainings.csv", ROWS)
+def test_csv_has_a_row_a_training_and_can_be_read_back(tmp_path):
+    widths = row(Point((("training.network.widths", (16, 32)), ("training.optimizer", "adam"))), 1, 0.5)
+    write_csv(tmp_path / "trainings.csv", [*ROWS, widths])
     with (tmp_path / "trainings.csv").open() as stream:
         found = list(csv.DictReader(stream))
-    assert [(line["point"], line["seed"], float(line["val_accuracy"])) for line in found][2] == ("shift=1", "1", 0.93)
-    assert len(found) == len(ROWS)
+    assert (found[2]["point"], found[2]["seed"], found[2]["val_accuracy"]) == ('{"training.shift": 1}', "1", "0.93")
+    assert read_csv(tmp_path / "trainings.csv") == [*ROWS, widths]
+
+
+def sweep_of(**differences: tuple[float, float, float]) -> list[Row]:
+    """Returns the rows of a sweep over three seeds: the preset, and points by their changes, with what they gain."""
+    points = {Point(): (0.0, 0.0, 0.0)}
+    for text, gains in differences.items():
+        names = [part.split("_") for part in text.split("__")]
+        points[Point(tuple((f"training.{name}", int(value)) for name, value in names))] = gains
+    return [
+        row(point, seed, 0.9 + 0.001 * seed + gain, rate=200.0 if "epochs" in str(point) else 100.0)
+        for point, gains in points.items()
+        for seed, gain in enumerate(gains)
+    ]
+
+
+TOLD = sweep_of(
+    shift_1=(0.010, 0.011, 0.012),
+    erase_4=(-0.030, -0.031, -0.032),
+    warmup_1=(0.001, -0.001, 0.0),
+    epochs_2=(-0.005, -0.006, -0.007),
+    shift_1__erase_4=(0.010, 0.011, 0.012),
+    shift_1__epochs_2=(0.005, 0.005, 0.005),
+)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "**Better than the preset.** `shift=1`, +1.10 ± 0.06 points, 1.00 times the processor's time; "
+        "`shift=1, erase=4`, ",
+        "**Costs accuracy**, the most first. `erase`: 4 -3.10 ± 0.06 points; `epochs`: 2 -0.60 ± 0.06 points.",
+        "**Makes no difference that shows.** `warmup` (1).",
+        "**Changes the time.** `epochs=2` 0.50 times the processor's time (-0.60 ± 0.06 points).",
+        "**Interacts.** `shift=1, erase=4` is 3.10 ± 0.06 points less bad than its parts add up to; "
+        "nothing shows for `shift` and `epochs`.",
+        "**What to change first:** for accuracy `shift=1`; for time `epochs=2`, ",
+    ],
+)
+def test_words_say_what_the_figures_do(told):
+    assert any(line.startswith(told) for line in words(TOLD)), words(TOLD)
+
+
+def test_noise_is_called_nothing():
+    noise = sweep_of(shift_1=(0.001, -0.001, 0.0005), erase_4=(-0.001, 0.001, 0.0005))
+    assert words(noise)[0] == "**Better than the preset.** Nothing that was tried, by more than noise."
+    assert words(noise)[2] == "**Makes no difference that shows.** `shift` (1), `erase` (4)."
+
+
+def test_lucky_seeds_of_one_point_are_measured_by_those_of_all():
+    # Its own three seeds happen to agree; those of the other point tell how far three seeds lie apart.
+    rows = sweep_of(shift_1=(0.002, 0.002, 0.002), erase_4=(-0.01, 0.01, 0.0))
+    assert words(rows)[0].startswith("**Better than the preset.** Nothing")
 
 
 def test_page_says_what_was_run_and_shows_its_picture(tmp_path):
-    from pipeline.settings import Settings
-
-    write_page(tmp_path / "page.md", ROWS, Settings.of(BASE))
+    write_page(tmp_path / "page.md", ROWS, preset="fast", command="python -m pipeline.sweep training.shift=1")
     text = (tmp_path / "page.md").read_text()
-    assert "Preset `fast`, 2 seeds a point (1 to 2), 6 trainings of 6.0 hours" in text
+    assert "6 trainings around the preset `fast`, 6.0 hours, 2 to a point (seeds 1, 2)" in text
+    assert "    python -m pipeline.sweep training.shift=1\n" in text
     assert "](page.png)" in text
+    assert read_csv(tmp_path / "page.csv") == ROWS
     assert (tmp_path / "page.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,7 +1,7 @@
 """Tuner that records its trials in ML Metadata and hands the best hyperparameters to the Trainer.
 
 The search itself is `models/tuner.py`. TFX's executor leaves what came of it in files; here it becomes a property of
-the artifact `tuner_results`, and TensorBoard's HParams page finds it in the folder `tensorboard` of that artifact.
+the artifact `tuner_results`, and TensorBoard's HParams page finds it under the id of the run with ".trials" behind it.
 
 Synopsis:
 
@@ -20,6 +20,7 @@ from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY
 from components import places
 from components.artifacts import Artifacts, open_examples, single
 from components.trainer.component import located
+from components.trainer.logs import show_files
 from models.tuner import write_hparams
 
 TRIALS, VALUES = "trials", "values"
@@ -37,6 +38,8 @@ class _Executor(executor.Executor):
         results, best = single(output_dict, "tuner_results"), single(output_dict, "best_hyperparameters")
         table = tuner.table()
         write_hparams(Path(results.uri, LOGS), table)
+        if (link := places.told("tensorboard")) is not None:
+            show_files(link.with_name(f"{link.name}.trials"), Path(results.uri, LOGS).resolve())
         results.set_string_custom_property(TRIALS, json.dumps(table))
         best.set_string_custom_property(VALUES, json.dumps(tuner.get_best_hyperparameters()[0].values))
         best.set_float_custom_property("val_accuracy", max(trial["val_accuracy"] for trial in table))

@@ -14,7 +14,7 @@ def list_runs(store: Store) -> list[dict]:
 
 
 def describe(run: Run) -> dict:
-    """Returns a run's id, start, data set, preset, seed, state, seconds, accuracy, blessed and pushed version."""
+    """Returns what the table has a column for; of a search the number of trials and the best one's accuracy on val."""
     kept = run.properties
     blessed = kept.get("blessed")
     return {
@@ -28,6 +28,8 @@ def describe(run: Run) -> dict:
         "accuracy": kept.get("test_accuracy"),
         "blessed": None if blessed is None else bool(blessed),
         "pushed": kept.get("pushed_model", "").rsplit("/", 1)[-1] or None,
+        "trials": kept.get("trials"),
+        "best_trial": kept.get("best_trial"),
     }
 
 
@@ -47,4 +49,8 @@ def render(runs: list[dict]) -> str:
         for run in runs
     ]
     header = ["run", "started", "data", "preset", "seed", "state", "time", "accuracy", "blessed", "pushed", "standing"]
+    if any(run["trials"] for run in runs):
+        header.append("search")
+        for row, run in zip(rows, runs, strict=True):
+            row.append(run["trials"] and f"best of {run['trials']}: {run['best_trial']:.4f} of val")
     return table(header, rows, right=("seed", "time", "accuracy"))

@@ -1,5 +1,6 @@
 """`show`: everything that is known of one run, artifact or execution."""
 
+import json
 from pathlib import Path
 
 from pipeline.metadata import runs
@@ -30,6 +31,7 @@ def show_run(store: Store, run: Run) -> dict:
         "folder": str(OutputRoot.of_database(store.path).run(run.id).folder),
         "gates": run.record.get("gates", {}),
         "logged": run.record.get("logged", {}),
+        "trials": (run.record.get("search") or {}).get("trials", []),
         "executions": sorted(
             [
                 {
@@ -124,6 +126,8 @@ def render(shown: dict) -> str:
     for name, value in shown.items():
         if name == "executions":
             blocks.append(_executions(value))
+        elif name == "trials":
+            blocks += [_trials(value)] if value else []
         elif name in ("inputs", "outputs") and value:
             rows = [
                 [event["key"], event["artifact"], event["type"], size(event["bytes"]), event["uri"]] for event in value
@@ -157,3 +161,27 @@ def _executions(executions: list[dict]) -> str:
         for execution in executions
     ]
     return table(["id", "node", "state", "time", "size", "outputs"], rows, right=("time", "size"))
+
+
+def _trials(trials: list[dict]) -> str:
+    """Returns the trials of a search, the best first, with the values in which they differ."""
+    names = varied(trials)
+    rows = [
+        [
+            trial["trial"],
+            *(trial["values"].get(name) for name in names),
+            f"{trial['val_accuracy']:.4f}",
+            len(trial["curve"]),
+            "given up" if trial["stopped"] else None,
+            duration(trial["seconds"]),
+        ]
+        for trial in sorted(trials, key=lambda trial: -trial["val_accuracy"])
+    ]
+    header = ["trial", *names, "val. accuracy", "epochs", "ended", "time"]
+    return table(header, rows, right=("val. accuracy", "epochs", "time"))
+
+
+def varied(trials: list[dict]) -> list[str]:
+    """Returns the settings that not all trials of a search had the same value of."""
+    names = list(dict.fromkeys(name for trial in trials for name in trial["values"]))
+    return [name for name in names if len({json.dumps(trial["values"].get(name)) for trial in trials}) > 1]

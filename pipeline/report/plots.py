@@ -68,6 +68,49 @@ def curves(history: list[dict], lines: dict[str, str], label: str, *, best: int 
     return _svg(draw, f"{label} by epoch", label.split(",")[0].replace(" ", "-"))
 
 
+def trial_curves(trials: list[dict], best: dict) -> str:
+    """Draws the validation accuracy of each trial of a search by epoch, the best and the first, as it stood, marked."""
+
+    def draw(figure) -> None:
+        axes = figure.add_subplot()
+        for trial in trials:
+            epochs = range(1, len(trial["curve"]) + 1)
+            axes.plot(epochs, trial["curve"], ".-", color=_LINE, linewidth=1, markersize=3)
+        for trial, told, color in ((trials[0], "as it stands", SERIES[1]), (best, "the best", SERIES[0])):
+            axes.plot(range(1, len(trial["curve"]) + 1), trial["curve"], "o-", color=color, markersize=4, label=told)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("validation accuracy")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.legend(loc="lower right")
+
+    return _svg(draw, "validation accuracy of each trial by epoch", "trials")
+
+
+def trial_values(trials: list[dict], best: dict, name: str) -> str:
+    """Draws the validation accuracy of the trials that were not given up over a setting's value."""
+    shown = [trial for trial in trials if not trial["stopped"]]
+
+    def draw(figure) -> None:
+        axes = figure.add_subplot()
+        values = [trial["values"].get(name) for trial in shown]
+        if not all(isinstance(value, int | float) for value in values):
+            levels = sorted({str(value) for value in values})
+            axes.set_xticks(range(len(levels)), levels)
+            values = [levels.index(str(value)) for value in values]
+        for mark, color, size in (("o", SERIES[0], 5), ("*", SERIES[1], 12)):
+            asked = [(x, trial) for x, trial in zip(values, shown, strict=True) if mark == "o" or trial is best]
+            axes.plot(
+                [x for x, _ in asked], [trial["val_accuracy"] for _, trial in asked], mark, color=color, markersize=size
+            )
+        axes.set_xlabel(name)
+        axes.set_ylabel("validation accuracy")
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.margins(0.1)
+
+    return _svg(draw, f"validation accuracy of the trials by {name}", f"by-{name.replace('.', '-').replace('_', '-')}")
+
+
 def reliability_diagram(rows: Sequence[Bin]) -> str:
     """Draws accuracy against confidence, and below it the share of the examples in each bin, on an axis of its own.
 

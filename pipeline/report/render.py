@@ -29,6 +29,7 @@ from pipeline.report.predictions import (
     quality_by_slice,
     reliability,
 )
+from pipeline.report.search import search
 from pipeline.report.sections import (
     class_counts,
     compare,
@@ -103,6 +104,7 @@ def render(facts: Facts) -> str:
         gates=gates(facts),
         curves=_curves(history, training.get("best_epoch")),
         loss=loss(facts),
+        search=search(facts),
         made_in={node.id: node.made_in for node in facts.nodes if node.made_in},
         cached=sum(node.state == NODE_CACHED for node in facts.nodes),
         first_data=any(

@@ -23,7 +23,7 @@ from tfx.proto.orchestration import pipeline_pb2
 from components.errors import InputError
 from components.example_gen.dataset import Dataset, inspect_dataset
 from pipeline.metadata.store import Run, Store
-from pipeline.nodes import Selection
+from pipeline.nodes import NODES, Selection
 from pipeline.output_root import OutputRoot
 from pipeline.pipeline import create_pipeline
 from pipeline.run.data import image_settings, recall_dataset
@@ -78,13 +78,7 @@ def find_base(settings: Settings, selection: Selection, root: OutputRoot) -> Bas
       InputError: no node lies between the ends of `selection`, no run has the outputs that it needs, or what was given
         contradicts a node that is not run again.
     """
-    pipeline = compiler.Compiler().compile(create_pipeline(settings.config, ANY_DATA))
-    _mark(pipeline, selection)
-    nodes = [node.pipeline_node for node in pipeline.nodes]
-    if all(is_skipped(node) for node in nodes):
-        raise InputError(f"{selection}: no node lies between them. Swap them, or leave one out.")
-    taken = [node.node_info.id for node in nodes if _mode(node) not in (None, NEVER)]
-    needed = [node.node_info.id for node in nodes if _mode(node) == _SKIP.REQUIRED]
+    _, needed = _taken_and_needed(settings, selection)
     if not needed:
         return Base(selection=selection)
     given_data = settings.config.data_dir if "data_dir" in settings.given else None
@@ -96,6 +90,8 @@ def find_base(settings: Settings, selection: Selection, root: OutputRoot) -> Bas
             settings=settings.on_top_of(run.properties["settings"], run.id),
             dataset=recall_dataset(run.properties["data"]),
         )
+        # That run may have had a node more.
+        taken, _ = _taken_and_needed(base.settings, selection)
         # What the images become is that run's to say, unless it is given.
         data = inspect_dataset(given_data, image_settings(base.settings.config)) if given_data else None
         found = next(_contradictions(settings, data, base, run, taken), None)
@@ -107,6 +103,24 @@ def find_base(settings: Settings, selection: Selection, root: OutputRoot) -> Bas
         or f"{selection}: no earlier run in {root} has the outputs of {', '.join(needed)}. "
         "Run the whole pipeline first."
     )
+
+
+def _taken_and_needed(settings: Settings, selection: Selection) -> tuple[list[str], list[str]]:
+    """Returns the nodes whose outputs a part of the DAG takes over, and those of them that it cannot do without.
+
+    Raises:
+      InputError: no node lies between its ends, or one of them is not asked for.
+    """
+    for end in (selection.from_node, selection.to_node):
+        if end is not None and not NODES[end].asked(settings.config):
+            raise InputError(f"{selection}: nothing asks for a {end}. Give {NODES[end].flag} as well.")
+    pipeline = compiler.Compiler().compile(create_pipeline(settings.config, ANY_DATA))
+    _mark(pipeline, selection)
+    nodes = [node.pipeline_node for node in pipeline.nodes]
+    if all(is_skipped(node) for node in nodes):
+        raise InputError(f"{selection}: no node lies between them. Swap them, or leave one out.")
+    taken = [node.node_info.id for node in nodes if _mode(node) not in (None, NEVER)]
+    return taken, [node.node_info.id for node in nodes if _mode(node) == _SKIP.REQUIRED]
 
 
 def mark(pipeline: pipeline_pb2.Pipeline, base: Base) -> None:

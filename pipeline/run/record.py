@@ -30,7 +30,7 @@ from components.latest_blessed import CANDIDATE
 from components.logged import LOGGED
 from models.files import write_text
 from models.host import peak_memory_bytes
-from pipeline.nodes import NODES, Outputs
+from pipeline.nodes import NODES, Outputs, best_trial
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.data import model_name
 from pipeline.run.outcome import (
@@ -271,6 +271,8 @@ def properties_of(content: dict) -> dict:
     index = {name: content.get(name) for name in _INDEX} | {
         name: metrics.get(name) for name in ("test_accuracy", "test_loss")
     }
+    if trials := (content.get("search") or {}).get("trials"):
+        index |= {"trials": len(trials), "best_trial": best_trial(trials)["val_accuracy"]}
     summary = {name: value for name, value in content.items() if name != "provenance"}
     known = {name: value for name, value in index.items() if value is not None}
     return {**content["provenance"], **known, "summary": json.dumps(summary)}

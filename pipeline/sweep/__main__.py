@@ -11,7 +11,9 @@ kill, or with more fields or seeds, and it goes on where it was. With --measure 
 """
 
 import argparse
+import datetime
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterable
@@ -29,7 +31,7 @@ _SEEDS = 3
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     """Parses the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.sweep",
+        prog=program("python -m pipeline.sweep"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -46,7 +48,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--output-root", type=Path, help=f"where everything goes ({PipelineConfig.output_root}/)")
     parser.add_argument("--side-by-side", type=int, default=1, metavar="N", help="trainings at the same time (1)")
     parser.add_argument("--measure", action="store_true", help="the input pipeline too, a process for each training")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="a page about it, in Markdown, with pictures")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="the page about it (OUTPUT/sweeps/<time>.md)")
     return parser.parse_args(argv)
 
 
@@ -54,14 +56,14 @@ def main(argv: list[str]) -> int:
     """Returns the exit status: 0, 2 for bad input, another if the pipeline could not prepare the data."""
     arguments = parse_arguments(argv)
     try:
-        return sweep(arguments, Path(__file__).resolve().parent.parent.parent)
+        return sweep(arguments, argv, Path(__file__).resolve().parent.parent.parent)
     except PipelineError as error:
         print(f"sweep: {error}", file=sys.stderr)
         return error.exit_status
 
 
-def sweep(arguments: argparse.Namespace, project: Path) -> int:
-    """Runs the sweep and tells what came of it.
+def sweep(arguments: argparse.Namespace, argv: list[str], project: Path) -> int:
+    """Runs the sweep and tells what came of it; `argv` is what `arguments` were parsed from.
 
     Raises:
       PipelineError: it cannot be run.
@@ -78,19 +80,25 @@ def sweep(arguments: argparse.Namespace, project: Path) -> int:
     print(f"{len(points)} points, {arguments.seeds} seeds each: {len(points) * arguments.seeds} trainings")
     rows = _train(arguments, points, project)
 
-    from pipeline.sweep import page, results
+    from pipeline.sweep import page, words
 
-    folder = config.output_root / "sweeps"
-    folder.mkdir(parents=True, exist_ok=True)
-    results.write_csv(folder / "trainings.csv", rows)
-    print(page.render_table(results.summarize(rows)))
-    for name, share in results.importance(rows).items():
-        print(f"{name:<32} {100 * share:5.1f} % of what the settings explain")
-    print(f"trainings      {folder / 'trainings.csv'}")
-    if arguments.page:
-        page.write_page(arguments.page, rows, settings)
-        print(f"page           {arguments.page}")
+    target = arguments.page or config.output_root / "sweeps" / f"{datetime.datetime.now():%Y%m%d-%H%M%S}.md"
+    page.write_page(target, rows, preset=config.preset, command=_told(argv))
+    print("\n" + "\n".join(words.words(rows)))
+    print(f"\npage           {target}")
+    print(f"trainings      {target.with_suffix('.csv')}")
     return 0
+
+
+def _told(argv: list[str]) -> str:
+    """Returns the command without what says nothing of the result: where things lie."""
+    kept, skipped = [], False
+    for word in argv:
+        if skipped or word in ("--output-root", "--page", "--data-dir"):
+            skipped = not skipped
+        else:
+            kept.append(word)
+    return f"python -m pipeline.sweep {shlex.join(kept)}"
 
 
 def _settings(arguments: argparse.Namespace, changes: Iterable[tuple[str, object]]) -> Settings:
@@ -106,23 +114,28 @@ def _settings(arguments: argparse.Namespace, changes: Iterable[tuple[str, object
 
 def _train(arguments: argparse.Namespace, points: list[Point], project: Path) -> list:
     """Returns the rows of the sweep; on the same data seed by seed, so that a part of it says something of all."""
+    from pipeline.output_root import OutputRoot
+    from pipeline.run.console import Console
     from pipeline.sweep.results import Row
     from pipeline.sweep.trainings import prepare, trainings
 
     rows, started, total = [], time.monotonic(), len(points) * arguments.seeds
+    log = OutputRoot(arguments.output_root or PipelineConfig.output_root).path / "sweeps" / "log.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
     for changes in dict.fromkeys(point.of_the_data for point in points):
         settings = _settings(arguments, changes)
         data = prepare(settings, project)
         seeds = range(settings.config.seed, settings.config.seed + arguments.seeds)
         asked = [(point, seed) for seed in seeds for point in points if point.of_the_data == changes]
         configs = [(point.config(settings.config), seed) for point, seed in asked]
-        outcomes = trainings(data, settings.config, configs, arguments.side_by_side, measured=arguments.measure)
-        for (point, seed), outcome in zip(asked, outcomes, strict=True):
-            disk = data.disk_mib if arguments.measure else None
-            rows.append(Row.of(point, seed, outcome, disk))
-            left = (time.monotonic() - started) / len(rows) * (total - len(rows))
-            told = f"{len(rows)} of {total}: {100 * outcome.val_accuracy:.2f} %, seed {seed}, {point}"
-            print(f"{told}; {left / 60:.0f} min left", flush=True)
+        # What TensorFlow says in the processes that train goes into the log.
+        with Console(log) as console:
+            outcomes = trainings(data, settings.config, configs, arguments.side_by_side, measured=arguments.measure)
+            for (point, seed), outcome in zip(asked, outcomes, strict=True):
+                rows.append(Row.of(point, seed, outcome, data.disk_mib if arguments.measure else None))
+                left = (time.monotonic() - started) / len(rows) * (total - len(rows))
+                told = f"{len(rows)} of {total}: {100 * outcome.val_accuracy:.2f} %, seed {seed}, {point}"
+                console.line(f"{told}; {left / 60:.0f} min left")
     return rows
 
 

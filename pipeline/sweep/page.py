@@ -2,18 +2,16 @@
 
 Synopsis:
 
-    write_page(Path("docs/hyperparameters.md"), rows, settings)     # and pictures beside it
+    write_page(folder / "page.md", rows, preset="fast", command="python -m pipeline.sweep ...")
 """
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 from models.files import replacing, write_text
-from pipeline.settings import Settings
-from pipeline.sweep.results import Row, Summary, importance, summarize
-
-# What is no farther from nothing than this many standard errors is noise.
-_TELLING = 2.0
+from pipeline.sweep.results import Row, Summary, importance, is_telling, pooled_error, summarize, write_csv
+from pipeline.sweep.words import words
 
 
 def render_table(summaries: Sequence[Summary]) -> str:
@@ -22,8 +20,9 @@ def render_table(summaries: Sequence[Summary]) -> str:
     columns = ["setting", "validation accuracy, %", "difference", "standard error", "multiply-adds", "processor time"]
     columns += ["images/s", "waiting, %", "memory, MiB", "shards, MiB"] if measured else []
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    pooled = pooled_error(summaries)
     for summary in summaries:
-        mark = "**" if abs(summary.difference) > _TELLING * summary.error > 0 else ""
+        mark = "**" if is_telling(summary.difference, summary.error, pooled) else ""
         changed = bool(summary.point.changes)
         cells = [
             str(summary.point),
@@ -40,62 +39,93 @@ def render_table(summaries: Sequence[Summary]) -> str:
     return "\n".join(lines)
 
 
-def write_page(path: Path, rows: Sequence[Row], settings: Settings) -> None:
-    """Writes the page and, beside it, a picture."""
-    summaries, shares = summarize(rows), importance(rows)
-    picture = path.with_name(f"{path.stem}.png")
-    _draw(picture, summaries)
+def write_page(path: Path, rows: Sequence[Row], *, preset: str, command: str) -> None:
+    """Writes the page and, beside it, a picture and the trainings as CSV.
+
+    Args:
+      path: of the page; picture and CSV have its name.
+      rows: of all trainings.
+      preset: that was swept around.
+      command: that made it.
+    """
+    summaries = summarize(rows)
+    picture, trainings = path.with_suffix(".png"), path.with_suffix(".csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _draw(picture, rows, summaries)
+    write_csv(trainings, rows)
     seeds = sorted({row.seed for row in rows})
     lines = [
-        "# What the hyperparameters do",
+        "# What the settings do",
         "",
-        f"Preset `{settings.config.preset}`, {len(seeds)} seeds a point ({seeds[0]} to {seeds[-1]}), {len(rows)} "
-        f"trainings of {sum(row.seconds for row in rows) / 3600:.1f} hours. Accuracy is that of the validation split; "
-        "the test split was not opened. Differences are taken seed by seed; what is bold is more than two of its "
-        f"standard errors away from nothing. Two seeds of the preset differ by {100 * summaries[0].spread:.2f} points "
-        "(standard deviation): that is the yardstick.",
+        f"{len(rows)} trainings around the preset `{preset}`, {sum(row.seconds for row in rows) / 3600:.1f} hours, "
+        f"{len(seeds)} to a point (seeds {', '.join(map(str, seeds))}). Accuracy is that of the validation split; the "
+        "test split was not opened. Differences are to the preset, seed by seed, in points, with their standard error. "
+        f"The preset's own seeds lie {100 * summaries[0].spread:.2f} points apart (standard deviation): that is the "
+        "yardstick. Bold, and called a difference below, is what is more than two standard errors, its own and that of "
+        "all points together, away from nothing. Names are those of settings below `training.`.",
         "",
-        f"![accuracy by setting]({picture.name})",
+        f"Each training is in [{trainings.name}]({trainings.name}). Made by:",
+        "",
+        f"    {command}",
+        "",
+        *(line for paragraph in words(rows) for line in (paragraph, "")),
+        f"![accuracy and time by setting]({picture.name})",
         "",
         render_table(summaries),
         "",
-        "How much of what the settings explain is due to each (permutation importance in a random forest over all "
-        "trainings):",
+        *_importance(importance(rows)),
+    ]
+    write_text(path, "\n".join(lines))
+
+
+def _importance(shares: dict[str, float]) -> list[str]:
+    if not shares:
+        return []
+    return [
+        "How much each setting explains of what all of them do in these ranges (permutation importance in a random "
+        "forest over all trainings; one at a time and few pairs were tried, so it is no more than a rough order):",
         "",
         "| setting | share |",
         "|---|---|",
         *(f"| `{name}` | {100 * share:.1f} % |" for name, share in shares.items()),
         "",
     ]
-    write_text(path, "\n".join(lines))
 
 
-def _draw(path: Path, summaries: Sequence[Summary]) -> None:
-    """Draws the difference of each point to the preset, with its standard error, grouped by setting."""
+def _draw(path: Path, rows: Sequence[Row], summaries: Sequence[Summary]) -> None:
+    """Draws, for each point, its difference to the preset with its standard error, and its time with its range."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     shown = [summary for summary in summaries if summary.point.changes]
+    base = statistics.median(row.cpu_seconds for row in rows if not row.point.changes)
     with mpl.rc_context({"font.size": 9}):
-        figure = Figure(figsize=(7.2, 0.9 + 0.24 * len(shown)), layout="constrained")
-        axes = figure.subplots()
+        figure = Figure(figsize=(9.6, 1.1 + 0.23 * len(shown)), layout="constrained")
+        accuracy, time = figure.subplots(1, 2, sharey=True, width_ratios=(5, 3))
         noise = 100 * summaries[0].spread
-        axes.axvspan(-noise, noise, color="#dddddd", label="one standard deviation of the preset's seeds")
-        axes.axvline(0, color="#888888", linewidth=1)
+        accuracy.axvspan(-noise, noise, color="#dddddd", label="one standard deviation of the preset's seeds")
+        accuracy.axvline(0, color="#888888", linewidth=1)
+        time.axvline(1, color="#888888", linewidth=1)
         for place, summary in enumerate(shown):
-            axes.errorbar(
-                100 * summary.difference,
-                place,
-                xerr=100 * summary.error,
-                fmt="o",
-                color="#2563eb" if summary.difference >= 0 else "#b45309",
-                markersize=4,
-            )
-        axes.set_yticks(range(len(shown)), [str(summary.point) for summary in shown])
-        axes.invert_yaxis()
-        axes.set_xlabel("points of validation accuracy against the preset")
-        axes.grid(axis="x", color="#eeeeee")
-        axes.set_axisbelow(True)
-        axes.legend(loc="lower left", frameon=False)
+            style = {"fmt": "o", "color": "#2563eb" if summary.difference >= 0 else "#b45309", "markersize": 4}
+            accuracy.errorbar(100 * summary.difference, place, xerr=100 * summary.error, **style)
+            times = [row.cpu_seconds / base for row in rows if row.point == summary.point]
+            reach = [[max(0, summary.time - min(times))], [max(0, max(times) - summary.time)]]
+            time.errorbar(summary.time, place, xerr=reach, fmt="s", color="#0f766e", markersize=3.5)
+        accuracy.set_yticks(range(len(shown)), [str(summary.point) for summary in shown])
+        accuracy.invert_yaxis()
+        # What falls apart must not squeeze the rest into a line.
+        accuracy.set_xscale("symlog", linthresh=1)
+        accuracy.set_xlabel("points of validation accuracy against the preset (beyond 1 logarithmic)")
+        time.set_xscale("log")
+        time.set_xlabel("time of the processor, times the preset's")
+        for axes in (accuracy, time):
+            axes.grid(axis="x", color="#eeeeee")
+            axes.set_axisbelow(True)
+        plain = mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}")
+        for axis in (accuracy.xaxis, time.xaxis):
+            axis.set_major_formatter(plain)
+        time.xaxis.set_minor_formatter(plain)
+        accuracy.legend(loc="lower left", frameon=False, fontsize=8)
         with replacing(path) as partial:
-            figure.savefig(partial, format="png", dpi=150)
+            figure.savefig(partial, format="png", dpi=120)

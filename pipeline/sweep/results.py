@@ -9,8 +9,9 @@ Synopsis:
 import csv
 import dataclasses
 import io
+import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from models.trials import Outcome
 
 # Trees of the forest whose variance is taken apart, and how often each setting is shuffled.
-_TREES, _SHUFFLES = 200, 50
+_TREES, _SHUFFLES = 100, 20
+# Standard errors from nothing.
+_TELLING = 2.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,9 @@ class Row:
         return cls(point=point, seed=seed, disk_mib=disk_mib, **{name: getattr(outcome, name) for name in taken})
 
 
+_FIELDS = tuple(field.name for field in dataclasses.fields(Row))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Summary:
     """The trainings of a point.
@@ -57,7 +63,7 @@ class Summary:
       point: of the sweep.
       count: of its trainings.
       mean, spread: of the validation accuracy, and its standard deviation over the seeds.
-      difference, error: to the preset, seed by seed, and the standard error of its mean.
+      differences: to the preset, by seed.
       cost: multiply-adds of an image as a multiple of the preset's.
       time: of the processor, for the whole training, as a multiple of the preset's, of the medians.
       rate: images a second, as a multiple likewise; worth something if nothing else ran.
@@ -69,14 +75,41 @@ class Summary:
     count: int
     mean: float
     spread: float
-    difference: float
-    error: float
+    differences: Mapping[int, float]
     cost: float
     time: float
     rate: float
     input_share: float | None
     peak_mib: float | None
     disk_mib: float | None
+
+    @property
+    def difference(self) -> float:
+        """To the preset, on average over the seeds."""
+        return statistics.fmean(self.differences.values())
+
+    @property
+    def error(self) -> float:
+        """Standard error of the difference."""
+        return _deviation(list(self.differences.values())) / len(self.differences) ** 0.5
+
+
+def pooled_error(summaries: Sequence[Summary]) -> float:
+    """Returns the standard error of a difference by all points together: three seeds alone say little of it."""
+    errors = [summary.error for summary in summaries if summary.point.changes]
+    return float(np.sqrt(np.mean(np.square(errors)))) if errors else 0.0
+
+
+def is_telling(difference: float, error: float, pooled: float) -> bool:
+    """Whether a difference is more than twice its standard error, by its own seeds and by those of all points."""
+    return abs(difference) > _TELLING * max(error, pooled) > 0
+
+
+def interaction(pair: Summary, one: Summary, other: Summary) -> tuple[float, float]:
+    """Returns what two changes together do beyond the sum of what each does alone, and its standard error."""
+    seeds = pair.differences.keys() & one.differences.keys() & other.differences.keys()
+    beyond = [pair.differences[seed] - one.differences[seed] - other.differences[seed] for seed in sorted(seeds)]
+    return statistics.fmean(beyond), _deviation(beyond) / len(beyond) ** 0.5
 
 
 def summarize(rows: Sequence[Row]) -> list[Summary]:
@@ -88,15 +121,14 @@ def summarize(rows: Sequence[Row]) -> list[Summary]:
     for point, own in by_point.items():
         accuracies = [row.val_accuracy for row in own]
         # Paired: what a seed does to both takes nothing from the difference.
-        differences = [row.val_accuracy - base[row.seed].val_accuracy for row in own if row.seed in base]
+        differences = {row.seed: row.val_accuracy - base[row.seed].val_accuracy for row in own if row.seed in base}
         summaries.append(
             Summary(
                 point=point,
                 count=len(own),
                 mean=statistics.fmean(accuracies),
                 spread=_deviation(accuracies),
-                difference=statistics.fmean(differences),
-                error=_deviation(differences) / len(differences) ** 0.5,
+                differences=differences,
                 cost=own[0].multiply_adds / next(iter(base.values())).multiply_adds,
                 time=_ratio("cpu_seconds", own, base.values()),
                 rate=_ratio("examples_per_second", own, base.values()),
@@ -131,13 +163,27 @@ def importance(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Writes a row a training; the settings that a point changes are in one column, as they are shown."""
+    """Writes a row a training; what a point changes is one column, as JSON."""
     stream = io.StringIO()
-    fields = [field.name for field in dataclasses.fields(Row)]
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(fields)
-    writer.writerows([getattr(row, name) for name in fields] for row in rows)
+    writer.writerow(_FIELDS)
+    for row in rows:
+        writer.writerow(
+            [json.dumps(dict(row.point.changes)), *("" if (v := getattr(row, f)) is None else v for f in _FIELDS[1:])]
+        )
     write_text(path, stream.getvalue())
+
+
+def read_csv(path: Path) -> list[Row]:
+    """Returns what `write_csv` wrote."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [_row(line) for line in csv.DictReader(stream)]
+
+
+def _row(line: dict[str, str]) -> Row:
+    changes = json.loads(line.pop("point")).items()
+    point = Point(tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in changes))
+    return Row(point=point, **{name: json.loads(text) if text else None for name, text in line.items()})
 
 
 def _ratio(name: str, own: Iterable[Row], base: Iterable[Row]) -> float:
