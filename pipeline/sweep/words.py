@@ -1,0 +1,121 @@
+"""What a sweep says, in plain words: what helps, what costs, what does not show, what interacts, what to change first.
+
+Synopsis:
+
+    for line in words(rows):             # "**Better than the preset.** `shift=1`: +4.00 ± 1.00 points, ..."
+        print(line)
+"""
+
+from collections.abc import Sequence
+
+from pipeline.sweep.factors import SWEPT, Point
+from pipeline.sweep.results import Row, Summary, interaction, is_telling, pooled_error, summarize
+
+# Share of the processor's time that makes a point faster or slower.
+_NOTED = 0.1
+
+
+def words(rows: Sequence[Row]) -> list[str]:
+    """Returns paragraphs, in Markdown."""
+    summaries = summarize(rows)
+    pooled = pooled_error(summaries)
+    changed = [summary for summary in summaries if summary.point.changes]
+    alone = [summary for summary in changed if len(summary.point.changes) == 1]
+    telling = {summary.point for summary in changed if is_telling(summary.difference, summary.error, pooled)}
+    better = sorted((s for s in changed if s.point in telling and s.difference > 0), key=lambda s: -s.difference)
+    return [
+        _better(better),
+        _costs([summary for summary in alone if summary.point in telling and summary.difference < 0]),
+        _nothing(alone, telling),
+        _time(alone),
+        _interactions(changed, pooled),
+        _first(better, alone),
+    ]
+
+
+def _better(better: Sequence[Summary]) -> str:
+    told = "; ".join(f"{_named(summary)}, {_points(summary)}, {_times(summary)}" for summary in better)
+    return f"**Better than the preset.** {told or 'Nothing that was tried, by more than noise'}."
+
+
+def _costs(worse: Sequence[Summary]) -> str:
+    names = sorted({_name(s) for s in worse}, key=lambda name: min(s.difference for s in worse if _name(s) == name))
+    told = [
+        f"`{name}`: "
+        + ", ".join(f"{_value(s)} {_points(s)}" for s in sorted(worse, key=lambda s: s.difference) if _name(s) == name)
+        for name in names
+    ]
+    return f"**Costs accuracy**, the most first. {'; '.join(told) or 'Nothing that was tried'}."
+
+
+def _nothing(alone: Sequence[Summary], telling: set[Point]) -> str:
+    names = dict.fromkeys(_name(summary) for summary in alone)
+    silent = [
+        f"`{name}` ({', '.join(_value(s) for s in alone if _name(s) == name)})"
+        for name in names
+        if not any(summary.point in telling for summary in alone if _name(summary) == name)
+    ]
+    return f"**Makes no difference that shows.** {', '.join(silent) or 'None of the settings'}."
+
+
+def _time(alone: Sequence[Summary]) -> str:
+    told = [
+        f"{_named(summary)} {_times(summary)} ({_points(summary)})"
+        for summary in sorted(alone, key=lambda s: s.time)
+        if abs(summary.time - 1) > _NOTED
+    ]
+    return f"**Changes the time.** {'; '.join(told) or 'Nothing by more than a tenth'}."
+
+
+def _interactions(changed: Sequence[Summary], pooled: float) -> str:
+    by_point = {summary.point: summary for summary in changed}
+    told, tried = [], {}
+    for summary in changed:
+        parts = [by_point.get(Point((change,))) for change in summary.point.changes]
+        if len(parts) != 2 or None in parts:
+            continue
+        beyond, error = interaction(summary, *parts)
+        # Of a sum of three differences.
+        found = is_telling(beyond, error, pooled * 3**0.5)
+        pair = " and ".join(f"`{_short(name)}`" for name, _ in summary.point.changes)
+        tried[pair] = tried.get(pair, False) or found
+        if found:
+            kind = "less bad" if beyond > 0 else "worse"
+            size = f"{100 * abs(beyond):.2f} ± {100 * error:.2f} points"
+            told.append(f"{_named(summary)} is {size} {kind} than its parts add up to")
+    silent = [pair for pair, found in tried.items() if not found]
+    lines = told + ([f"nothing shows for {', '.join(silent)}"] if silent else [])
+    return f"**Interacts.** {'; '.join(lines) or 'No pair was tried'}."
+
+
+def _first(better: Sequence[Summary], alone: Sequence[Summary]) -> str:
+    """Returns what gives the most accuracy, and what saves the most time for the accuracy that it costs."""
+    faster = [summary for summary in alone if summary.time < 1 - _NOTED]
+    thrifty = max(faster, key=lambda s: (1 - s.time) / max(-s.difference, 1e-4), default=None)
+    more = f"for accuracy {_named(better[0])}" if better else "for accuracy nothing of this"
+    less = f"for time {_named(thrifty)}, {_times(thrifty)} for {_points(thrifty)}" if thrifty else "for time nothing"
+    return f"**What to change first:** {more}; {less}."
+
+
+def _short(name: str) -> str:
+    return name.removeprefix(SWEPT)
+
+
+def _name(summary: Summary) -> str:
+    return _short(summary.point.changes[0][0])
+
+
+def _value(summary: Summary) -> str:
+    return str(summary.point).partition("=")[2]
+
+
+def _named(summary: Summary) -> str:
+    return f"`{summary.point}`"
+
+
+def _points(summary: Summary) -> str:
+    return f"{100 * summary.difference:+.2f} ± {100 * summary.error:.2f} points"
+
+
+def _times(summary: Summary) -> str:
+    return f"{summary.time:.2f} times the processor's time"
