@@ -75,6 +75,7 @@ COMMANDS = {
     "pipeline-publish": "pipeline.publish:main",
     "pipeline-predict": "pipeline.predict:main",
     "pipeline-propose-schema": "pipeline.propose_schema:main",
+    "pipeline-sweep": "pipeline.sweep.__main__:main",
 }
 
 setup(

@@ -23,7 +23,7 @@ _memory: dict[str, int] = {}
 def tell(*datasets: Any, memory: int | None = None, **folders: Path) -> None:
     """Says where data sets lie, and folders by name, and, if given, the budget in bytes.
 
-    The folders are `checkpoints`, `serving` and, of a run, `tensorboard`, where its logs are to be found.
+    The folders are `checkpoints`, `trials`, `serving` and, of a run, `tensorboard`, where its logs are to be found.
     """
     _datasets.update({dataset.digest: dataset for dataset in datasets})
     if memory is not None:

@@ -19,8 +19,10 @@ import functools
 import hashlib
 import json
 import multiprocessing
+import os
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -141,7 +143,12 @@ class Trials:
         self._folder.mkdir(parents=True, exist_ok=True)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._pool is not None:
+            # Who stops a search does not wait for trials that are taken up again.
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
         self._stack.close()
 
     def run(self, trials: Sequence[Trial], *, others: Sequence[Sequence[float]] | None = None) -> Iterator[Outcome]:
@@ -200,6 +207,13 @@ _given: dict[str, Any] = {}
 def _begin(examples: Examples, mean: np.ndarray, variance: np.ndarray, folder: Path, memory: float) -> None:
     """Tells a process that trains what on."""
     _given.update(examples=examples, mean=mean, variance=variance, folder=folder, memory=memory)
+    # Killed, the process that asks takes none of these with it.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 @functools.cache

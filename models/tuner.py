@@ -164,7 +164,7 @@ def tuner_fn(fn_args) -> TunerFnResult:
         examples,
         mean=mean,
         variance=variance,
-        folder=Path(folder, "trials"),
+        folder=Path(folder),
         code=settings["code_digest"],
         memory=memory,
         processes=min(tune["side_by_side"], cores()),

@@ -2,8 +2,10 @@
 
     metadata.db                 ML Metadata, sqlite
     artifacts/<node>/<key>/<n>  what each execution put out; TFX's layout
-    checkpoints/                of trainings that were interrupted; `trials` has what trials of searches and sweeps gave
+    checkpoints/                of trainings that were interrupted
+    trials/                     what each trial of a search or a sweep gave, and states of interrupted ones
     serving/<name>/<version>    published models; `served` leads to the one that is served
+    sweeps/                     pages and tables of sweeps
     runs/<run id>/              summary.json, report.html, log.txt
     tensorboard/<run id>        a link to the logs of the training of that run; `<run id>.trials` of its search
 
@@ -82,6 +84,16 @@ class OutputRoot:
         return self.path / "checkpoints"
 
     @property
+    def trials(self) -> Path:
+        """What the trials of searches and sweeps gave, by what decides it."""
+        return self.path / "trials"
+
+    @property
+    def sweeps(self) -> Path:
+        """Where sweeps leave their pages, tables and log."""
+        return self.path / "sweeps"
+
+    @property
     def tensorboard(self) -> Path:
         """What TensorBoard is pointed to: the logs of each training under the id of the run that it was in."""
         return self.path / "tensorboard"
@@ -131,7 +143,8 @@ class OutputRoot:
 
     def half_written(self) -> Iterator[Path]:
         """Yields what only a run that goes on may have: temporary files of writers, and TFX's working folders."""
-        yield from (path for path in self.checkpoints.glob("*") if path.suffix != ".npz" or path.name.startswith("."))
+        for folder, kept in ((self.checkpoints, {".npz"}), (self.trials, {".npz", ".json"})):
+            yield from (path for path in folder.glob("*") if path.suffix not in kept or path.name.startswith("."))
         yield from self.path.glob("runs/*/.*.partial")
         yield from self.artifacts.glob("*/.system/stateful_working_dir/*")
 

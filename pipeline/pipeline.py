@@ -87,7 +87,8 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
       ValueError: the nodes are not those that `pipeline/nodes.py` has a record of.
     """
     root = OutputRoot(config.output_root)
-    places.tell(memory=budget_bytes(config.memory_mib), checkpoints=root.checkpoints, serving=root.serving_root)
+    folders = {"checkpoints": root.checkpoints, "trials": root.trials, "serving": root.serving_root}
+    places.tell(memory=budget_bytes(config.memory_mib), **folders)
     nodes: list[BaseNode] = []
 
     def add(node: BaseNode) -> BaseNode:

@@ -30,6 +30,7 @@ COMMANDS = {
     "pipeline-publish": ["-m", "pipeline.publish"],
     "pipeline-predict": ["-m", "pipeline.predict"],
     "pipeline-propose-schema": ["-m", "pipeline.propose_schema"],
+    "pipeline-sweep": ["-m", "pipeline.sweep"],
 }
 
 

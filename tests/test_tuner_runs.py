@@ -1,5 +1,6 @@
 """A search as a user starts it: killed, taken up, its winner trained; on real images, without the test split."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,6 +20,27 @@ pytestmark = pytest.mark.slow
 PATIENCE = 300
 
 
+def children_of(parent: int) -> set[int]:
+    """Returns the processes that this one has started and that still run."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # Behind the name, which may hold anything: state and parent.
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.add(int(stat.parent.name))
+    return found
+
+
+def still_there(processes: set[int]) -> set[int]:
+    """Returns those that have not ended within half a minute."""
+    deadline = time.monotonic() + 30
+    while (
+        left := {number for number in processes if Path(f"/proc/{number}").exists()}
+    ) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
+
+
 class Searched:
     """What the runs left behind."""
 
@@ -34,7 +56,7 @@ class Searched:
         return json.loads(sorted(self.output.glob("runs/*/summary.json"))[-1].read_text())
 
     def outcomes(self) -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in self.output.glob("checkpoints/trials/*.json")}
+        return {path: path.stat().st_mtime_ns for path in self.output.glob("trials/*.json")}
 
     def kill_after_a_trial(self) -> None:
         command = [sys.executable, "local_runner.py", *self.options, *self.tune, "--to", "Tuner"]
@@ -42,8 +64,10 @@ class Searched:
         deadline = time.monotonic() + PATIENCE
         while not self.outcomes() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGKILL)
+        training = children_of(process.pid)
+        os.kill(process.pid, signal.SIGKILL)
         process.wait()
+        self.orphans = still_there(training)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +88,10 @@ def test_killed_search_goes_on_where_it_was(searched):
     after = searched.outcomes()
     assert len(after) == 3
     assert {path: after[path] for path in searched.before} == searched.before
+
+
+def test_trial_that_goes_on_ends_with_the_search_that_was_killed(searched):
+    assert searched.orphans == set()
 
 
 def test_search_never_opens_the_test_split(searched):
@@ -92,7 +120,7 @@ def test_trials_are_in_ml_metadata_with_values_curves_and_results(searched):
 
 
 def test_same_search_gives_the_same_trials(searched):
-    shutil.rmtree(searched.output / "checkpoints" / "trials")
+    shutil.rmtree(searched.output / "trials")
     again = searched.run(*searched.tune, "--only", "Tuner", "--no-cache")["search"]["trials"]
     told = ("trial", "values", "curve", "val_accuracy")
     first = searched.summary["search"]["trials"]
@@ -106,3 +134,38 @@ def test_hparams_of_each_trial_are_among_tensorboards_logs(searched):
     assert len(folders) >= 3
     events = EventAccumulator(str(folders[0])).Reload()
     assert events.Tags()["tensors"] == ["_hparams_/session_start_info", "epoch_val_accuracy", "val_accuracy"]
+
+
+def test_tensorboard_finds_the_trials_under_the_run(searched):
+    link = searched.output / "tensorboard" / f"{searched.summary['run_id']}.trials"
+    assert len(list(link.glob("trial-*/events*"))) == 3
+
+
+def test_runs_show_and_report_tell_the_trials(searched):
+    shown = metadata(searched, "show", searched.summary["run_id"], "--json")
+    assert shown["trials"] == searched.summary["search"]["trials"]
+    (line,) = [run for run in metadata(searched, "runs", "--json") if run["id"] == searched.summary["run_id"]]
+    best = max(trial["val_accuracy"] for trial in searched.summary["search"]["trials"])
+    assert (line["trials"], line["best_trial"]) == (3, pytest.approx(best))
+    report = (searched.output / "runs" / searched.summary["run_id"] / "report.html").read_text()
+    assert 'id="search"' in report
+    assert "3 trials on train and validation" in report
+
+
+def test_part_that_begins_behind_the_search_keeps_its_winner(searched):
+    partial = searched.run("--only", "Trainer")
+    assert partial["base_run"] is not None
+    assert {node["id"]: node["state"] for node in partial["nodes"]}["Tuner"] == "skipped"
+    assert partial["training"]["val_accuracy"] == searched.summary["training"]["val_accuracy"]
+
+
+def metadata(searched, *command: str):
+    process = subprocess.run(
+        [sys.executable, "-m", "pipeline.metadata", *command, "--output-root", str(searched.output)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)

@@ -32,7 +32,7 @@ def show_files(place: Path, logs: Path) -> None:
     with _told(place):
         partial = place.with_name(f".{place.name}.partial")
         _remove(partial)
-        partial.mkdir()
+        partial.mkdir(parents=True)
         for file in sorted(path for path in logs.rglob("*") if path.is_file()):
             link = partial / file.relative_to(logs)
             link.parent.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ class _Executor(executor.Executor):
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         examples = open_examples(single(input_dict, "examples"))
-        config = located(exec_properties[CUSTOM_CONFIG_KEY], examples, places.folder("checkpoints"), places.memory())
+        config = located(exec_properties[CUSTOM_CONFIG_KEY], examples, places.folder("trials"), places.memory())
         tuner = executor.search(input_dict, {**exec_properties, CUSTOM_CONFIG_KEY: config}, self._get_tmp_dir())
         executor.write_best_hyperparameters(tuner, output_dict)
         results, best = single(output_dict, "tuner_results"), single(output_dict, "best_hyperparameters")

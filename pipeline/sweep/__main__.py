@@ -21,8 +21,11 @@ from pathlib import Path
 
 from components.errors import InputError, PipelineError
 from pipeline.config import PipelineConfig
+from pipeline.output_root import OutputRoot
 from pipeline.presets import PRESETS
+from pipeline.project import folder, program
 from pipeline.settings import Settings, as_toml, resolve
+from pipeline.stopping import how_stopped, stoppable
 from pipeline.sweep.factors import Point, plan, read_factor, read_point
 
 _SEEDS = 3
@@ -52,14 +55,20 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, 2 for bad input, another if the pipeline could not prepare the data."""
+    argv = sys.argv[1:] if argv is None else argv
     arguments = parse_arguments(argv)
     try:
-        return sweep(arguments, argv, Path(__file__).resolve().parent.parent.parent)
+        with stoppable():
+            return sweep(arguments, argv, folder())
     except PipelineError as error:
-        print(f"sweep: {error}", file=sys.stderr)
-        return error.exit_status
+        status, told = error.exit_status, str(error)
+    except KeyboardInterrupt as error:
+        state, status = how_stopped(error)
+        told = f"{state}. Run it again: it goes on where it was."
+    print(f"{program('sweep')}: {told}", file=sys.stderr)
+    return status
 
 
 def sweep(arguments: argparse.Namespace, argv: list[str], project: Path) -> int:
@@ -73,6 +82,9 @@ def sweep(arguments: argparse.Namespace, argv: list[str], project: Path) -> int:
     if arguments.measure and arguments.side_by_side > 1:
         raise InputError("--measure: expected --side-by-side 1: what runs beside it would be measured too.")
     settings = _settings(arguments, ())
+    from pipeline.run.run import check
+
+    check(settings)
     config = settings.config
     factors = [read_factor(text, config) for text in arguments.factors]
     pairs = [tuple(pair.split(",", 1)) for pair in arguments.pair]
@@ -82,7 +94,7 @@ def sweep(arguments: argparse.Namespace, argv: list[str], project: Path) -> int:
 
     from pipeline.sweep import page, words
 
-    target = arguments.page or config.output_root / "sweeps" / f"{datetime.datetime.now():%Y%m%d-%H%M%S}.md"
+    target = arguments.page or OutputRoot(config.output_root).sweeps / f"{datetime.datetime.now():%Y%m%d-%H%M%S}.md"
     page.write_page(target, rows, preset=config.preset, command=_told(argv))
     print("\n" + "\n".join(words.words(rows)))
     print(f"\npage           {target}")
@@ -114,14 +126,13 @@ def _settings(arguments: argparse.Namespace, changes: Iterable[tuple[str, object
 
 def _train(arguments: argparse.Namespace, points: list[Point], project: Path) -> list:
     """Returns the rows of the sweep; on the same data seed by seed, so that a part of it says something of all."""
-    from pipeline.output_root import OutputRoot
     from pipeline.run.console import Console
     from pipeline.sweep.results import Row
     from pipeline.sweep.trainings import prepare, trainings
 
     rows, started, total = [], time.monotonic(), len(points) * arguments.seeds
-    log = OutputRoot(arguments.output_root or PipelineConfig.output_root).path / "sweeps" / "log.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    root = OutputRoot(_settings(arguments, ()).config.output_root)
+    root.sweeps.mkdir(parents=True, exist_ok=True)
     for changes in dict.fromkeys(point.of_the_data for point in points):
         settings = _settings(arguments, changes)
         data = prepare(settings, project)
@@ -129,7 +140,7 @@ def _train(arguments: argparse.Namespace, points: list[Point], project: Path) ->
         asked = [(point, seed) for seed in seeds for point in points if point.of_the_data == changes]
         configs = [(point.config(settings.config), seed) for point, seed in asked]
         # What TensorFlow says in the processes that train goes into the log.
-        with Console(log) as console:
+        with root.lock("Wait for it, or choose another --output-root."), Console(root.sweeps / "log.txt") as console:
             outcomes = trainings(data, settings.config, configs, arguments.side_by_side, measured=arguments.measure)
             for (point, seed), outcome in zip(asked, outcomes, strict=True):
                 rows.append(Row.of(point, seed, outcome, data.disk_mib if arguments.measure else None))
@@ -140,4 +151,4 @@ def _train(arguments: argparse.Namespace, points: list[Point], project: Path) ->
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

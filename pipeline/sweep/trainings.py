@@ -96,7 +96,7 @@ def trainings(
         data.examples,
         mean=data.mean,
         variance=data.variance,
-        folder=OutputRoot(base.output_root).checkpoints / "trials",
+        folder=OutputRoot(base.output_root).trials,
         code=code_digest("models.trials"),
         memory=budget_bytes(base.memory_mib),
         processes=side_by_side,
