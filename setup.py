@@ -41,7 +41,6 @@ RUNTIME = [
     "tensorflow-serving-api",
     "markupsafe",
     "google-crc32c",
-    "psutil",
 ]
 
 DEV = [

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from components.errors import InputError
-from components.pusher.serving_folder import acts, offer
+from components.pusher.history import acts
+from components.pusher.serving_folder import offer
 from models.card import read_card
 from pipeline.config import PipelineConfig
 from pipeline.metadata.artifacts import RunArtifacts

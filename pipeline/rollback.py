@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from components.errors import InputError
-from components.pusher.serving_folder import acts, nothing_served, rollback, taken_back
+from components.pusher.history import acts, taken_back
+from components.pusher.serving_folder import nothing_served, rollback
 from pipeline.metadata.served import Standings
 from pipeline.metadata.store import Run, Store
 from pipeline.metadata.text import table, when

@@ -9,7 +9,8 @@ import argparse
 from pathlib import Path
 
 from components.errors import InputError
-from components.pusher.serving_folder import nothing_served, served_version, versions
+from components.pusher.history import served_version, versions
+from components.pusher.serving_folder import nothing_served
 from pipeline.output_root import OutputRoot
 
 DEFAULT_MODEL = "fashion_mnist"
