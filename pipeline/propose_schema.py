@@ -128,7 +128,7 @@ def _differences(curated: Path, proposal: Path) -> list[str]:
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
 
-    from components.schema_gen.proposal import schema_differences
+    from components.schema_gen.differences import schema_differences
 
     texts = read_schema_file(curated), proposal.read_text(encoding="utf-8")
     schemas = [text_format.Parse(text, schema_pb2.Schema()) for text in texts]
