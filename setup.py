@@ -43,7 +43,6 @@ RUNTIME = [
     "tensorflow-serving-api",
     "markupsafe",
     "google-crc32c",
-    "psutil",
 ]
 
 DEV = [

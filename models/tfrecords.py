@@ -23,9 +23,9 @@ import numpy as np
 from PIL import Image
 
 from models.features import IMAGE, LABEL, MAGIC
+from models.streams import read_promised
 
 _LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4
-_MAX_BYTES = 1 << 31
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 # Numbers of the fields in feature.proto, tensor.proto and tensor_shape.proto.
 _BYTES_LIST, _INT64_LIST = 1, 3
@@ -48,10 +48,9 @@ def read_records(path: Path, compression: str, *, check: bool = False) -> Iterat
             number = 0
             while head := stream.read(_LENGTH_BYTES + _CHECKSUM_BYTES):
                 (length,) = struct.unpack_from("<Q", head.ljust(_LENGTH_BYTES, b"\xff"))
-                # A damaged length may promise anything, and is not asked of the memory.
                 if check and (len(head) < _LENGTH_BYTES + _CHECKSUM_BYTES or not _fits(head)):
                     raise ValueError(f"{path}: expected TFRecords, found a damaged one after record {number:,}.")
-                record = stream.read(min(length, _MAX_BYTES) + _CHECKSUM_BYTES)
+                record = read_promised(stream, length + _CHECKSUM_BYTES)
                 if len(record) != length + _CHECKSUM_BYTES:
                     raise ValueError(f"{path}: expected TFRecords, found one that is cut short or none at all.")
                 if check and not _fits(record):

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 from components.errors import InputError
 from components.prediction_columns import PREDICTIONS_FILE
-from components.pusher.serving_folder import SERVED, served_version
+from components.pusher.history import served_version
+from components.pusher.serving_folder import SERVED
 from models.examples import Examples, ExamplesError, split_folder
 from models.features import SPLITS, STATISTICS_FILE
 from pipeline.metadata import runs

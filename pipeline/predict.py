@@ -5,7 +5,6 @@ Parquet, TFRecords. Images are prepared as for training; what is no image is pas
 RESULT ends in .csv, .parquet or .tfrecord (tf.train.Examples with the columns as features).
 """
 
-import argparse
 import contextlib
 import csv
 import math
@@ -25,11 +24,10 @@ from models.card import CARD_FILE, read_card
 from models.files import replacing
 from models.plain_paths import plain
 from models.tfrecords import parse_features, read_records
-from pipeline.output_root import DEFAULT, OutputRoot
-from pipeline.project import program
+from pipeline.output_root import OutputRoot
 from pipeline.run.console import Console, legible
 from pipeline.scratch import scratch
-from pipeline.served import add_model_flag, model_to_ask
+from pipeline.served import model_to_ask, parser_of
 from pipeline.stopping import how_stopped, stoppable
 from pipeline.surroundings import taken_over
 
@@ -41,16 +39,9 @@ _LEAVE_OUT = "--skip-broken"
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 for an input or a model that cannot be used."""
-    parser = argparse.ArgumentParser(
-        prog=program("python -m pipeline.predict"),
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of("predict", __doc__)
     parser.add_argument("input", type=Path, help="folder or file to ask about")
     parser.add_argument("result", type=Path, help="file of the predictions: .csv, .parquet or .tfrecord")
-    parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
-    add_model_flag(parser)
     parser.add_argument(_LEAVE_OUT, action="store_true", help="leave out broken images, and name them")
     arguments = parser.parse_args(argv)
     legible()

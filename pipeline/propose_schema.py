@@ -64,6 +64,11 @@ def _proposal_of(store: Store, run: Run) -> Path | None:
     return None
 
 
+def is_packed(curated: Path) -> bool:
+    """Whether a curated schema is the one packed with an installed program, which is not for editing."""
+    return is_installed() and curated == FASHION_MNIST_SCHEMA
+
+
 def curated_file(run: Run) -> Path:
     """Returns where the curated schema of a run's data set lies, or would lie."""
     data = run.properties.get("data") or {}
@@ -77,8 +82,7 @@ def target_of(curated: Path, output: Path | None) -> Path:
     Raises:
       InputError: it would take the place of a file that is no proposal of this command's.
     """
-    # What is packed with an installed program is not for editing.
-    place = Path() if is_installed() and curated == FASHION_MNIST_SCHEMA else curated.parent
+    place = Path() if is_packed(curated) else curated.parent
     target = output or (place if place.is_dir() and os.access(place, os.W_OK) else Path()) / PROPOSAL_FILE
     if target.is_dir():
         raise InputError(f"{target}: expected the name of a file, found a folder. Name a file with --output.")
@@ -113,8 +117,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"propose_schema: {error}", file=sys.stderr)
         return error.exit_status
     told = "carry over to" if curated.is_file() else "to make it the curated one, copy it to"
-    packed = is_installed() and curated == FASHION_MNIST_SCHEMA
-    place = f"{SCHEMA_FILE} beside your data" if packed else curated
+    place = f"{SCHEMA_FILE} beside your data" if is_packed(curated) else curated
     print(f"wrote {target} (run {run.id}): review it, and {told} {place}" + " what should hold" * curated.is_file())
     return 0
 
@@ -125,7 +128,7 @@ def _differences(curated: Path, proposal: Path) -> list[str]:
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
 
-    from components.schema_gen.proposal import schema_differences
+    from components.schema_gen.differences import schema_differences
 
     texts = read_schema_file(curated), proposal.read_text(encoding="utf-8")
     schemas = [text_format.Parse(text, schema_pb2.Schema()) for text in texts]

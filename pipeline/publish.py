@@ -4,20 +4,19 @@ RUN is a run's id, the beginning of one, or 'latest': the model that it made is 
 It must have been blessed. A number of digits alone may be a version in the serving folder instead, to be served again.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from components.errors import InputError
-from components.pusher.serving_folder import acts, offer
+from components.pusher.history import acts
+from components.pusher.serving_folder import offer
 from models.card import read_card
 from pipeline.config import PipelineConfig
 from pipeline.metadata.artifacts import RunArtifacts
 from pipeline.metadata.store import Run, Store
-from pipeline.output_root import DEFAULT, OutputRoot
-from pipeline.project import program
+from pipeline.output_root import OutputRoot
 from pipeline.run.console import legible
-from pipeline.served import add_model_flag, serving_folder
+from pipeline.served import parser_of, serving_folder
 
 # Where TFX keeps the servable form within a model's folder.
 _SAVED_MODEL = "Format-Serving"
@@ -25,15 +24,8 @@ _SAVED_MODEL = "Format-Serving"
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 where there is no such model, or it was not blessed."""
-    parser = argparse.ArgumentParser(
-        prog=program("python -m pipeline.publish"),
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of("publish", __doc__)
     parser.add_argument("run", metavar="RUN|VERSION", help="the one whose model to serve")
-    parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
-    add_model_flag(parser)
     arguments = parser.parse_args(argv)
     legible()
     root = OutputRoot(arguments.output_root)

@@ -3,32 +3,24 @@
 What it takes back comes again by 'python -m pipeline.publish RUN', or by its VERSION here.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from components.errors import InputError
-from components.pusher.serving_folder import acts, nothing_served, rollback, taken_back
+from components.pusher.history import acts, taken_back
+from components.pusher.serving_folder import nothing_served, rollback
 from pipeline.metadata.served import Standings
 from pipeline.metadata.store import Run, Store
 from pipeline.metadata.text import table, when
-from pipeline.output_root import DEFAULT, OutputRoot
-from pipeline.project import program
+from pipeline.output_root import OutputRoot
 from pipeline.run.console import legible
-from pipeline.served import add_model_flag, serving_folder
+from pipeline.served import parser_of, serving_folder
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 where there is no such version."""
-    parser = argparse.ArgumentParser(
-        prog=program("python -m pipeline.rollback"),
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of("rollback", __doc__)
     parser.add_argument("version", nargs="?", type=int, help="the one to serve; default: the model before")
-    parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
-    add_model_flag(parser)
     parser.add_argument("--list", action="store_true", help="list the versions and change nothing")
     arguments = parser.parse_args(argv)
     legible()

@@ -9,20 +9,30 @@ import argparse
 from pathlib import Path
 
 from components.errors import InputError
-from components.pusher.serving_folder import nothing_served, served_version, versions
-from pipeline.output_root import OutputRoot
+from components.pusher.history import served_version, versions
+from components.pusher.serving_folder import nothing_served
+from pipeline.output_root import DEFAULT, OutputRoot
+from pipeline.project import program
 
 DEFAULT_MODEL = "fashion_mnist"
 
 
-def add_model_flag(parser: argparse.ArgumentParser) -> None:
-    """Adds `--model`."""
+def parser_of(command: str, description: str) -> argparse.ArgumentParser:
+    """Returns the parser of a command about a served model, with `--output-root` and `--model`."""
+    parser = argparse.ArgumentParser(
+        prog=program(f"python -m pipeline.{command}"),
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
     parser.add_argument(
         "--model",
         default=DEFAULT_MODEL,
         metavar="NAME|FOLDER",
         help=f"name under which it is served, or its folder ({DEFAULT_MODEL})",
     )
+    return parser
 
 
 def serving_folder(root: OutputRoot, model: str) -> Path:

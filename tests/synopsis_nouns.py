@@ -236,6 +236,7 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         "blocks": lambda: [(once.images[:4], once.labels[:4])],
         "class_names": lambda: list(FASHION_MNIST_CLASSES),
         "curated": lambda: once.schema,
+        "components.schema_gen.differences.proposal": lambda: once.schema,
         "data": lambda: once.data,
         "dataset": lambda: once.dataset,
         "encoded_images": lambda: [parse_example(record)[0] for record in once.records],

@@ -21,6 +21,7 @@ from pipeline.run.data import (
     find_dataset,
     floors_in_force,
     locate_data,
+    model_name,
     recall_dataset,
 )
 
@@ -310,3 +311,12 @@ def test_run_that_kept_nothing_is_passed_over(dataset, kept_runs, tmp_path):
     found = dataset(1, "raw")
     root = kept_runs({**describe_data(found), "name": "mine"}, None)
     assert find_dataset(PipelineConfig(data_dir=found.folder), tmp_path, root).name == "mine"
+
+
+def test_models_are_served_by_the_name_of_the_data_and_the_variant_with_a_dot_between_that_neither_holds(dataset):
+    found = dataclasses.replace(dataset(1, "raw"), name="fashion_mnist")
+    assert model_name(PipelineConfig(), found) == "fashion_mnist"
+    assert model_name(preset("smoke"), found) == "fashion_mnist.smoke"
+    for setting in ("name", "variant"):
+        with pytest.raises(InputError, match=f"{setting}: expected letters, digits, _ and - only, found 'a.b'"):
+            PipelineConfig(**{setting: "a.b"})

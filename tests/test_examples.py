@@ -327,7 +327,7 @@ def test_damaged_record_is_an_error_of_the_examples_or_none(examples, encoding):
     (path,) = artifact.shards("train")
     content = path.read_bytes()
     for position in range(12, len(content) - 4):
-        for value in (0x00, 0x7F, 0x80, 0xFF, content[position] ^ 1):
+        for value in (0x80, 0xFF, content[position] ^ 1):
             path.write_bytes(damaged(content, position, value))
             try:
                 list(read_pictures(artifact, "train", {0}))
@@ -382,6 +382,8 @@ def test_no_other_module_knows_how_shards_are_named_and_where_splits_lie():
         (path.relative_to(ROOT).as_posix(), fact)
         for folder in ("components", "models", "pipeline")
         for path in ROOT.joinpath(folder).rglob("*.py")
+        # To parse a file takes time.
+        if any(fact in path.read_text() for fact in FACTS)
         for literal in literals(path)
         for fact in FACTS
         if (fact == literal if fact == ".gz" else fact in literal)

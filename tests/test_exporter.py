@@ -13,7 +13,7 @@ from tfx.types.artifact_utils import encode_split_names
 from components import places
 from components.artifacts import describe_examples
 from components.exporter.component import Exporter, export
-from components.pusher.serving_folder import content_digest
+from components.pusher.history import content_digest
 from components.statistics_gen.image_statistics import PIXEL_FEATURES
 from models.card import read_card
 from models.config import NetworkConfig

@@ -5,9 +5,11 @@ import json
 import os
 import shutil
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -814,6 +816,86 @@ def test_damage_in_a_file_with_checksums_is_refused_or_changes_nothing(written, 
         for part, (images, labels) in whole.items():
             np.testing.assert_array_equal(found[part][0], images)
             np.testing.assert_array_equal(found[part][1], labels)
+
+
+def promise_of_idx(folder: Path, zipped: bool) -> Path:
+    """Writes images whose rows are called 2^31 more than they are."""
+    write_idx(folder, PARTS)
+    path = folder / "t10k-images-idx3-ubyte.gz"
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[8] ^= 0x80
+    if not zipped:
+        path.unlink()
+        path = path.with_suffix("")
+    path.write_bytes(gzip.compress(content, mtime=0) if zipped else content)
+    return path
+
+
+def promise_of_npy(folder: Path, name: str, was: bytes, told: bytes) -> Path:
+    """Writes arrays of which the header of one tells another number of rows, or another length of its own."""
+    npy(folder, PARTS)
+    path = folder / name
+    content = path.read_bytes()
+    # In the place of blanks behind it.
+    was = was.ljust(len(told))
+    assert content.count(was) == 1
+    path.write_bytes(content.replace(was, told))
+    return path
+
+
+def promise_of_tfrecord(folder: Path) -> Path:
+    """Writes a record whose length, with the checksum that fits, is 2^40."""
+    FORMS["TFRecord"](folder, PARTS)
+    path = sorted(folder.rglob("*tfrecord*"))[0]
+    length = struct.pack("<Q", 1 << 40)
+    path.write_bytes(length + tf_checksum(length) + path.read_bytes()[12:])
+    return path
+
+
+def tf_checksum(data: bytes) -> bytes:
+    """The masked CRC-32C of TensorFlow's records."""
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+PROMISES = {
+    "IDX in gzip": lambda folder: promise_of_idx(folder, zipped=True),
+    "IDX": lambda folder: promise_of_idx(folder, zipped=False),
+    "images of NPY": lambda folder: promise_of_npy(folder, "x_train.npy", b"(6, 6, 6), }", b"(6, 6, 6000000000), }"),
+    "labels of NPY": lambda folder: promise_of_npy(folder, "y_train.npy", b"(6,), }", b"(6000000000,), }"),
+    "header of NPY": lambda folder: promise_of_npy(folder, "y_test.npy", b"\1\0v\0", b"\2\0v\0"),
+    "TFRecord": promise_of_tfrecord,
+}
+
+
+@pytest.mark.parametrize("form", PROMISES)
+def test_what_a_damaged_header_promises_is_one_line_and_asked_of_no_memory(tmp_path, form):
+    path = PROMISES[form](tmp_path)
+    tracemalloc.start()
+    message = refusal(tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert str(path) in message
+    assert peak < 8 << 20
+
+
+@pytest.mark.parametrize("form", ["IDX", "NPY"])
+def test_promised_images_without_labels_are_asked_of_no_memory(tmp_path, form):
+    path = tmp_path / ("pictures-idx3-ubyte" if form == "IDX" else "pictures.npy")
+    if form == "IDX":
+        path.write_bytes(struct.pack(">BBBB3I", 0, 0, 8, 3, 1 << 31, 2, 2) + bytes(8))
+    else:
+        with path.open("wb") as stream:
+            header = {"shape": (1 << 31, 2, 2), "fortran_order": False, "descr": "|u1"}
+            np.lib.format.write_array_header_1_0(stream, header)
+            stream.write(bytes(8))
+    kind, found = find_kind(tmp_path, for_training=False)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="cut short"):
+        list(kind.open(found).parts["train"].blocks())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20
 
 
 @pytest.mark.parametrize("form", UNCHECKED)

@@ -36,6 +36,8 @@ NODES = (
     "Pusher",
 )
 SERVED_AS = "fashion_mnist.smoke"
+# What a run makes in its output root.
+OF_A_RUN = {".lock", "artifacts", "checkpoints", "metadata.db", "runs", "serving", "tensorboard"}
 
 
 class Run:
@@ -151,15 +153,7 @@ def test_console_has_one_line_a_node_and_no_noise(first_run):
 
 
 def test_everything_a_run_makes_lies_below_the_output_root(first_run, project):
-    assert {path.name for path in first_run.output.iterdir()} == {
-        ".lock",
-        "artifacts",
-        "checkpoints",
-        "metadata.db",
-        "runs",
-        "serving",
-        "tensorboard",
-    }
+    assert {path.name for path in first_run.output.iterdir()} == OF_A_RUN
     assert not list(project.glob("output*"))
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from components.pusher.history import versions
 from components.pusher.serving_folder import publish
 from models.card import CARD_FILE
 from pipeline.predict import main
@@ -333,6 +334,22 @@ def test_damaged_model_is_one_line(served, pictures, tmp_path, capsys, file, how
 def test_folder_of_served_models_names_those_in_it(served, pictures, tmp_path, capsys):
     assert main([str(pictures), str(tmp_path / "a.csv"), "--model", str(served.parent)]) == 2
     assert f"Name one of them: --model {served}." in capsys.readouterr().err
+
+
+def test_model_is_named_as_it_is_served_with_its_variant_behind_a_dot_or_by_a_version_s_folder(
+    served, pictures, tmp_path, capsys
+):
+    root = tmp_path / "output"
+    root.mkdir()
+    shutil.copytree(served, root / "serving" / "fashion_mnist.smoke", symlinks=True)
+    version = root / "serving" / "fashion_mnist.smoke" / str(max(versions(served)))
+    for number, model in enumerate(("fashion_mnist.smoke", str(version))):
+        result = tmp_path / f"{number}.csv"
+        assert main([str(pictures), str(result), "--output-root", str(root), "--model", model]) == 0
+        assert [row["class_name"] for row in rows_of(result)] == list(NAMES[:3])
+    capsys.readouterr()
+    assert main([str(pictures), str(tmp_path / "other.csv"), "--output-root", str(root)]) == 2
+    assert "there are fashion_mnist.smoke. Name one with --model." in capsys.readouterr().err
 
 
 def test_folder_without_a_model_says_to_run_the_pipeline(shards, tmp_path, capsys):

@@ -1,6 +1,8 @@
 """The proposal for review: what differs, and what is told where there is none."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from components.schema_gen.proposal import schema_differences
+from components.schema_gen.differences import schema_differences
 from pipeline.output_root import OutputRoot
 from pipeline.propose_schema import main
 from pipeline.run.code_digest import ROOT
@@ -149,3 +151,9 @@ def test_without_a_run_one_line_says_so_and_nothing_is_written(tmp_path, capsys,
     assert line.startswith("propose_schema: nowhere/metadata.db: expected a database of ML Metadata, found none.")
     assert line.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_differences_are_told_without_tensorflow_and_what_it_prints():
+    code = "import sys, components.schema_gen.differences; print(*sys.modules.keys() & {'tensorflow', 'tfx'})"
+    asked = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (asked.stdout, asked.stderr) == ("\n", "")

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.recorded_runs import RecordedRuns
+from components.pusher.history import versions
 from components.pusher.serving_folder import publish as push
-from components.pusher.serving_folder import rollback, versions
+from components.pusher.serving_folder import rollback
 from models.card import CARD_FILE
 from pipeline.metadata.cli import main as ask
 from pipeline.metadata.store import Store

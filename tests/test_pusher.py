@@ -17,7 +17,8 @@ from tfx.types import standard_artifacts
 from components import places
 from components.errors import InputError
 from components.pusher.component import Driver, VersionedPusher
-from components.pusher.serving_folder import check_replaces, publish, rollback, versions
+from components.pusher.history import versions
+from components.pusher.serving_folder import check_replaces, publish, rollback
 
 ANIMALS = {"image_shape": [28, 28], "class_names": ["ant", "bee"]}
 

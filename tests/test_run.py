@@ -14,7 +14,8 @@ from pipeline.output_root import OutputRoot
 from pipeline.presets import preset
 from pipeline.report import render
 from pipeline.run.console import Console
-from pipeline.run.run import check_path, run_pipeline, write_report_if_possible
+from pipeline.run.run import check_path, run_pipeline
+from pipeline.run.telling import write_report_if_possible
 from pipeline.settings import Settings
 
 

@@ -14,16 +14,8 @@ import pytest
 
 from components.errors import InputError
 from components.pusher import serving_folder
-from components.pusher.serving_folder import (
-    acts,
-    publish,
-    rollback,
-    rollbacks,
-    served_version,
-    superseded,
-    taken_back,
-    versions,
-)
+from components.pusher.history import acts, rollbacks, served_version, taken_back, versions
+from components.pusher.serving_folder import publish, rollback, superseded
 from pipeline.rollback import main
 from pipeline.run.code_digest import ROOT
 

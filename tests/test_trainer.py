@@ -66,7 +66,7 @@ def train(split: Split, folder, **changes) -> tuple[Trained, dict]:
     return train_model(config, split, split, **MOMENTS, seed=1, log_dir=folder, checkpoint_path=folder / "state.npz")
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_training_separates_bright_from_dark_and_is_reproducible(split, tmp_path, precision):
     trained, _ = train(split, tmp_path / "one", precision=precision)
     model = trained.model()
@@ -79,7 +79,7 @@ def test_training_separates_bright_from_dark_and_is_reproducible(split, tmp_path
     assert list((tmp_path / "one").glob("validation/events*"))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
 def test_history_has_each_epoch_with_what_the_report_draws(split, tmp_path, precision):
     trained, report = train(split, tmp_path, precision=precision)
     first, last = report["history"]
@@ -230,7 +230,14 @@ def test_images_of_any_size_and_any_number_of_classes_are_learned_and_served(tmp
     np.testing.assert_allclose(runner(images=images)["probabilities"], answers["probabilities"], atol=1e-4)
 
 
-@pytest.mark.parametrize(("asked", "told"), [(True, "as asked"), (False, "as asked"), (None, "mirror images bring ")])
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        pytest.param(True, "as asked", marks=pytest.mark.slow),
+        pytest.param(False, "as asked", marks=pytest.mark.slow),
+        (None, "mirror images bring "),
+    ],
+)
 def test_report_and_progress_tell_whether_images_were_mirrored_and_why(split, tmp_path, caplog, asked, told):
     caplog.set_level("INFO", logger="progress")
     _, report = train(split, tmp_path, flip=asked, epochs=1)
@@ -289,6 +296,7 @@ def test_class_weights_are_those_of_the_examples_and_without_them_there_are_none
     assert len(augmented_batches(uneven, CONFIG, seed=1).element_spec) == 2
 
 
+@pytest.mark.slow
 def test_loss_with_class_weights_is_the_weighted_mean_and_validation_is_not_weighted(split, tmp_path):
     """At a rate of nearly 0 the loss of an epoch is that of the first weights; labels are smoothed by 0.2."""
     rows = np.r_[np.flatnonzero(split.labels == 0)[:45], np.flatnonzero(split.labels == 1)[:15]]
@@ -348,6 +356,7 @@ def test_settings_survive_the_way_through_json():
     assert TrainingConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(CONFIG)))) == CONFIG
 
 
+@pytest.mark.slow
 def test_served_answers_to_real_images_equal_the_trained_model_s(fashion_images, fashion_labels, tmp_path):
     """From the raw bytes of a record, and of a PNG, to probabilities."""
     splits = {TRAIN: (fashion_images, fashion_labels)}
@@ -439,6 +448,7 @@ def test_run_fn_leaves_what_was_learned_its_report_and_the_checkpoint(fn_args, s
     assert not list(Path(fn_args().serving_model_dir).glob("*.pb")), "nothing that could be taken for a SavedModel"
 
 
+@pytest.mark.slow
 def test_memory_changes_no_bit_of_what_is_learned(fn_args):
     learned, reports = zip(*(run(fn_args(str(memory), memory=memory)) for memory in (0, 2**30)), strict=True)
     for on_disk, cached in zip(*(model.get_weights() for model in learned), strict=True):
@@ -448,6 +458,7 @@ def test_memory_changes_no_bit_of_what_is_learned(fn_args):
     assert reports[0]["temperature"] == reports[1]["temperature"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [0, 2**30], ids=["on_disk", "cached"])
 def test_training_killed_with_another_budget_is_taken_up(fn_args, monkeypatch, memory):
     run_and_kill(fn_args("killed", memory=2**30 - memory), monkeypatch)

@@ -123,6 +123,7 @@ def test_graph_holds_the_exact_sums_over_the_training_split(transform, examples,
     assert found["pixel_sum_of_squares"].tolist() == (values**2).sum(axis=0).tolist()
 
 
+@pytest.mark.slow
 def test_as_many_images_are_summed_at_a_time_as_their_bytes_allow(transform, examples, monkeypatch):
     assert batch_rows((28, 28), 2**30) == 1000
     # A sixteenth of the budget, 24 bytes for each value of an image: 67,108,864 / 3,612,672

@@ -24,6 +24,7 @@ from typing import BinaryIO
 import numpy as np
 
 from components.errors import InputError
+from models.streams import read_promised
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -83,20 +84,10 @@ def _open(path: Path) -> BinaryIO:
 
 def _read(path: Path, stream: BinaryIO, size: int) -> bytes:
     """Reads up to `size` bytes; fewer only at the end of the stream."""
-    parts = []
-    while size > 0:
-        try:
-            # read1 gives what there is: a truncated gzip stream raises only once all of it has been handed over.
-            part = stream.read1(size)
-        except EOFError:
-            part = b""
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(f"{path}: the gzip stream is damaged ({error}). {_MEND}") from None
-        if not part:
-            break
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
+    try:
+        return read_promised(stream, size)
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: the gzip stream is damaged ({error}). {_MEND}") from None
 
 
 def _read_header(path: Path, stream: BinaryIO) -> tuple[np.dtype, tuple[int, ...]]:

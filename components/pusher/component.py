@@ -25,8 +25,9 @@ from tfx.utils import path_utils
 from components import places
 from components.artifacts import Artifacts, single
 from components.latest_blessed import MODEL_ID
+from components.pusher.history import content_digest
 from components.pusher.outcomes import HELD_BACK, NOT_BLESSED, TAKEN_BACK
-from components.pusher.serving_folder import content_digest, offer, superseded
+from components.pusher.serving_folder import offer, superseded
 from models.card import read_card
 
 # Of a PushedModel: what came of it, where it was or would have been published, and what it is.

@@ -29,7 +29,6 @@ from components.pusher.history import (
     acts,
     content_digest,
     in_order_of_pushes,
-    rollbacks,
     served_version,
     taken_back,
     versions,
@@ -37,8 +36,6 @@ from components.pusher.history import (
 from components.pusher.outcomes import PUSHED, SERVED_AGAIN, SERVED_ALREADY, TAKEN_BACK
 from models.card import read_card
 from models.host import flush, take_lock
-
-__all__ = ["acts", "content_digest", "rollbacks", "served_version", "taken_back", "versions"]
 
 SERVED = "served"
 _LOCK, _PARTIAL = ".lock", ".partial-"

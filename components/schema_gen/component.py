@@ -17,7 +17,8 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
 from components.artifacts import Artifacts, single, split_folders
-from components.schema_gen.proposal import propose_schema, schema_differences
+from components.schema_gen.differences import schema_differences
+from components.schema_gen.proposal import propose_schema
 from models.features import SCHEMA_FILE, STATISTICS_FILE
 from models.files import write_text
 

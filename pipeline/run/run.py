@@ -1,4 +1,4 @@
-"""Runs the pipeline once: locks the output root, runs the DAG, keeps the record and tells the result.
+"""Runs the pipeline once: locks the output root, runs the DAG and keeps the record; telling.py tells the result.
 
 Synopsis:
 
@@ -7,7 +7,6 @@ Synopsis:
 
 import datetime
 import gc
-import logging
 import os
 import shutil
 import time
@@ -16,15 +15,14 @@ from pathlib import Path
 from components import places
 from components.errors import InputError, PipelineError
 from components.evaluator.floors import check_floors
-from components.evaluator.metrics import METRICS
-from components.pusher.outcomes import HELD_BACK, PUSHED, SERVED_AGAIN, TAKEN_BACK
 from components.pusher.serving_folder import check_replaces
 from models.plain_paths import UNLOADABLE
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.console import Console
 from pipeline.run.data import check_classes, describe_plan, find_dataset, model_name
-from pipeline.run.outcome import NODE_RAN, exit_status_of
+from pipeline.run.outcome import exit_status_of
+from pipeline.run.telling import tell, write_report_if_possible
 from pipeline.scratch import scratch
 from pipeline.settings import Settings
 from pipeline.surroundings import taken_over
@@ -218,7 +216,7 @@ def _run(
             settle(connection, root)
             raise
     report = write_report_if_possible(root, run_id, console)
-    _tell(record.content, folder, report, console)
+    tell(record.content, folder, report, console)
     console.result(state=record.content["state"], exit_status=status, summary=str(folder.summary))
     return status
 
@@ -244,61 +242,3 @@ def _first_line(run_id: str, settings: Settings, dataset) -> str:
 
 def _stands_on(base) -> str:
     return f", on run {base.run_id}" if base.run_id else ""
-
-
-def write_report_if_possible(root: OutputRoot, run_id: str, console: Console) -> Path | None:
-    """Writes report.html and returns its path; a run that has done its work does not fail for it."""
-    console.start("report")
-    try:
-        from pipeline.report.render import write_report
-
-        return write_report(root, run_id)
-    except Exception as error:
-        logging.exception("the report could not be written")
-        console.error(f"no report: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-        return None
-
-
-def _tell(content: dict, folder: RunFolder, report: Path | None, console: Console) -> None:
-    """Tells what came of the run, from its record."""
-    if failure := content["failure"]:
-        console.error(f"{failure['node']} failed: {failure['message']}")
-        console.error(f"log: {folder.log}")
-    else:
-        console.line("")
-        if metrics := content["metrics"]:
-            told = [
-                f"{metric.label} {_number(metrics.get(metric.key))}" for metric in METRICS.values() if metric.headline
-            ]
-            for start in range(0, len(told), 2):
-                console.line("   ".join(told[start : start + 2]))
-            word, verdict = content["verdict"].split(": ", 1)
-            console.line(f"{word:<15}{verdict}")
-        if told := _publication(content):
-            console.line(told)
-        if content["tensorboard"]:
-            console.line(f"TensorBoard    {content['tensorboard']}")
-        console.line(f"summary        {folder.summary} ({content['wall_seconds']:.0f} s)")
-    if report:
-        console.line(f"report         {report}")
-
-
-def _publication(content: dict) -> str:
-    """Returns what a person should know of the push, "" where there is nothing to tell."""
-    pushed, served = content["pushed_model"], content["served_model"]
-    publish = f"'python -m pipeline.publish {content['run_id']}' publishes it"
-    if content["push"] == HELD_BACK:
-        return f"not pushed     held back; {publish}"
-    if pushed is None:
-        return ""
-    if content["push"] == TAKEN_BACK:
-        return f"not served     {pushed} was taken back, {served} is served; {publish} again"
-    if served != pushed:
-        return f"not served     {pushed}; {served} is served"
-    (pusher,) = [node for node in content["nodes"] if node["id"] == "Pusher"]
-    is_new = pusher["state"] == NODE_RAN and content["push"] in (PUSHED, SERVED_AGAIN)
-    return f"{'pushed to' if is_new else 'served as':<15}{pushed}"
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4f}"

@@ -4,7 +4,9 @@ Arrays are found by the words of their names (and of the file's); those of image
 """
 
 import contextlib
+import io
 import lzma
+import math
 import struct
 import tokenize
 import zipfile
@@ -29,6 +31,7 @@ from components.example_gen.kinds.registry import (
     words_of,
 )
 from models.features import TRAIN
+from models.streams import read_promised
 
 _AXES = {
     **dict.fromkeys(("x", "images", "image", "imgs", "img"), "images"),
@@ -134,24 +137,23 @@ def _blocks(images: Array, labels: Array | None) -> Iterator[tuple[np.ndarray, n
     try:
         with _stream(images) as stream:
             shape, dtype = _header(images, stream)
-            if given is None:
-                given = np.full(shape[0], UNLABELLED)
-            if len(given) != shape[0]:
+            if given is not None and len(given) != shape[0]:
                 raise InputError(
                     f"{_where(labels)}: expected one label for each of the {shape[0]:,} images of {_where(images)}, "
                     f"found {len(given):,}. The two are not of one data set."
                 )
-            row, start = int(np.prod(shape[1:])) * dtype.itemsize, 0
+            row, start = math.prod(shape[1:]) * dtype.itemsize, 0
             while start < shape[0]:
                 count = min(rows_a_block(shape[1:], dtype.itemsize), shape[0] - start)
-                content = stream.read(count * row)
+                content = read_promised(stream, count * row)
                 if len(content) < count * row:
                     raise InputError(
                         f"{_where(images)}: expected {shape[0]:,} images, found {start + len(content) // row:,}: it "
                         "was cut short. Use a good copy."
                     )
                 values = np.frombuffer(content, dtype).reshape(count, *shape[1:])
-                yield as_pixels(values, _where(images), start), given[start : start + count]
+                known = np.full(count, UNLABELLED) if given is None else given[start : start + count]
+                yield as_pixels(values, _where(images), start), known
                 start += count
             _require_end(images, stream)
     except _FAILURES as error:
@@ -185,8 +187,7 @@ def as_pixels(values: np.ndarray, where: str, first: int) -> np.ndarray:
 
 def _header(array: Array, stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
     """Returns shape and type of the images behind, whose values are next in the stream."""
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, fortran, dtype = read[np.lib.format.read_magic(stream)](stream)
+    shape, fortran, dtype = _any_header(stream)
     if len(shape) not in (3, 4) or 0 in shape or dtype.kind not in "uif" or fortran:
         order = " in Fortran's order" if fortran else ""
         raise InputError(
@@ -201,21 +202,39 @@ def _header(array: Array, stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
     return shape, dtype
 
 
+def _any_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Returns what NumPy tells of an array: shape, whether it lies in Fortran's order, and type."""
+    version = np.lib.format.read_magic(stream)
+    read, size_bytes = {
+        (1, 0): (np.lib.format.read_array_header_1_0, 2),
+        (2, 0): (np.lib.format.read_array_header_2_0, 4),
+    }[version]
+    size = stream.read(size_bytes)
+    # NumPy would ask memory for whatever a damaged one promises.
+    header = read_promised(stream, int.from_bytes(size, "little"))
+    return read(io.BytesIO(size + header))
+
+
 def _read_labels(array: Array) -> np.ndarray:
     try:
         with _stream(array) as stream:
-            labels = np.lib.format.read_array(stream, allow_pickle=False)
-            _require_end(array, stream)
+            shape, _, dtype = _any_header(stream)
+            labels = np.zeros(0, dtype)
+            is_column = len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
+            if is_column and dtype.kind in "uifU":
+                content = read_promised(stream, shape[0] * dtype.itemsize)
+                if len(content) < shape[0] * dtype.itemsize:
+                    raise EOFError(f"{len(content):,} bytes of {shape[0] * dtype.itemsize:,}")
+                labels = np.frombuffer(content, dtype)
+                _require_end(array, stream)
     except _FAILURES as error:
         raise InputError(f"{_where(array)}: expected labels, found {error}. Use a good copy.") from None
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
     if labels.dtype.kind == "f" and (labels == np.floor(labels)).all() and np.abs(labels).max(initial=0) < _WHOLE:
         labels = labels.astype(np.int64)
-    if labels.ndim != 1 or labels.dtype.kind not in "uiU":
+    if not is_column or labels.dtype.kind not in "uiU":
         raise InputError(
-            f"{_where(array)}: expected one whole number or name an image, found {list(labels.shape)} of "
-            f"{labels.dtype}. Save one class for each."
+            f"{_where(array)}: expected one whole number or name an image, found {list(shape)} of {dtype}. Save one "
+            "class for each."
         )
     return labels
 

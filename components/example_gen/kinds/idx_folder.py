@@ -5,6 +5,7 @@ may lie in a folder of its own name. Labels are integers of any IDX type; of sev
 """
 
 import gzip
+import math
 import re
 import zlib
 from collections.abc import Iterator
@@ -99,27 +100,31 @@ def _open(files: dict[tuple[str, str], Path]) -> Contents:
 
 def _blocks(images: Path, label_file: Path | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     dtype, shape = read_header(images)
-    labels = read_idx(label_file) if label_file else np.full(shape[0], UNLABELLED)
     if dtype != np.uint8 or len(shape) not in (3, 4):
         raise InputError(
             f"{images}: expected images [N, H, W] or [N, H, W, C] of uint8, found {list(shape)} of {dtype.name}. "
             "Use a file of images."
         )
-    if labels.dtype.kind != "i" and labels.dtype != np.uint8:
-        raise InputError(f"{label_file}: expected whole numbers as labels, found {labels.dtype.name}. Use such a file.")
-    if len(labels) != shape[0] or labels.ndim > 2:
-        raise InputError(
-            f"{label_file}: expected one label for each of the {shape[0]:,} images of {images.name}, "
-            f"found labels of shape {list(labels.shape)}. The two are not of one data set."
-        )
-    labels = labels.reshape(len(labels), -1)[:, 0]
-    row, start = int(np.prod(shape[1:])), 0
+    labels = _read_labels(label_file, images, shape[0]) if label_file else None
+    row, start = math.prod(shape[1:]), 0
     for block in read_blocks(images, rows_a_block(shape[1:]) * row):
         # Of a file that was cut short the last image is not whole, and the next block an error.
         whole = len(block) // row
         pixels = np.frombuffer(block, np.uint8, whole * row).reshape(whole, *shape[1:])
-        yield pixels, labels[start : start + len(pixels)]
-        start += len(pixels)
+        yield pixels, np.full(whole, UNLABELLED) if labels is None else labels[start : start + whole]
+        start += whole
+
+
+def _read_labels(path: Path, images: Path, count: int) -> np.ndarray:
+    labels = read_idx(path)
+    if labels.dtype.kind != "i" and labels.dtype != np.uint8:
+        raise InputError(f"{path}: expected whole numbers as labels, found {labels.dtype.name}. Use such a file.")
+    if len(labels) != count or labels.ndim > 2:
+        raise InputError(
+            f"{path}: expected one label for each of the {count:,} images of {images.name}, found labels of shape "
+            f"{list(labels.shape)}. The two are not of one data set."
+        )
+    return labels.reshape(len(labels), -1)[:, 0]
 
 
 register(

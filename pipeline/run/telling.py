@@ -1,0 +1,68 @@
+"""What is told when a run has ended: its report and, from its record, figures, verdict, and what became of the push."""
+
+import logging
+from pathlib import Path
+
+from components.evaluator.metrics import METRICS
+from components.pusher.outcomes import HELD_BACK, PUSHED, SERVED_AGAIN, TAKEN_BACK
+from pipeline.output_root import OutputRoot, RunFolder
+from pipeline.run.console import Console
+from pipeline.run.outcome import NODE_RAN
+
+
+def write_report_if_possible(root: OutputRoot, run_id: str, console: Console) -> Path | None:
+    """Writes report.html and returns its path; a run that has done its work does not fail for it."""
+    console.start("report")
+    try:
+        from pipeline.report.render import write_report
+
+        return write_report(root, run_id)
+    except Exception as error:
+        logging.exception("the report could not be written")
+        console.error(f"no report: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        return None
+
+
+def tell(content: dict, folder: RunFolder, report: Path | None, console: Console) -> None:
+    """Tells what came of the run, from its record."""
+    if failure := content["failure"]:
+        console.error(f"{failure['node']} failed: {failure['message']}")
+        console.error(f"log: {folder.log}")
+    else:
+        console.line("")
+        if metrics := content["metrics"]:
+            told = [
+                f"{metric.label} {_number(metrics.get(metric.key))}" for metric in METRICS.values() if metric.headline
+            ]
+            for start in range(0, len(told), 2):
+                console.line("   ".join(told[start : start + 2]))
+            word, verdict = content["verdict"].split(": ", 1)
+            console.line(f"{word:<15}{verdict}")
+        if told := _publication(content):
+            console.line(told)
+        if content["tensorboard"]:
+            console.line(f"TensorBoard    {content['tensorboard']}")
+        console.line(f"summary        {folder.summary} ({content['wall_seconds']:.0f} s)")
+    if report:
+        console.line(f"report         {report}")
+
+
+def _publication(content: dict) -> str:
+    """Returns what a person should know of the push, "" where there is nothing to tell."""
+    pushed, served = content["pushed_model"], content["served_model"]
+    publish = f"'python -m pipeline.publish {content['run_id']}' publishes it"
+    if content["push"] == HELD_BACK:
+        return f"not pushed     held back; {publish}"
+    if pushed is None:
+        return ""
+    if content["push"] == TAKEN_BACK:
+        return f"not served     {pushed} was taken back, {served} is served; {publish} again"
+    if served != pushed:
+        return f"not served     {pushed}; {served} is served"
+    (pusher,) = [node for node in content["nodes"] if node["id"] == "Pusher"]
+    is_new = pusher["state"] == NODE_RAN and content["push"] in (PUSHED, SERVED_AGAIN)
+    return f"{'pushed to' if is_new else 'served as':<15}{pushed}"
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
