@@ -4,6 +4,7 @@ Nothing here imports TensorFlow at the top, so that the tests of the parsers sta
 """
 
 import gzip
+import signal
 import struct
 import subprocess
 import sys
@@ -47,6 +48,17 @@ def own_temporary_folder(tmp_path_factory) -> Iterator[Path]:
     tmp_path_factory.getbasetemp()
     with scratch() as folder:
         yield folder
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """No signal is ignored, as whoever started the tests may have it (nohup, a shell's `&`)."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pipeline.stopping import Terminated, how_stopped, stoppable
 
 
 @pytest.mark.parametrize(("stop", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_signal_unwinds_the_work_and_handlers_are_put_back(stop, status):
+def test_signal_unwinds_the_work_and_handlers_are_put_back(heard, stop, status):
     before, settled = signal.getsignal(stop), []
     with pytest.raises(KeyboardInterrupt) as raised, stoppable():
         try:
