@@ -98,7 +98,7 @@ class Log:
             start = out.tell()
             status = subprocess.call(
                 [str(part) for part in command],
-                env={**clean(os.environ), **(env or {})},
+                env={**clean(os.environ, self.path.parent), **(env or {})},
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

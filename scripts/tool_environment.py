@@ -12,6 +12,9 @@ Synopsis:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+
+from models.host import home
 
 # pip's options that may pass, and uv's variable for the same: a host with an index, certificates or a proxy of its own
 # has told pip, and should not have to say it twice.
@@ -71,6 +74,11 @@ def passes(name: str) -> bool:
     return name == "PYTHON_KEYRING_BACKEND" or not (name in NAMES or name.startswith(FAMILIES))
 
 
-def clean(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of the caller's environment reaches the tools."""
-    return {name: value for name, value in environ.items() if passes(name)}
+def clean(environ: Mapping[str, str], own_home: Path | None = None) -> dict[str, str]:
+    """What of the caller's environment reaches the tools.
+
+    A user whom neither HOME nor the list of users gives a home (a container's `--user 12345`) has `own_home` for one:
+    pip asks for it before it does anything.
+    """
+    given = {name: value for name, value in environ.items() if passes(name)}
+    return {"HOME": str(own_home), **given} if own_home and home() is None else given

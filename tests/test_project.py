@@ -121,7 +121,7 @@ def installed(tmp_path_factory) -> Path:
         shutil.copy(ROOT / name, source)
     offline = ["--quiet", "--no-deps", "--no-index", "--disable-pip-version-check"]
     pip = [sys.executable, "-I", "-m", "pip"]
-    options = {"check": True, "timeout": 120, "env": tool_environment.clean(os.environ)}
+    options = {"check": True, "timeout": 120, "env": tool_environment.clean(os.environ, folder)}
     subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "-w", folder, source], **options)
     (wheel,) = folder.glob("*.whl")
     subprocess.run([*pip, "install", *offline, "--target", folder / "site", wheel], **options)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts import installers
-from scripts.console import StepFailed
+from scripts.console import Log, StepFailed
 from scripts.tool_environment import clean
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,6 +36,20 @@ OF_THE_MACHINE = {
 
 def test_what_steers_the_tools_is_left_out_and_the_way_to_the_world_stays():
     assert clean({**STEERING, **OF_THE_MACHINE}) == OF_THE_MACHINE
+
+
+def test_user_without_a_home_has_one_for_the_tools(monkeypatch, tmp_path):
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    assert clean({"PATH": "/bin"}, tmp_path) == {"PATH": "/bin", "HOME": str(tmp_path)}
+    said = [sys.executable, "-I", "-m", "pip", "cache", "dir"]
+    log = Log(tmp_path / "log.txt")
+    log.run(said)
+    assert str(tmp_path) in log.path.read_text()
+
+
+def test_home_of_a_user_stays(tmp_path):
+    assert clean({"HOME": "/home/somebody"}, tmp_path) == {"HOME": "/home/somebody"}
 
 
 def test_configuration_of_pip_that_may_pass_is_told_to_both_tools():
