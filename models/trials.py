@@ -8,8 +8,8 @@ depend on how many processes there are, since each trial is fitted by itself and
 Synopsis:
 
     with Trials(examples, mean=mean, variance=variance, folder=folder, code="", memory=2**30) as trials:
-        for outcome in trials.run([Trial(config, seed=42), Trial(other, seed=42)]):     # in their order
-            outcome.val_accuracy, outcome.curve, outcome.seconds
+        for outcome in trials.run([Trial(config, seed=42), Trial(config, seed=43)]):     # in their order
+            print(outcome.val_accuracy, outcome.curve, outcome.seconds)
 """
 
 import concurrent.futures

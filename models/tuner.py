@@ -7,9 +7,9 @@ ever opened. A killed search begins again from its first trial, each of which is
 
 Synopsis:
 
-    result = tuner_fn(fn_args)                  # as TFX's Tuner calls it
-    result.tuner.search(**result.fit_kwargs)
-    result.tuner.get_best_hyperparameters()[0].values
+    oracle = new_oracle("bayesian", 20, hyperparameters(config), seed=42)
+    tuner = RoundTuner(oracle, config, seed=42, directory=folder)
+    tuner.search                                # of Trials; then get_best_hyperparameters()[0].values
 """
 
 import contextlib

@@ -48,6 +48,8 @@ from pipeline.report.collect import collect
 from pipeline.run.code_digest import ROOT
 from pipeline.run.database import connection_to
 from pipeline.settings import Settings
+from pipeline.sweep.factors import Point
+from pipeline.sweep.results import Row
 from tests.forms import encoded
 from tests.served_models import write_examples
 from tests.test_partial_run import record_data
@@ -211,6 +213,12 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         once.images.tofile(folder / "rows")
         return folder / "rows"
 
+    def swept() -> list[Row]:
+        measured = {"seconds": 60.0, "cpu_seconds": 60.0, "examples_per_second": 1e4}
+        measured |= {"parameters": 9, "multiply_adds": 9}
+        gains = {Point(): 0.0, Point((("training.shift", 1),)): 0.01}
+        return [Row(point=p, seed=s, val_accuracy=0.9 + g * s, **measured) for p, g in gains.items() for s in (1, 2)]
+
     def compiled():
         compiled = compiler.Compiler().compile(create_pipeline(smoke, once.dataset))
         parameters = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: LATEST}
@@ -292,8 +300,14 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         "models.row_reader.plain": rows,
         "models.profile_report.log_dir": lambda: once.profiled,
         "models.recipe.config": lambda: TrainingConfig(**tiny),
+        "models.search_space.config": TrainingConfig,
+        "models.tuner.config": TrainingConfig,
+        "models.trials.config": lambda: TrainingConfig(**tiny),
         "models.trainer.config": lambda: TrainingConfig(**tiny),
         # what is measured
+        "pipeline.sweep.page.rows": swept,
+        "pipeline.sweep.results.rows": swept,
+        "pipeline.sweep.words.rows": swept,
         "baseline_id": lambda: None,
         "blessing": standard_artifacts.ModelBlessing,
         "confidence": lambda: np.array([0.9, 0.6], np.float32),

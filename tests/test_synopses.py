@@ -51,6 +51,7 @@ ELSEWHERE = {
     "preset": "pipeline.presets",
     "read_card": "models.card",
     "replace": "dataclasses",
+    "standard_artifacts": "tfx.types",
 }
 # What lies in the working directory of a synopsis that names it by a relative path.
 AROUND = {
@@ -61,6 +62,7 @@ AROUND = {
     "pipeline.report.collect": ("output",),
     "pipeline.report.render": ("output",),
     "pipeline.run.run": ("data", "output"),
+    "pipeline.sweep.trainings": ("data", "output"),
 }
 # Not run, only compared with the signatures of what it calls.
 NOT_RUN = {"scripts.host_apt": "it downloads from the host's apt mirror"}
@@ -70,6 +72,8 @@ SLOW = {
     *(f"components.evaluator.{name}" for name in ("evaluation", "results", "verdict")),
     "components.infra_validator.serving",
     "models.recipe",
+    "models.trials",
+    "pipeline.sweep.trainings",
 }
 SHELL = re.compile(r"^(?:make|python\S*) .*$", re.MULTILINE)
 REGISTRIES = (METRICS, SLICINGS, AUGMENTATIONS, NETWORKS, places._datasets, places._folders, places._memory)

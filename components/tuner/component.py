@@ -5,8 +5,9 @@ the artifact `tuner_results`, and TensorBoard's HParams page finds it under the 
 
 Synopsis:
 
-    tuner = ReportingTuner(tuner_fn="models.tuner.tuner_fn", examples=examples, transform_graph=graph, ...)
-    tuner.outputs["best_hyperparameters"]
+    examples = Channel(type=standard_artifacts.Examples)
+    tuner = ReportingTuner(examples=examples, tuner_fn="models.tuner.tuner_fn")
+    tuner.outputs["best_hyperparameters"].type.TYPE_NAME            # "HyperParameters"
 """
 
 import json

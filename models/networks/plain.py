@@ -6,7 +6,8 @@ It is what the residual network is compared with, built of Keras's own layers fr
 
 Synopsis:
 
-    model = build(NetworkConfig(kind="plain", widths=(32, 64), dropout=0.3, ...), inputs, seed=0)
+    stages = {"widths": (32, 64), "blocks": (1, 1), "pools": (True, True)}
+    model = build(NetworkConfig(kind="plain", dropout=0.3, **stages), inputs, seed=0)
     model(images)                                               # [batch, 28, 28, 1] to logits, float32 [batch, 10]
 """
 

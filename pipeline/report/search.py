@@ -2,8 +2,7 @@
 
 Synopsis:
 
-    found = search(facts)            # None without a search
-    found["rows"][0]["accuracy"], found["names"]
+    search(facts)                    # None, for these facts are of a run without a search
 """
 
 from pipeline.metadata.show import varied

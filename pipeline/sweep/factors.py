@@ -2,8 +2,9 @@
 
 Synopsis:
 
-    factors = [read_factor("training.shift=0,1,2", base), read_factor("training.network.widths=[16,32,64]", base)]
-    points = plan(base, factors, pairs=[])          # Point({}), Point({"training.shift": 1}), ...
+    fast = preset("fast")
+    factors = [read_factor("training.shift=0,1,2", fast), read_factor("training.optimizer=adam", fast)]
+    [str(point) for point in plan(fast, factors)]      # ["as it is", "shift=1", "shift=2", 'optimizer="adam"']
 """
 
 import dataclasses

@@ -2,7 +2,7 @@
 
 Synopsis:
 
-    write_page(folder / "page.md", rows, preset="fast", command="python -m pipeline.sweep ...")
+    write_page(folder / "page.md", rows, preset="fast", command="python -m pipeline.sweep training.shift=1")
 """
 
 import statistics

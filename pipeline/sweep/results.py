@@ -2,8 +2,8 @@
 
 Synopsis:
 
-    summaries = summarize(rows)                     # Summary(point="shift=1", mean=0.9351, spread=0.0012, ...)
-    importance(rows)                                # {"training.learning_rate": 0.61, ...}, shares of the variance
+    round(summarize(rows)[1].difference, 4)         # 0.015, to the preset, on average over the seeds
+    importance(rows)                                # {"training.shift": 1.0}, shares of what all settings explain
 """
 
 import csv

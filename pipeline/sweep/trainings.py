@@ -3,8 +3,8 @@
 Synopsis:
 
     data = prepare(settings, project)
-    for outcome in trainings(data, settings.config, [(config, 42), (config, 43)], side_by_side=2):
-        outcome.val_accuracy
+    for outcome in trainings(data, settings.config, [(settings.config, 42)], side_by_side=2):
+        print(outcome.val_accuracy)
 """
 
 import dataclasses

@@ -2,8 +2,7 @@
 
 Synopsis:
 
-    for line in words(rows):             # "**Better than the preset.** `shift=1`: +4.00 ± 1.00 points, ..."
-        print(line)
+    words(rows)[0]                       # "**Better than the preset.** `shift=1`, +1.50 ± ... ..."
 """
 
 from collections.abc import Sequence
