@@ -18,6 +18,8 @@ import pytest
 
 from benchmarks.recorded_runs import RecordedRuns
 from components.errors import InputError
+from pipeline.metadata import runs as listing
+from pipeline.metadata import show
 from pipeline.metadata.cli import main
 
 FIRST, CACHED, SEEDED, REFUSED, BROKEN = (f"2026010{day}-120000-000" for day in range(1, 6))
@@ -91,6 +93,32 @@ def test_runs_lists_the_latest_first_with_what_came_of_it(ask_json):
     assert [run["seed"] for run in listed.values()] == [7, 7, 7, 1, 1]
     assert listed[REFUSED]["pushed"] is None
     assert listed[FIRST]["pushed"] == listed[CACHED]["pushed"] != listed[SEEDED]["pushed"]
+
+
+def test_table_has_a_column_for_searches_where_there_was_one():
+    nothing = dict.fromkeys(
+        ("started", "name", "preset", "seed", "state", "seconds", "accuracy", "blessed", "pushed", "standing")
+    )
+    run = nothing | {"id": "one", "trials": 20, "best_trial": 0.944}
+    told = listing.render([run, run | {"id": "two", "trials": None, "best_trial": None}]).splitlines()
+    assert told[0].endswith("search")
+    assert told[1].endswith("best of 20: 0.9440 of val")
+    assert told[2].endswith("-")
+    assert "search" not in listing.render([run | {"trials": None}])
+
+
+def test_trials_are_listed_the_best_first_with_what_was_varied():
+    trial = {"values": {"shift": 1, "erase": 0}, "curve": [0.8, 0.9], "stopped": False, "seconds": 4.0}
+    trials = [
+        trial | {"trial": "0", "val_accuracy": 0.9},
+        trial | {"trial": "1", "val_accuracy": 0.95, "values": {"shift": 2, "erase": 0}},
+        trial | {"trial": "2", "val_accuracy": 0.7, "stopped": True, "curve": [0.7]},
+    ]
+    header, *rows = show.render({"trials": trials}).splitlines()
+    assert header.split() == ["trial", "shift", "val.", "accuracy", "epochs", "ended", "time"]
+    told = [" ".join(row.split()[:4]) for row in rows]
+    assert told == ["1 2 0.9500 2", "0 1 0.9000 2", "2 1 0.7000 1"]
+    assert "given up" in rows[2]
 
 
 def test_table_of_runs_is_aligned(ask):

@@ -67,6 +67,14 @@ def test_part_without_an_earlier_run_names_the_outputs_that_it_needs(root):
     )
 
 
+@pytest.mark.parametrize("ends", [{"from_node": "Tuner"}, {"to_node": "Tuner"}])
+def test_part_that_ends_at_a_node_that_nothing_asks_for_is_refused(root, ends):
+    selection = Selection(**ends)
+    with pytest.raises(InputError) as raised:
+        find_base(given(root), selection, root)
+    assert str(raised.value) == f"{selection}: nothing asks for a Tuner. Give --tune as well."
+
+
 def test_part_between_nodes_in_the_wrong_order_is_refused(root):
     with pytest.raises(InputError, match=r"^--from Pusher --to ExampleGen: no node lies between them\. Swap them"):
         find_base(given(root), Selection(from_node="Pusher", to_node="ExampleGen"), root)
@@ -143,7 +151,9 @@ def test_run_of_another_data_set_is_refused_by_its_name(earlier, root):
 def test_dry_run_without_an_earlier_run_makes_nothing(root, dataset):
     settings = Settings.of(preset("smoke", output_root=root.path))
     forecasts = foresee(settings, dataset, {"settings": {}, "git": None})
-    assert {forecast.id: forecast.state for forecast in forecasts} == dict.fromkeys(NODES, "would run")
+    assert {forecast.id: forecast.state for forecast in forecasts} == dict.fromkeys(
+        [node.id for node in NODES.values() if not node.flag], "would run"
+    )
     assert forecasts[0].reason == "no earlier run of it on data.smoke succeeded here"
     assert not root.path.exists()
 

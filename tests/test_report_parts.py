@@ -24,6 +24,7 @@ from pipeline.report.formats import counted, figure, percent, seconds
 from pipeline.report.images import LARGEST_SIDE, Sprite
 from pipeline.report.predictions import Predictions
 from pipeline.report.render import render
+from pipeline.report.search import search
 from pipeline.report.sections import class_counts, compare, gates
 
 
@@ -56,6 +57,53 @@ def facts(summary: dict | None = None, **changes: object) -> Facts:
         "others": {},
     }
     return Facts(**{**nothing, **changes})
+
+
+# search
+
+
+TRIALS = [
+    {
+        "trial": str(number),
+        "values": {"learning_rate": rate, "network.widths": widths, "batch_size": 250},
+        "val_accuracy": accuracy,
+        "curve": curve,
+        "stopped": len(curve) < 3,
+        "seconds": 10.0,
+    }
+    for number, rate, widths, accuracy, curve in (
+        (0, 0.1, "32,64", 0.93, [0.8, 0.9, 0.93]),
+        (1, 0.3, "16,32", 0.7, [0.6, 0.7]),
+        (2, 0.05, "32,64", 0.94, [0.7, 0.9, 0.94]),
+    )
+]
+
+
+def test_search_is_told_the_best_first_by_the_values_that_were_varied():
+    found = search(facts({"search": {"best": TRIALS[2]["values"], "trials": TRIALS}}))
+    assert found["names"] == ["learning_rate", "network.widths"]
+    assert [(row["trial"], row["accuracy"], row["epochs"]) for row in found["rows"]] == [
+        ("2", 0.94, 3),
+        ("0", 0.93, 3),
+        ("1", 0.7, 2),
+    ]
+    marked = [(row["trial"], row["is_best"], row["is_first"], row["stopped"]) for row in found["rows"]]
+    assert marked == [("2", True, False, False), ("0", False, True, False), ("1", False, False, True)]
+    assert (found["count"], found["given_up"], found["seconds"]) == (3, 1, 30.0)
+    assert len(found["effects"]) == 2
+
+
+def test_page_has_the_search_where_there_was_one():
+    page = render(facts({"search": {"best": TRIALS[2]["values"], "trials": TRIALS}}))
+    assert "3 trials on train and validation" in page
+    assert "1 of them given up early" in page
+    assert "the best, number 2, has 94.00" in page
+    assert 'id="search"' not in render(facts())
+
+
+def test_search_that_found_nothing_better_says_so():
+    page = render(facts({"search": {"best": TRIALS[0]["values"], "trials": TRIALS[:2]}}))
+    assert "Nothing better was found." in page
 
 
 # predictions
