@@ -3,11 +3,15 @@
 Nothing here imports TensorFlow at the top, so that the tests of the parsers start at once.
 """
 
+import atexit
 import gzip
+import os
+import shutil
 import signal
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +34,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tests")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+if home() is None:
+    # As a run does (`pipeline/surroundings.py`): Keras and NLTK ask for one when they are imported.
+    os.environ["HOME"] = tempfile.mkdtemp(prefix="home-")
+    atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -30,6 +30,8 @@ def path(tmp_path: Path) -> Path:
 
 def command(folder: Path, name: str, body: str = "exit 0") -> Path:
     folder.mkdir(exist_ok=True)
+    # A link to the host's own would be written through.
+    (folder / name).unlink(missing_ok=True)
     (folder / name).write_text(f"#!/bin/sh\n{body}\n")
     (folder / name).chmod(0o755)
     return folder / name
@@ -46,6 +48,13 @@ def shell(script: str, *words: str, path: Path, release: str = "", **more: str) 
     env = {"PATH": str(path), "OS_RELEASE_FILE": str(path.parent / "os-release"), **more}
     run = ["/bin/sh", str(ROOT / "scripts" / script), *words]
     return subprocess.run(run, capture_output=True, text=True, env=env, check=False)
+
+
+def test_stand_in_for_a_tool_leaves_the_hosts_own_alone(path: Path):
+    before = Path(shutil.which("id")).read_bytes()
+    command(path, "id", "echo 1")
+    assert not (path / "id").is_symlink()
+    assert Path(shutil.which("id")).read_bytes() == before
 
 
 # which systems
