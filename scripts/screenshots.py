@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import re
 import socket
 import subprocess
@@ -83,8 +84,8 @@ def tensorboard(logs: Path, load_fast: str = "false") -> Iterator[str]:
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}data/runs") as answer:
-            return b"train" in answer.read()
-    except OSError:
+            return bool(json.load(answer))
+    except (OSError, ValueError):
         return False
 
 
@@ -108,6 +109,14 @@ def show_scalars(page: Page, url: str) -> None:
     for name in ("epoch_accuracy", "epoch_loss"):
         card = page.locator("scalar-card").filter(has_text=name)
         expect(card.locator("line-chart").first).to_be_visible(timeout=SHOW_MS)
+
+
+def show_hparams(page: Page, url: str) -> None:
+    """Opens the HParams page and waits for its table of trials."""
+    page.set_viewport_size({"width": 1300, "height": 640})
+    page.goto(f"{url}#hparams")
+    expect(page.get_by_text("learning_rate").first).to_be_visible(timeout=SHOW_MS)
+    expect(page.get_by_text("val_accuracy").first).to_be_visible(timeout=SHOW_MS)
 
 
 def show_graph(page: Page, url: str) -> None:
@@ -139,10 +148,10 @@ def save(picture: bytes, name: str) -> None:
     print(f"{path.relative_to(Path.cwd())}: {path.stat().st_size / 1000:.0f} kB")
 
 
-def tensorboard_pictures(browser: Browser, logs: Path) -> None:
-    """Takes a picture of each of TensorBoard's pages on the logs of one training."""
+def tensorboard_pictures(browser: Browser, logs: Path, pages: dict) -> None:
+    """Takes a picture of TensorBoard's pages on the logs of a training or a search; by name what shows each."""
     with tensorboard(logs) as url:
-        for name, show in (("scalars", show_scalars), ("graph", show_graph), ("profile", show_profile)):
+        for name, show in pages.items():
             page = browser.new_page(viewport={"width": 1200, "height": 780})
             show(page, url)
             page.wait_for_timeout(3000)  # animations
@@ -156,6 +165,8 @@ def report_pictures(browser: Browser, report: Path) -> None:
     page.goto(report.resolve().as_uri())
     save(_part(page, "header", "#confusion"), "report")
     save(_part(page, "#errors", "#quality"), "report-errors")
+    if page.locator("#search").count():
+        save(_part(page, "#search", "#search"), "report-search")
     save(_part(page, "#time", "#comparison"), "report-lineage")
     page.set_viewport_size({"width": 380, "height": NARROW_HEIGHT})
     page.evaluate("scrollTo(0, 0)")
@@ -189,7 +200,10 @@ def main(argv: list[str] | None = None) -> int:
     if not (logs and reports):
         raise Stop(f"{arguments.output_root}: expected a run that trained, found none. Run 'make run' first.")
     with chromium() as browser:
-        tensorboard_pictures(browser, logs[-1].parent)
+        pages = {"scalars": show_scalars, "graph": show_graph, "profile": show_profile}
+        tensorboard_pictures(browser, logs[-1].parent, pages)
+        if trials := sorted(arguments.output_root.glob("tensorboard/*.trials")):
+            tensorboard_pictures(browser, trials[-1], {"hparams": show_hparams})
         report_pictures(browser, reports[-1])
     return 0
 

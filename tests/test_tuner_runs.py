@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.metadata.store import Store
 from pipeline.run.code_digest import ROOT
+from scripts.screenshots import show_hparams, tensorboard
 
 pytestmark = pytest.mark.slow
 
@@ -134,6 +135,16 @@ def test_hparams_of_each_trial_are_among_tensorboards_logs(searched):
     assert len(folders) >= 3
     events = EventAccumulator(str(folders[0])).Reload()
     assert events.Tags()["tensors"] == ["_hparams_/session_start_info", "epoch_val_accuracy", "val_accuracy"]
+
+
+def test_hparams_page_shows_the_trials_in_a_browser(searched, chromium):
+    with tensorboard(searched.output / "tensorboard") as url:
+        page = chromium.new_page()
+        show_hparams(page, url)
+        shown = page.locator("body").inner_text()
+        page.close()
+    for trial in searched.summary["search"]["trials"]:
+        assert f"{trial['values']['learning_rate']:.3f}"[:5] in shown
 
 
 def test_tensorboard_finds_the_trials_under_the_run(searched):
