@@ -300,6 +300,7 @@ def test_why_of_a_cached_node_names_the_run_it_came_from(ask, runs):
 def test_why_of_the_first_run_and_of_what_was_not_reached(ask, ask_json):
     assert ask("why", "Trainer", FIRST)[1] == "  no earlier run of it on fashion_mnist succeeded here"
     assert ask("why", "Trainer")[1] == "  not reached: Transform failed"
+    assert ask("why", "Tuner")[1] == "  not asked for: --tune does"
     assert ask_json("why", "Trainer")["state"] == "skipped"
 
 

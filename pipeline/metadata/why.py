@@ -34,7 +34,7 @@ def _explain(store: Store, node: str, run: Run, runs: dict[str, Run], told: set[
     found = {"node": node, "run": run.id, "state": "skipped", "compared_with": None, "reasons": [], "because": []}
     executions = [execution for execution in store.executions_of(run) if execution.node == node]
     if not executions:
-        found["reasons"] = [_why_skipped(store, run)]
+        found["reasons"] = [_why_skipped(store, run, node)]
         return found
     execution = executions[-1]
     found["state"] = state_told(execution, run)
@@ -98,7 +98,10 @@ def _is_whole(store: Store, execution: Execution) -> bool:
     )
 
 
-def _why_skipped(store: Store, run: Run) -> str:
+def _why_skipped(store: Store, run: Run, node: str) -> str:
+    listed = {entry["id"] for entry in run.record.get("nodes", ())}
+    if node in NODES and NODES[node].flag and node not in listed:
+        return f"not asked for: {NODES[node].flag} does"
     ended = {e.state: e.node for e in reversed(store.executions_of(run)) if e.state in ("failed", "interrupted")}
     command = " ".join(run.properties.get("command", []))
     for state, node in ended.items():
