@@ -27,11 +27,12 @@ def search_space(hp: keras_tuner.HyperParameters, config: TrainingConfig) -> Non
     size = config.batch_size
     hp.Float("learning_rate", rate / 3, rate * 3, sampling="log", default=rate)
     hp.Choice("batch_size", sorted({max(1, size // 2), size, size * 2}), default=size)
-    hp.Float("warmup", 0.0, 0.3, step=0.01, default=_within(config.warmup, 0.0, 0.3))
-    hp.Float("label_smoothing", 0.0, 0.3, step=0.05, default=_within(config.label_smoothing, 0.0, 0.3))
-    hp.Int("shift", 0, 3, default=min(config.shift, 3))
+    hp.Float("warmup", 0.0, max(0.3, config.warmup), step=0.01, default=config.warmup)
+    hp.Float("label_smoothing", 0.0, max(0.3, config.label_smoothing), step=0.05, default=config.label_smoothing)
+    hp.Int("shift", 0, max(3, config.shift), default=config.shift)
     hp.Choice("erase", sorted({0, 4, 8, config.erase}), default=config.erase)
-    hp.Float("network.dropout", 0.0, 0.5, step=0.1, default=_within(config.network.dropout, 0.0, 0.5))
+    dropout = config.network.dropout
+    hp.Float("network.dropout", 0.0, max(0.5, dropout), step=0.1, default=dropout)
     widths = [tuple(max(1, round(width * factor)) for width in config.network.widths) for factor in _WIDER]
     hp.Choice("network.widths", list(dict.fromkeys(map(_as_text, widths))), default=_as_text(config.network.widths))
 
@@ -62,10 +63,6 @@ def with_values(config: TrainingConfig, values: Mapping[str, object]) -> Trainin
     if isinstance(network.get("widths"), str):
         network["widths"] = tuple(map(int, network["widths"].split(",")))
     return dataclasses.replace(config, **own, network=dataclasses.replace(config.network, **network))
-
-
-def _within(value: float, low: float, high: float) -> float:
-    return min(max(value, low), high)
 
 
 def _as_text(widths: tuple[int, ...]) -> str:

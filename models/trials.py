@@ -4,6 +4,8 @@ What a trial gave is kept in a file named by everything that decides it (recipe,
 a sweep that was killed goes on where it was, and another one that asks the same is answered at once. A trial that is
 killed is taken up from its last epoch. Each process decodes the splits once, for all its trials; the results do not
 depend on how many processes there are, since each trial is fitted by itself and rules see only what was there before.
+A trial that diverges, or for which the memory does not suffice, has failed: it counts as nothing right, and the others
+go on.
 
 Synopsis:
 
@@ -25,11 +27,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from models.config import TrainingConfig
 from models.examples import Examples
@@ -39,6 +43,7 @@ from models.host import peak_memory_bytes
 from models.input_pipeline import Split, open_split
 from models.memory import MIB
 from models.profile_report import read_profile
+from models.progress import TrainingDivergedError
 from models.trainer import train_model
 
 # Of the epochs before a curve is judged, and of the curves that it takes to judge one.
@@ -47,6 +52,8 @@ _FEWEST_EPOCHS, _FEWEST_CURVES = 2, 3
 _MARGIN = 0.005
 # Of the budget; the rest is the networks'.
 _TRAIN_SHARE, _VAL_SHARE = 1 / 2, 1 / 8
+# Why a trial failed, besides having diverged.
+_KILLED, _NO_MEMORY = "its process was killed, as the system does where memory runs out", "the memory did not suffice"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,18 +83,20 @@ class Outcome:
       examples_per_second: of the last epoch, validation included.
       input_share: part of a step spent waiting for input, if it was measured.
       peak_mib: most memory that its process held, if it was measured.
+      failed: why it came to nothing, in a line; "" for a trial that did not. Its accuracy and figures are 0.
     """
 
     val_accuracy: float
     curve: tuple[float, ...]
-    stopped: bool
+    stopped: bool = False
     seconds: float
     cpu_seconds: float
-    parameters: int
-    multiply_adds: int
-    examples_per_second: float
+    parameters: int = 0
+    multiply_adds: int = 0
+    examples_per_second: float = 0.0
     input_share: float | None = None
     peak_mib: float | None = None
+    failed: str = ""
 
 
 def hopeless(curve: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
@@ -162,12 +171,25 @@ class Trials:
         for trial in trials:
             key = self.key(trial, others)
             if (known := self._recall(key)) is not None:
-                pending.append(known)
+                pending.append((known, None, ()))
             else:
                 arguments = dataclasses.asdict(trial.config), trial.seed, key, others, self._measured
-                pending.append(self._executor().submit(_train, *arguments))
-        for found in pending:
-            yield found if isinstance(found, Outcome) else found.result()
+                pending.append((_submitted(pool := self._executor(), arguments), pool, arguments))
+        for found, pool, arguments in pending:
+            yield found if isinstance(found, Outcome) else self._ended(found, pool, arguments)
+
+    def _ended(self, future: concurrent.futures.Future, pool: concurrent.futures.Executor, arguments: tuple) -> Outcome:
+        """Returns the outcome of a trial; one that lost its process is tried once more, with none beside it."""
+        for again in (True, False):
+            try:
+                return future.result()
+            except BrokenProcessPool:
+                if pool is self._pool:
+                    self._pool, self._processes = None, 1
+            if again:
+                future = _submitted(pool := self._executor(), arguments)
+        # Not remembered: elsewhere, or later, there may be more memory.
+        return Outcome(val_accuracy=0.0, curve=(), seconds=0.0, cpu_seconds=0.0, failed=_KILLED)
 
     def key(self, trial: Trial, others: Sequence[Sequence[float]] | None) -> str:
         """Names what a trial gives by what decides it."""
@@ -200,6 +222,15 @@ def _outcome(values: dict) -> Outcome:
     return Outcome(**{**values, "curve": tuple(values["curve"])})
 
 
+def _submitted(pool: concurrent.futures.Executor, arguments: tuple) -> concurrent.futures.Future:
+    """Has a process of a pool train; a pool that has lost one answers later, as it does for what it had begun."""
+    try:
+        return pool.submit(_train, *arguments)
+    except BrokenProcessPool as error:
+        (future := concurrent.futures.Future()).set_exception(error)
+        return future
+
+
 # Of a process that trains: what it was given, and by now opened splits.
 _given: dict[str, Any] = {}
 
@@ -228,6 +259,25 @@ def _train(config: dict, seed: int, key: str, others: Sequence | None, measured:
     """Trains in such a process; what came of it is written before it is told."""
     keras.backend.clear_session()
     started, cpu_before = time.monotonic(), time.process_time()
+    try:
+        values, failed = _fit(config, seed, key, others, measured), ""
+    except TrainingDivergedError as error:
+        values, failed = {}, str(error).partition(";")[0]
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        values, failed = {}, _NO_MEMORY
+    if failed:
+        values = {"val_accuracy": 0.0, "curve": (), "failed": failed}
+    seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_before
+    outcome = Outcome(**values, seconds=round(seconds, 2), cpu_seconds=round(cpu_seconds, 2))
+    # Elsewhere, or later, there may be more memory.
+    if failed != _NO_MEMORY:
+        write_text(_given["folder"] / f"{key}.json", json.dumps(dataclasses.asdict(outcome)) + "\n")
+        (_given["folder"] / f"{key}.npz").unlink(missing_ok=True)
+    return outcome
+
+
+def _fit(config: dict, seed: int, key: str, others: Sequence | None, measured: bool) -> dict:
+    """Returns what came of a training by the names of `Outcome`, without the time."""
     recipe = TrainingConfig.from_dict(json.loads(json.dumps(config)))
     state = _given["folder"] / f"{key}.npz"
     with tempfile.TemporaryDirectory(dir=_given["folder"]) as scratch:
@@ -245,18 +295,11 @@ def _train(config: dict, seed: int, key: str, others: Sequence | None, measured:
         )
         profile = read_profile(Path(scratch)) if measured else None
     curve = tuple(epoch["val_accuracy"] for epoch in report["history"])
-    outcome = Outcome(
-        val_accuracy=report["val_accuracy"],
-        curve=curve,
-        stopped=others is not None and len(curve) < recipe.epochs and hopeless(curve, others),
-        seconds=round(time.monotonic() - started, 2),
-        cpu_seconds=round(time.process_time() - cpu_before, 2),
-        parameters=report["parameters"],
-        multiply_adds=report["multiply_adds"],
-        examples_per_second=report["examples_per_second"],
-        input_share=profile and profile["input_share"],
-        peak_mib=round(peak_memory_bytes() / MIB, 1) if measured else None,
-    )
-    write_text(_given["folder"] / f"{key}.json", json.dumps(dataclasses.asdict(outcome)) + "\n")
-    state.unlink(missing_ok=True)
-    return outcome
+    return {
+        "val_accuracy": report["val_accuracy"],
+        "curve": curve,
+        "stopped": others is not None and len(curve) < recipe.epochs and hopeless(curve, others),
+        **{name: report[name] for name in ("parameters", "multiply_adds", "examples_per_second")},
+        "input_share": profile and profile["input_share"],
+        "peak_mib": round(peak_memory_bytes() / MIB, 1) if measured else None,
+    }

@@ -109,7 +109,7 @@ class RoundTuner(base_tuner.BaseTuner):
             len(self.outcomes),
             self.oracle.max_trials,
             100 * outcome.val_accuracy,
-            f" (given up after epoch {len(outcome.curve)})" if outcome.stopped else "",
+            f" ({_remark(outcome)})" if outcome.stopped or outcome.failed else "",
             100 * best,
         )
 
@@ -122,10 +122,15 @@ class RoundTuner(base_tuner.BaseTuner):
                 "val_accuracy": outcome.val_accuracy,
                 "curve": list(outcome.curve),
                 "stopped": outcome.stopped,
+                "failed": outcome.failed,
                 "seconds": outcome.seconds,
             }
             for trial_id, outcome in self.outcomes.items()
         ]
+
+
+def _remark(outcome: Outcome) -> str:
+    return f"failed: {outcome.failed}" if outcome.failed else f"given up after epoch {len(outcome.curve)}"
 
 
 def new_oracle(algorithm: str, trials: int, space: keras_tuner.HyperParameters, seed: int) -> keras_tuner.Oracle:

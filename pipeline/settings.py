@@ -86,7 +86,11 @@ class Settings:
             for name, kind, value in _leaves(key, inside)
             if kind is not None and name not in _OF_THIS_RUN
         }
-        return _settle({**kept, **earlier, **{name: own[name] for name in self.given}}, self.given)
+        layers = {**kept, **earlier, **{name: own[name] for name in self.given}}
+        by_hand = {name for name in self.given if not self.origins[name].startswith(("preset ", "default"))}
+        if (more := _trained_by(by_hand)) and "tune.fixed" not in self.given:
+            layers["tune.fixed"] = (tuple(sorted({*layers["tune.fixed"][0], *more})), "what is given")
+        return _settle(layers, self.given)
 
     def with_only(self, name: str) -> "Settings":
         """Returns the same with `name` as the only given value: for `on_top_of`, to try each by itself."""
@@ -144,8 +148,7 @@ def resolve(
     layers |= given
     # What a run records about itself must not depend on the folder that it was started in.
     layers["output_root"] = (layers["output_root"][0].resolve(), layers["output_root"][1])
-    by_hand = tuple(sorted(name.removeprefix("training.") for name in given if name.startswith("training.")))
-    if by_hand and "tune.fixed" not in given:
+    if (by_hand := _trained_by(given)) and "tune.fixed" not in given:
         layers["tune.fixed"] = (by_hand, "what is given")
     asked = {name for values in PRESETS.values() for name in values} if "preset" in given else set()
     return _settle(layers, asked.union(given))
@@ -173,6 +176,11 @@ def as_toml(value: object) -> str:
         return f"[{', '.join(map(as_toml, value))}]"
     # JSON's spelling is TOML's, but for DEL.
     return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")
+
+
+def _trained_by(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns which of some settings are the training's, by their names below it."""
+    return tuple(sorted(name.removeprefix("training.") for name in names if name.startswith("training.")))
 
 
 def _settle(layers: dict[str, tuple[object, str]], asked: Iterable[str]) -> Settings:

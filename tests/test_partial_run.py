@@ -75,6 +75,14 @@ def test_part_that_ends_at_a_node_that_nothing_asks_for_is_refused(root, ends):
     assert str(raised.value) == f"{selection}: nothing asks for a Tuner. Give --tune as well."
 
 
+def test_what_is_given_on_top_of_a_searched_run_is_fixed_in_a_new_search(root):
+    before = given(root, "tune.enabled=true", "training.epochs=2", preset="smoke")
+    after = given(root, "training.shift=2", preset="smoke").on_top_of(before.as_dict(), "1")
+    assert (after.config.training.shift, after.config.tune.fixed) == (2, ("epochs", "shift"))
+    named = given(root, 'tune.fixed=["erase"]', "training.shift=2").on_top_of(before.as_dict(), "1")
+    assert named.config.tune.fixed == ("erase",)
+
+
 def test_part_between_nodes_in_the_wrong_order_is_refused(root):
     with pytest.raises(InputError, match=r"^--from Pusher --to ExampleGen: no node lies between them\. Swap them"):
         find_base(given(root), Selection(from_node="Pusher", to_node="ExampleGen"), root)

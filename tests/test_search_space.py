@@ -35,6 +35,16 @@ def test_given_settings_are_fixed_at_what_was_given():
     assert type(space["batch_size"]).__name__ == "Choice"
 
 
+def test_value_beyond_the_bounds_of_the_search_is_not_drawn_into_them():
+    network = dataclasses.replace(NetworkConfig(), dropout=0.7)
+    recipe = dataclasses.replace(
+        RECIPE, network=network, learning_rate=0.1, warmup=0.5, label_smoothing=0.37, shift=5, erase=7
+    )
+    for given in ((), ("network.dropout", "warmup", "label_smoothing", "shift", "erase")):
+        values = {parameter.name: parameter.default for parameter in hyperparameters(recipe, given).space}
+        assert with_values(recipe, values) == recipe
+
+
 def test_learning_rate_is_searched_around_that_of_the_optimizer():
     space = {p.name: p for p in hyperparameters(dataclasses.replace(RECIPE, optimizer="adam")).space}
     assert space["learning_rate"].min_value == pytest.approx(0.002 / 3)

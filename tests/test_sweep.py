@@ -86,6 +86,78 @@ def test_pair_of_what_is_no_factor_is_refused():
         plan(BASE, [Factor("training.shift", (0, 1))], [("training.shift", "training.erase")])
 
 
+@pytest.mark.parametrize("pair", [("training.shift", "training.shift"), ("training.shift",)])
+def test_pair_of_one_setting_is_refused(pair):
+    with pytest.raises(InputError, match="expected two settings, FIELD,FIELD, found one"):
+        plan(BASE, [Factor("training.shift", (0, 1, 2))], [pair])
+
+
+def test_seed_is_no_factor():
+    with pytest.raises(InputError, match=r"^training\.seed=1,2: expected a setting that is no seed\. --seeds N"):
+        read_factor("training.seed=1,2", BASE)
+
+
+def test_point_of_several_values_of_a_setting_is_refused():
+    with pytest.raises(InputError, match=r"^--point training\.shift=1,2: expected one value of each setting"):
+        read_point("training.shift=1,2", BASE)
+
+
+@pytest.mark.parametrize("page", ["page.csv", "page.png", ".", "file/page.md"])
+def test_page_that_cannot_be_written_is_refused_before_any_training(tmp_path, page, capsys):
+    (tmp_path / "file").touch()
+    assert main(["training.shift=1", "--page", str(tmp_path / page)]) == 2
+    assert capsys.readouterr().err.startswith(f"sweep: --page {tmp_path / page}: expected ")
+
+
+@pytest.mark.slow
+def test_network_that_is_not_registered_is_refused_before_any_training(tmp_path, capsys):
+    assert main(["training.network.kind=vgg", "--output-root", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.startswith('sweep: network.kind="vgg": training.network.kind: expected ')
+    assert not (tmp_path / "out").exists()
+
+
+def failed(point: Point, seed: int) -> Row:
+    nothing = {"seconds": 1.0, "cpu_seconds": 1.0, "examples_per_second": 0.0, "parameters": 0, "multiply_adds": 0}
+    return Row(point=point, seed=seed, val_accuracy=0.0, failed="the training loss is nan after epoch 1", **nothing)
+
+
+def test_training_that_failed_is_told_and_is_no_measure_of_time(tmp_path):
+    fast = Point((("training.learning_rate", 1000.0),))
+    rows = [*ROWS[:4], failed(SHIFT, 3), row(Point(), 3, 0.91), *(failed(fast, seed) for seed in (1, 2, 3))]
+    summaries = summarize(rows)
+    assert [(summary.failed, summary.count) for summary in summaries] == [(0, 3), (1, 3), (3, 3)]
+    assert (summaries[1].time, summaries[1].cost) == (2.0, 1.0)
+    table = render_table(summaries).splitlines()
+    assert table[3].startswith("| shift=1 (1 of 3 failed) | 63.33 ")
+    assert table[4].startswith("| learning_rate=1000.0 (3 of 3 failed) | 0.00 ")
+    assert table[4].endswith("|  |  |")
+    assert any("`learning_rate`: 1000.0 -91.00 ± 0.58 points (3 of 3 trainings failed)" in line for line in words(rows))
+    write_page(tmp_path / "page.md", rows, preset="fast", command="")
+    assert read_csv(tmp_path / "page.csv") == rows
+
+
+def test_training_that_failed_hides_no_difference_of_others_and_is_told():
+    rows = [*TOLD, *(row(ADAM, seed, 0.9) for seed in (0, 1)), failed(ADAM, 2)]
+    told = words(rows)
+    assert told[0] == '**Failed**, and counted as nothing right: `optimizer="adam"` (1 of 3).'
+    assert told[1].startswith("**Better than the preset.** `shift=1`, +1.10 ")
+    assert "`optimizer`" not in told[3]
+
+
+def test_one_seed_is_called_too_few():
+    assert words([ROWS[0], ROWS[2]])[0].startswith("**One seed only.** How far seeds lie apart is not known")
+
+
+def test_sweep_whose_preset_fails_has_a_page_all_the_same(tmp_path):
+    write_page(tmp_path / "page.md", [failed(Point(), 1), row(SHIFT, 1, 0.5)], preset="fast", command="")
+    assert "| as it is (1 of 1 failed) | 0.00 ± 0.00 |" in (tmp_path / "page.md").read_text()
+
+
+def test_page_of_the_preset_alone_is_written(tmp_path):
+    write_page(tmp_path / "page.md", ROWS[:1], preset="fast", command="")
+    assert "Nothing that was tried" in (tmp_path / "page.md").read_text()
+
+
 def test_values_that_do_not_go_together_are_refused_before_any_training():
     with pytest.raises(InputError, match="expected one entry a stage"):
         plan(BASE, [Factor("training.network.widths", ((1, 2, 3), (16, 32)))])

@@ -2,12 +2,16 @@
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+import models.trials
 from models.config import NetworkConfig, TrainingConfig
 from models.examples import Examples
+from models.progress import TrainingDivergedError
 from models.trials import Outcome, Trial, Trials, hopeless
 
 RECIPE = TrainingConfig(
@@ -72,6 +76,46 @@ def test_remembered_outcome_is_told_without_training(tmp_path, examples):
         key = trials.key(Trial(RECIPE, 1), None)
         (tmp_path / "trials" / f"{key}.json").write_text(json.dumps(dataclasses.asdict(known)))
         assert list(trials.run([Trial(RECIPE, 1)])) == [known]
+
+
+def _killed_for_wide(config, seed, key, others, measured):
+    """Stands for `_train` in its process: recipes of 13 epochs take too much memory."""
+    if config["epochs"] == 13:
+        os._exit(137)
+    return Outcome(val_accuracy=0.5, curve=(0.5,), seconds=1.0, cpu_seconds=1.0)
+
+
+@pytest.mark.slow
+def test_trial_whose_process_is_killed_has_failed_and_the_others_go_on(tmp_path, examples, monkeypatch):
+    monkeypatch.setattr(models.trials, "_train", _killed_for_wide)
+    asked = [Trial(dataclasses.replace(RECIPE, epochs=epochs), 1) for epochs in (2, 13, 3, 13, 4)]
+    with trials_in(tmp_path / "trials", examples, processes=2) as trials:
+        found = list(trials.run(asked))
+        again = list(trials.run(asked[:1]))
+    assert [outcome.val_accuracy for outcome in [*found, *again]] == [0.5, 0.0, 0.5, 0.0, 0.5, 0.5]
+    assert found[1].failed == "its process was killed, as the system does where memory runs out"
+    assert not list((tmp_path / "trials").glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "remembered"),
+    [
+        (TrainingDivergedError("the training loss is nan after epoch 1; nothing"), "loss is nan after epoch 1", True),
+        (tf.errors.ResourceExhaustedError(None, None, "OOM"), "the memory did not suffice", False),
+        (MemoryError(), "the memory did not suffice", False),
+    ],
+)
+def test_trial_that_fails_counts_as_nothing_right(tmp_path, monkeypatch, error, told, remembered):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(models.trials, "_fit", fails)
+    monkeypatch.setitem(models.trials._given, "folder", tmp_path)
+    outcome = models.trials._train(dataclasses.asdict(RECIPE), 1, "key", None, False)
+    assert (outcome.val_accuracy, outcome.curve) == (0.0, ())
+    assert outcome.failed.endswith(told)
+    # Memory may be more another time; a recipe that diverges does so again.
+    assert (tmp_path / "key.json").exists() is remembered
 
 
 def test_key_covers_recipe_seed_curves_data_statistics_and_code_and_no_path(tmp_path, examples):

@@ -116,6 +116,24 @@ def test_space_that_is_fixed_altogether_is_tried_once(tmp_path):
     assert len(tuner.table()) == 1
 
 
+def test_search_goes_on_past_a_trial_that_failed(tmp_path, caplog):
+    class Diverging(MadeUp):
+        def run(self, trials, *, others):
+            for number, outcome in enumerate(super().run(trials, others=others)):
+                fails = len(self.rounds) == 1 and number == 1
+                failure = Outcome(val_accuracy=0.0, curve=(), seconds=1.0, cpu_seconds=1.0, failed="loss is nan")
+                yield failure if fails else outcome
+
+    recipe = dataclasses.replace(RECIPE, learning_rate=0.1)
+    tuner = RoundTuner(new_oracle("random", 5, hyperparameters(recipe), 3), recipe, seed=3, directory=tmp_path)
+    with caplog.at_level("INFO", "progress"):
+        tuner.search(Diverging(), side_by_side=2, minutes=None)
+    assert [trial["failed"] for trial in tuner.table()] == ["", "loss is nan", "", "", ""]
+    assert "trial 2 of 5: 0.00 % (failed: loss is nan), best " in caplog.text
+    best = max(tuner.table(), key=lambda trial: trial["val_accuracy"])
+    assert tuner.get_best_hyperparameters()[0].values == best["values"]
+
+
 def test_objective_is_the_validation_accuracy_to_be_raised():
     oracle = new_oracle("random", 3, hyperparameters(RECIPE), seed=0)
     assert oracle.objective == keras_tuner.Objective(OBJECTIVE, "max")

@@ -172,7 +172,7 @@ def _trials(trials: list[dict]) -> str:
             *(trial["values"].get(name) for name in names),
             f"{trial['val_accuracy']:.4f}",
             len(trial["curve"]),
-            "given up" if trial["stopped"] else None,
+            "failed" if trial.get("failed") else "given up" if trial["stopped"] else None,
             duration(trial["seconds"]),
         ]
         for trial in sorted(trials, key=lambda trial: -trial["val_accuracy"])

@@ -88,8 +88,8 @@ def trial_curves(trials: list[dict], best: dict) -> str:
 
 
 def trial_values(trials: list[dict], best: dict, name: str) -> str:
-    """Draws the validation accuracy of the trials that were not given up over a setting's value."""
-    shown = [trial for trial in trials if not trial["stopped"]]
+    """Draws the validation accuracy of the trials that came to their end over a setting's value."""
+    shown = [trial for trial in trials if not trial["stopped"] and not trial.get("failed")]
 
     def draw(figure) -> None:
         axes = figure.add_subplot()

@@ -31,6 +31,7 @@ def search(facts: Facts) -> dict | None:
                 "accuracy": trial["val_accuracy"],
                 "epochs": len(trial["curve"]),
                 "stopped": trial["stopped"],
+                "failed": trial.get("failed", ""),
                 "seconds": trial["seconds"],
                 "is_best": trial is best,
                 "is_first": trial is trials[0],

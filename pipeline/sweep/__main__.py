@@ -24,6 +24,7 @@ from pipeline.config import PipelineConfig
 from pipeline.output_root import OutputRoot
 from pipeline.presets import PRESETS
 from pipeline.project import folder, program
+from pipeline.scratch import scratch
 from pipeline.settings import Settings, as_toml, resolve
 from pipeline.stopping import how_stopped, stoppable
 from pipeline.sweep.factors import Point, plan, read_factor, read_point
@@ -81,6 +82,8 @@ def sweep(arguments: argparse.Namespace, argv: list[str], project: Path) -> int:
         raise InputError("--seeds, --side-by-side: expected 1 or more.")
     if arguments.measure and arguments.side_by_side > 1:
         raise InputError("--measure: expected --side-by-side 1: what runs beside it would be measured too.")
+    if arguments.page is not None:
+        _check_page(arguments.page)
     settings = _settings(arguments, ())
     from pipeline.run.run import check
 
@@ -102,6 +105,15 @@ def sweep(arguments: argparse.Namespace, argv: list[str], project: Path) -> int:
     return 0
 
 
+def _check_page(page: Path) -> None:
+    """Raises InputError where no page can be written, before hours of training."""
+    if page.suffix in (".csv", ".png"):
+        raise InputError(f"--page {page}: expected another name, such as {page.with_suffix('.md')}: that is beside it.")
+    above = next(folder for folder in page.absolute().parents if folder.exists())
+    if page.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"--page {page}: expected a file that can be written. Choose another place.")
+
+
 def _told(argv: list[str]) -> str:
     """Returns the command without what says nothing of the result: where things lie."""
     kept, skipped = [], False
@@ -111,6 +123,17 @@ def _told(argv: list[str]) -> str:
         else:
             kept.append(word)
     return f"python -m pipeline.sweep {shlex.join(kept)}"
+
+
+def _check_names(points: Iterable[Point], base: PipelineConfig) -> None:
+    """Raises InputError where a point names a network or an augmentation that is not registered."""
+    from models.recipe import check_names
+
+    for point in points:
+        try:
+            check_names(point.config(base).training)
+        except ValueError as error:
+            raise InputError(f"{point}: training.{error}") from None
 
 
 def _settings(arguments: argparse.Namespace, changes: Iterable[tuple[str, object]]) -> Settings:
@@ -131,12 +154,17 @@ def _train(arguments: argparse.Namespace, points: list[Point], project: Path) ->
     from pipeline.sweep.trainings import prepare, trainings
 
     rows, started, total = [], time.monotonic(), len(points) * arguments.seeds
-    root = OutputRoot(_settings(arguments, ()).config.output_root)
+    given = _settings(arguments, ())
+    with scratch() as folder, Console(folder / "log.txt"):
+        _check_names(points, given.config)
+    root = OutputRoot(given.config.output_root)
     root.sweeps.mkdir(parents=True, exist_ok=True)
     for changes in dict.fromkeys(point.of_the_data for point in points):
         settings = _settings(arguments, changes)
         data = prepare(settings, project)
-        seeds = range(settings.config.seed, settings.config.seed + arguments.seeds)
+        own = settings.config.training.seed
+        first = settings.config.seed if own is None else own
+        seeds = range(first, first + arguments.seeds)
         asked = [(point, seed) for seed in seeds for point in points if point.of_the_data == changes]
         configs = [(point.config(settings.config), seed) for point, seed in asked]
         # What TensorFlow says in the processes that train goes into the log.
@@ -145,7 +173,8 @@ def _train(arguments: argparse.Namespace, points: list[Point], project: Path) ->
             for (point, seed), outcome in zip(asked, outcomes, strict=True):
                 rows.append(Row.of(point, seed, outcome, data.disk_mib if arguments.measure else None))
                 left = (time.monotonic() - started) / len(rows) * (total - len(rows))
-                told = f"{len(rows)} of {total}: {100 * outcome.val_accuracy:.2f} %, seed {seed}, {point}"
+                result = f"failed: {outcome.failed}" if outcome.failed else f"{100 * outcome.val_accuracy:.2f} %"
+                told = f"{len(rows)} of {total}: {result}, seed {seed}, {point}"
                 console.line(f"{told}; {left / 60:.0f} min left")
     return rows
 

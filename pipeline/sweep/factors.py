@@ -59,6 +59,8 @@ def read_factor(text: str, base: PipelineConfig) -> Factor:
     if not name.startswith(SWEPT) and name not in OF_THE_DATA:
         raise InputError(f"{text}: expected a setting below {SWEPT} or {', '.join(OF_THE_DATA)}, found {name}.")
     found = [read_assignment(f"{name}={value}", f"{name}={value}")[name] for value in _split(values)]
+    if name == f"{SWEPT}seed":
+        raise InputError(f"{text}: expected a setting that is no seed. --seeds N tries each point with N of them.")
     own = flatten(base)[name]
     return Factor(name, tuple(dict.fromkeys([own, *found])))
 
@@ -70,6 +72,8 @@ def read_point(text: str, base: PipelineConfig) -> Point:
       InputError: as in `read_factor`.
     """
     factors = [read_factor(part, base) for part in text.split()]
+    if several := [factor.name for factor in factors if len(set(factor.values[1:])) > 1]:
+        raise InputError(f"--point {text}: expected one value of each setting, found several of {several[0]}.")
     return Point(tuple((factor.name, factor.values[-1]) for factor in factors))
 
 
@@ -91,6 +95,8 @@ def plan(
     for pair in pairs:
         if missing := [name for name in pair if name not in known]:
             raise InputError(f"--pair {','.join(pair)}: expected two of {', '.join(known)}, found {missing[0]}.")
+        if len(set(pair)) != 2:
+            raise InputError(f"--pair {','.join(pair)}: expected two settings, FIELD,FIELD, found one.")
         first, second = (known[name] for name in pair)
         points += [
             Point(((first.name, one), (second.name, other)))

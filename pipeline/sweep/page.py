@@ -5,6 +5,7 @@ Synopsis:
     write_page(folder / "page.md", rows, preset="fast", command="python -m pipeline.sweep training.shift=1")
 """
 
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +25,9 @@ def render_table(summaries: Sequence[Summary]) -> str:
     for summary in summaries:
         mark = "**" if is_telling(summary.difference, summary.error, pooled) else ""
         changed = bool(summary.point.changes)
+        failed = f" ({summary.failed} of {summary.count} failed)" if summary.failed else ""
         cells = [
-            str(summary.point),
+            f"{summary.point}{failed}",
             f"{100 * summary.mean:.2f} ± {100 * summary.spread:.2f}",
             f"{mark}{100 * summary.difference:+.2f}{mark}" if changed else "",
             f"{100 * summary.error:.2f}" if changed else "",
@@ -33,8 +35,10 @@ def render_table(summaries: Sequence[Summary]) -> str:
             f"x{summary.time:.2f}",
         ]
         if measured:
-            cells += [f"x{summary.rate:.2f}", f"{100 * summary.input_share:.1f}"]
-            cells += [f"{summary.peak_mib:,.0f}", f"{summary.disk_mib:,.1f}"]
+            share, peak = (math.nan if v is None else v for v in (summary.input_share, summary.peak_mib))
+            cells += [f"x{summary.rate:.2f}", f"{100 * share:.1f}", f"{peak:,.0f}", f"{summary.disk_mib:,.1f}"]
+        # A point of which nothing was trained to its end has no such figures.
+        cells = ["" if cell in ("xnan", "nan") else cell for cell in cells]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -98,7 +102,7 @@ def _draw(path: Path, rows: Sequence[Row], summaries: Sequence[Summary]) -> None
     from matplotlib.figure import Figure
 
     shown = [summary for summary in summaries if summary.point.changes]
-    base = statistics.median(row.cpu_seconds for row in rows if not row.point.changes)
+    base = statistics.median([row.cpu_seconds for row in rows if not row.point.changes and not row.failed] or [1.0])
     with mpl.rc_context({"font.size": 9}):
         figure = Figure(figsize=(9.6, 1.1 + 0.23 * len(shown)), layout="constrained")
         accuracy, time = figure.subplots(1, 2, sharey=True, width_ratios=(5, 3))
@@ -109,7 +113,9 @@ def _draw(path: Path, rows: Sequence[Row], summaries: Sequence[Summary]) -> None
         for place, summary in enumerate(shown):
             style = {"fmt": "o", "color": "#2563eb" if summary.difference >= 0 else "#b45309", "markersize": 4}
             accuracy.errorbar(100 * summary.difference, place, xerr=100 * summary.error, **style)
-            times = [row.cpu_seconds / base for row in rows if row.point == summary.point]
+            times = [row.cpu_seconds / base for row in rows if row.point == summary.point and not row.failed]
+            if math.isnan(summary.time):
+                continue
             reach = [[max(0, summary.time - min(times))], [max(0, max(times) - summary.time)]]
             time.errorbar(summary.time, place, xerr=reach, fmt="s", color="#0f766e", markersize=3.5)
         accuracy.set_yticks(range(len(shown)), [str(summary.point) for summary in shown])

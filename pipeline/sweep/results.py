@@ -10,8 +10,9 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ _TELLING = 2.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """One training of a sweep; the last three if the input pipeline was measured (`models.trials.Outcome`)."""
+    """One training of a sweep (`models.trials.Outcome`); three of these only if the input pipeline was measured."""
 
     point: Point
     seed: int
@@ -44,6 +45,7 @@ class Row:
     input_share: float | None = None
     peak_mib: float | None = None
     disk_mib: float | None = None
+    failed: str = ""
 
     @classmethod
     def of(cls, point: Point, seed: int, outcome: "Outcome", disk_mib: float | None) -> "Row":
@@ -69,6 +71,7 @@ class Summary:
       rate: images a second, as a multiple likewise; worth something if nothing else ran.
       input_share, peak_mib: part of a step spent waiting for input, most memory, medians; None if not measured.
       disk_mib: of the training split's shards.
+      failed: how many of its trainings did; they count with an accuracy of 0, and nowhere else.
     """
 
     point: Point
@@ -82,6 +85,7 @@ class Summary:
     input_share: float | None
     peak_mib: float | None
     disk_mib: float | None
+    failed: int = 0
 
     @property
     def difference(self) -> float:
@@ -96,7 +100,8 @@ class Summary:
 
 def pooled_error(summaries: Sequence[Summary]) -> float:
     """Returns the standard error of a difference by all points together: three seeds alone say little of it."""
-    errors = [summary.error for summary in summaries if summary.point.changes]
+    # A training that failed lies far from its point's others, and says nothing of the seeds.
+    errors = [summary.error for summary in summaries if summary.point.changes and not summary.failed]
     return float(np.sqrt(np.mean(np.square(errors)))) if errors else 0.0
 
 
@@ -117,6 +122,8 @@ def summarize(rows: Sequence[Row]) -> list[Summary]:
     points = list(dict.fromkeys(row.point for row in rows))
     by_point = {point: [row for row in rows if row.point == point] for point in points}
     base = {row.seed: row for row in by_point[points[0]]}
+    measured = {point: [row for row in own if not row.failed] for point, own in by_point.items()}
+    standard = measured[points[0]]
     summaries = []
     for point, own in by_point.items():
         accuracies = [row.val_accuracy for row in own]
@@ -129,12 +136,13 @@ def summarize(rows: Sequence[Row]) -> list[Summary]:
                 mean=statistics.fmean(accuracies),
                 spread=_deviation(accuracies),
                 differences=differences,
-                cost=own[0].multiply_adds / next(iter(base.values())).multiply_adds,
-                time=_ratio("cpu_seconds", own, base.values()),
-                rate=_ratio("examples_per_second", own, base.values()),
-                input_share=_median([row.input_share for row in own]),
-                peak_mib=_median([row.peak_mib for row in own]),
+                cost=_ratio("multiply_adds", measured[point], standard),
+                time=_ratio("cpu_seconds", measured[point], standard),
+                rate=_ratio("examples_per_second", measured[point], standard),
+                input_share=_median([row.input_share for row in measured[point]]),
+                peak_mib=_median([row.peak_mib for row in measured[point]]),
                 disk_mib=own[0].disk_mib,
+                failed=len(own) - len(measured[point]),
             )
         )
     return summaries
@@ -183,16 +191,21 @@ def read_csv(path: Path) -> list[Row]:
 def _row(line: dict[str, str]) -> Row:
     changes = json.loads(line.pop("point")).items()
     point = Point(tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in changes))
-    return Row(point=point, **{name: json.loads(text) if text else None for name, text in line.items()})
+    failed = line.pop("failed", "")
+    figures = {name: json.loads(text) if text else None for name, text in line.items()}
+    return Row(point=point, failed=failed, **figures)
 
 
-def _ratio(name: str, own: Iterable[Row], base: Iterable[Row]) -> float:
+def _ratio(name: str, own: Sequence[Row], base: Sequence[Row]) -> float:
+    """Returns what one's median is of the other's; not a number where nothing of either was trained to its end."""
+    if not own or not base:
+        return math.nan
     this, that = (statistics.median(getattr(row, name) for row in rows) for rows in (own, base))
     return this / that
 
 
 def _median(values: Sequence[float | None]) -> float | None:
-    return None if None in values else statistics.median(values)
+    return None if None in values or not values else statistics.median(values)
 
 
 def _deviation(values: Sequence[float]) -> float:

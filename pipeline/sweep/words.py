@@ -21,8 +21,10 @@ def words(rows: Sequence[Row]) -> list[str]:
     changed = [summary for summary in summaries if summary.point.changes]
     alone = [summary for summary in changed if len(summary.point.changes) == 1]
     telling = {summary.point for summary in changed if is_telling(summary.difference, summary.error, pooled)}
+    telling |= {summary.point for summary in changed if summary.failed and summary.difference < 0}
     better = sorted((s for s in changed if s.point in telling and s.difference > 0), key=lambda s: -s.difference)
     return [
+        *_doubts(summaries),
         _better(better),
         _costs([summary for summary in alone if summary.point in telling and summary.difference < 0]),
         _nothing(alone, telling),
@@ -30,6 +32,17 @@ def words(rows: Sequence[Row]) -> list[str]:
         _interactions(changed, pooled),
         _first(better, alone),
     ]
+
+
+def _doubts(summaries: Sequence[Summary]) -> list[str]:
+    """Returns what is to be known before the rest is read."""
+    lines = []
+    if all(summary.count == 1 for summary in summaries):
+        lines.append("**One seed only.** How far seeds lie apart is not known: nothing is called a difference.")
+    if failed := [summary for summary in summaries if summary.failed]:
+        told = ", ".join(f"{_named(summary)} ({summary.failed} of {summary.count})" for summary in failed)
+        lines.append(f"**Failed**, and counted as nothing right: {told}.")
+    return lines
 
 
 def _better(better: Sequence[Summary]) -> str:
@@ -113,7 +126,8 @@ def _named(summary: Summary) -> str:
 
 
 def _points(summary: Summary) -> str:
-    return f"{100 * summary.difference:+.2f} ± {100 * summary.error:.2f} points"
+    failed = f" ({summary.failed} of {summary.count} trainings failed)" if summary.failed else ""
+    return f"{100 * summary.difference:+.2f} ± {100 * summary.error:.2f} points{failed}"
 
 
 def _times(summary: Summary) -> str:
