@@ -5,6 +5,8 @@ import dataclasses
 import keras_tuner
 import pytest
 
+from components.errors import InputError
+from components.tuner.component import check
 from models.config import TrainingConfig
 from models.search_space import hyperparameters
 from models.trials import Outcome
@@ -138,3 +140,9 @@ def test_objective_is_the_validation_accuracy_to_be_raised():
     oracle = new_oracle("random", 3, hyperparameters(RECIPE), seed=0)
     assert oracle.objective == keras_tuner.Objective(OBJECTIVE, "max")
     assert oracle.seed == 1
+
+
+def test_search_of_which_every_trial_failed_hands_nothing_on():
+    check([{"failed": "the training loss is nan"}, {"failed": ""}])
+    with pytest.raises(InputError, match=r"^each of the 2 trials failed, the first because it burst\. Give other"):
+        check([{"failed": "it burst"}, {"failed": "it burst"}])

@@ -20,6 +20,7 @@ from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY
 
 from components import places
 from components.artifacts import Artifacts, open_examples, single
+from components.errors import InputError
 from components.trainer.component import located
 from components.trainer.logs import show_files
 from models.tuner import write_hparams
@@ -35,15 +36,25 @@ class _Executor(executor.Executor):
         examples = open_examples(single(input_dict, "examples"))
         config = located(exec_properties[CUSTOM_CONFIG_KEY], examples, places.folder("trials"), places.memory())
         tuner = executor.search(input_dict, {**exec_properties, CUSTOM_CONFIG_KEY: config}, self._get_tmp_dir())
+        table = tuner.table()
+        check(table)
         executor.write_best_hyperparameters(tuner, output_dict)
         results, best = single(output_dict, "tuner_results"), single(output_dict, "best_hyperparameters")
-        table = tuner.table()
         write_hparams(Path(results.uri, LOGS), table)
         if (link := places.told("tensorboard")) is not None:
             show_files(link.with_name(f"{link.name}.trials"), Path(results.uri, LOGS).resolve())
         results.set_string_custom_property(TRIALS, json.dumps(table))
         best.set_string_custom_property(VALUES, json.dumps(tuner.get_best_hyperparameters()[0].values))
         best.set_float_custom_property("val_accuracy", max(trial["val_accuracy"] for trial in table))
+
+
+def check(table: list[dict]) -> None:
+    """Raises InputError where no trial of a search came to its end: there is nothing to hand on."""
+    if all(trial["failed"] for trial in table):
+        raise InputError(
+            f"each of the {len(table)} trials failed, the first because {table[0]['failed']}. Give other settings, or "
+            "search wider."
+        )
 
 
 class ReportingTuner(component.Tuner):
