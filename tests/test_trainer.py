@@ -400,11 +400,19 @@ def fn_args(examples, tmp_path, monkeypatch) -> Callable[..., SimpleNamespace]:
         return SimpleNamespace(
             custom_config=config | {"examples": where, "checkpoint_dir": str(tmp_path / "checkpoints")},
             transform_output="",
+            hyperparameters=None,
             model_run_dir=str(tmp_path / name / "model_run"),
             serving_model_dir=str(tmp_path / name / "model" / "Format-Serving"),
         )
 
     return make
+
+
+@pytest.mark.slow
+def test_hyperparameters_of_a_search_take_the_place_of_the_recipe_s(fn_args):
+    wider = fn_args("wider")
+    wider.hyperparameters = {"values": {"network.widths": ",".join(str(2 * n) for n in CONFIG.network.widths)}}
+    assert run(wider)[1]["parameters"] > run(fn_args())[1]["parameters"]
 
 
 def run(fn_args: SimpleNamespace) -> tuple[keras.Model, dict]:
