@@ -128,7 +128,7 @@ def test_training_that_failed_is_told_and_is_no_measure_of_time(tmp_path):
     assert [(summary.failed, summary.count) for summary in summaries] == [(0, 3), (1, 3), (3, 3)]
     assert (summaries[1].time, summaries[1].cost) == (2.0, 1.0)
     table = render_table(summaries).splitlines()
-    assert table[3].startswith("| shift=1 (1 of 3 failed) | 63.33 ")
+    assert table[3].startswith("| shift=1 (1 of 3 failed) | 3 | 63.33 ")
     assert table[4].startswith("| learning_rate=1000.0 (3 of 3 failed) | 0.00 ")
     assert table[4].endswith("|  |  |")
     assert any("`learning_rate`: 1000.0 -91.00 ± 0.58 points (3 of 3 trainings failed)" in line for line in words(rows))
@@ -150,7 +150,7 @@ def test_one_seed_is_called_too_few():
 
 def test_sweep_whose_preset_fails_has_a_page_all_the_same(tmp_path):
     write_page(tmp_path / "page.md", [failed(Point(), 1), row(SHIFT, 1, 0.5)], preset="fast", command="")
-    assert "| as it is (1 of 1 failed) | 0.00 ± 0.00 |" in (tmp_path / "page.md").read_text()
+    assert "| as it is (1 of 1 failed) | 1 | 0.00 |" in (tmp_path / "page.md").read_text()
 
 
 def test_page_of_the_preset_alone_is_written(tmp_path):
@@ -184,7 +184,7 @@ def test_summary_compares_seed_by_seed():
 def test_table_marks_what_is_more_than_noise():
     table = render_table(summarize(ROWS)).splitlines()
     assert "**+4.00**" in table[3]
-    assert table[4].split("|")[3].strip() == "+0.00"
+    assert table[4].split("|")[4].strip() == "+0.00"
 
 
 def test_importance_is_of_the_setting_that_moves_the_accuracy():
@@ -268,7 +268,7 @@ def test_lucky_seeds_of_one_point_are_measured_by_those_of_all():
 def test_page_says_what_was_run_and_shows_its_picture(tmp_path):
     write_page(tmp_path / "page.md", ROWS, preset="fast", command="python -m pipeline.sweep training.shift=1")
     text = (tmp_path / "page.md").read_text()
-    assert "6 trainings around the preset `fast`, 6.0 hours, 2 to a point (seeds 1, 2)" in text
+    assert "6 trainings around the preset `fast`, 6.0 hours, up to 2 to a point (seeds 1, 2)" in text
     assert "    python -m pipeline.sweep training.shift=1\n" in text
     assert "](page.png)" in text
     assert read_csv(tmp_path / "page.csv") == ROWS

@@ -11,26 +11,35 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.files import replacing, write_text
-from pipeline.sweep.results import Row, Summary, importance, is_telling, pooled_error, summarize, write_csv
+from pipeline.sweep.results import Row, Summary, importance, is_telling, pooled_deviation, summarize, write_csv
 from pipeline.sweep.words import words
 
 
 def render_table(summaries: Sequence[Summary]) -> str:
     """Returns the points as a Markdown table; differences in points of validation accuracy, to the preset."""
     measured = any(summary.peak_mib is not None for summary in summaries)
-    columns = ["setting", "validation accuracy, %", "difference", "standard error", "multiply-adds", "processor time"]
+    columns = [
+        "setting",
+        "seeds",
+        "validation accuracy, %",
+        "difference",
+        "standard error",
+        "multiply-adds",
+        "processor time",
+    ]
     columns += ["images/s", "waiting, %", "memory, MiB", "shards, MiB"] if measured else []
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    pooled = pooled_error(summaries)
+    pooled = pooled_deviation(summaries)
     for summary in summaries:
-        mark = "**" if is_telling(summary.difference, summary.error, pooled) else ""
+        mark = "**" if is_telling(summary.difference, summary.error, pooled, summary.count) else ""
         changed = bool(summary.point.changes)
         failed = f" ({summary.failed} of {summary.count} failed)" if summary.failed else ""
         cells = [
             f"{summary.point}{failed}",
-            f"{100 * summary.mean:.2f} ± {100 * summary.spread:.2f}",
+            str(summary.count),
+            f"{100 * summary.mean:.2f}" + (f" ± {100 * summary.spread:.2f}" if summary.count > 1 else ""),
             f"{mark}{100 * summary.difference:+.2f}{mark}" if changed else "",
-            f"{100 * summary.error:.2f}" if changed else "",
+            f"{100 * summary.error:.2f}" if changed and summary.count > 1 else "",
             f"x{summary.cost:.2f}",
             f"x{summary.time:.2f}",
         ]
@@ -62,11 +71,12 @@ def write_page(path: Path, rows: Sequence[Row], *, preset: str, command: str) ->
         "# What the settings do",
         "",
         f"{len(rows)} trainings around the preset `{preset}`, {sum(row.seconds for row in rows) / 3600:.1f} hours, "
-        f"{len(seeds)} to a point (seeds {', '.join(map(str, seeds))}). Accuracy is that of the validation split; the "
-        "test split was not opened. Differences are to the preset, seed by seed, in points, with their standard error. "
-        f"The preset's own seeds lie {100 * summaries[0].spread:.2f} points apart (standard deviation): that is the "
-        "yardstick. Bold, and called a difference below, is what is more than two standard errors, its own and that of "
-        "all points together, away from nothing. Names are those of settings below `training.`.",
+        f"up to {len(seeds)} to a point (seeds {', '.join(map(str, seeds))}). Accuracy is that of the validation "
+        "split; the test split was not opened. Differences are to the preset, seed by seed, in points, with their "
+        f"standard error. From seed to seed a difference lies {100 * pooled_deviation(summaries):.2f} points apart "
+        "(standard deviation, all points together): that is the yardstick. Bold, and called a difference below, is "
+        "what is more than two standard errors away from nothing, by the point's own seeds and by the yardstick. Names "
+        "are those of settings below `training.`.",
         "",
         f"Each training is in [{trainings.name}]({trainings.name}). Made by:",
         "",
@@ -106,8 +116,8 @@ def _draw(path: Path, rows: Sequence[Row], summaries: Sequence[Summary]) -> None
     with mpl.rc_context({"font.size": 9}):
         figure = Figure(figsize=(9.6, 1.1 + 0.23 * len(shown)), layout="constrained")
         accuracy, time = figure.subplots(1, 2, sharey=True, width_ratios=(5, 3))
-        noise = 100 * summaries[0].spread
-        accuracy.axvspan(-noise, noise, color="#dddddd", label="one standard deviation of the preset's seeds")
+        noise = 100 * pooled_deviation(summaries)
+        accuracy.axvspan(-noise, noise, color="#dddddd", label="one standard deviation from seed to seed")
         accuracy.axvline(0, color="#888888", linewidth=1)
         time.axvline(1, color="#888888", linewidth=1)
         for place, summary in enumerate(shown):

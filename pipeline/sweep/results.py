@@ -98,16 +98,21 @@ class Summary:
         return _deviation(list(self.differences.values())) / len(self.differences) ** 0.5
 
 
-def pooled_error(summaries: Sequence[Summary]) -> float:
-    """Returns the standard error of a difference by all points together: three seeds alone say little of it."""
+def pooled_deviation(summaries: Sequence[Summary]) -> float:
+    """Returns how far a difference lies from seed to seed, by all points together: three seeds alone say little of it.
+
+    0.0 where no point has two seeds.
+    """
     # A training that failed lies far from its point's others, and says nothing of the seeds.
-    errors = [summary.error for summary in summaries if summary.point.changes and not summary.failed]
-    return float(np.sqrt(np.mean(np.square(errors)))) if errors else 0.0
+    known = [s for s in summaries if s.point.changes and not s.failed and len(s.differences) > 1]
+    variances = [_deviation(list(summary.differences.values())) ** 2 for summary in known]
+    freedoms = [len(summary.differences) - 1 for summary in known]
+    return float(np.average(variances, weights=freedoms)) ** 0.5 if known else 0.0
 
 
-def is_telling(difference: float, error: float, pooled: float) -> bool:
-    """Whether a difference is more than twice its standard error, by its own seeds and by those of all points."""
-    return abs(difference) > _TELLING * max(error, pooled) > 0
+def is_telling(difference: float, error: float, pooled: float, count: int) -> bool:
+    """Whether a difference over `count` seeds is more than twice its standard error, by its own and by all points'."""
+    return abs(difference) > _TELLING * max(error, pooled / count**0.5) > 0
 
 
 def interaction(pair: Summary, one: Summary, other: Summary) -> tuple[float, float]:

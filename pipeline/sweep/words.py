@@ -8,7 +8,7 @@ Synopsis:
 from collections.abc import Sequence
 
 from pipeline.sweep.factors import SWEPT, Point
-from pipeline.sweep.results import Row, Summary, interaction, is_telling, pooled_error, summarize
+from pipeline.sweep.results import Row, Summary, interaction, is_telling, pooled_deviation, summarize
 
 # Share of the processor's time that makes a point faster or slower.
 _NOTED = 0.1
@@ -17,10 +17,10 @@ _NOTED = 0.1
 def words(rows: Sequence[Row]) -> list[str]:
     """Returns paragraphs, in Markdown."""
     summaries = summarize(rows)
-    pooled = pooled_error(summaries)
+    pooled = pooled_deviation(summaries)
     changed = [summary for summary in summaries if summary.point.changes]
     alone = [summary for summary in changed if len(summary.point.changes) == 1]
-    telling = {summary.point for summary in changed if is_telling(summary.difference, summary.error, pooled)}
+    telling = {s.point for s in changed if is_telling(s.difference, s.error, pooled, s.count)}
     telling |= {summary.point for summary in changed if summary.failed and summary.difference < 0}
     better = sorted((s for s in changed if s.point in telling and s.difference > 0), key=lambda s: -s.difference)
     return [
@@ -88,12 +88,12 @@ def _interactions(changed: Sequence[Summary], pooled: float) -> str:
             continue
         beyond, error = interaction(summary, *parts)
         # Of a sum of three differences.
-        found = is_telling(beyond, error, pooled * 3**0.5)
+        found = is_telling(beyond, error, pooled * 3**0.5, min(summary.count, *(part.count for part in parts)))
         pair = " and ".join(f"`{_short(name)}`" for name, _ in summary.point.changes)
         tried[pair] = tried.get(pair, False) or found
         if found:
             kind = "less bad" if beyond > 0 else "worse"
-            size = f"{100 * abs(beyond):.2f} ± {100 * error:.2f} points"
+            size = f"{100 * abs(beyond):.2f}{f' ± {100 * error:.2f}' if summary.count > 1 else ''} points"
             told.append(f"{_named(summary)} is {size} {kind} than its parts add up to")
     silent = [pair for pair, found in tried.items() if not found]
     lines = told + ([f"nothing shows for {', '.join(silent)}"] if silent else [])
@@ -127,7 +127,8 @@ def _named(summary: Summary) -> str:
 
 def _points(summary: Summary) -> str:
     failed = f" ({summary.failed} of {summary.count} trainings failed)" if summary.failed else ""
-    return f"{100 * summary.difference:+.2f} ± {100 * summary.error:.2f} points{failed}"
+    error = f" ± {100 * summary.error:.2f}" if summary.count > 1 else ""
+    return f"{100 * summary.difference:+.2f}{error} points{failed}"
 
 
 def _times(summary: Summary) -> str:
