@@ -129,7 +129,7 @@ def test_training_that_failed_is_told_and_is_no_measure_of_time(tmp_path):
     assert (summaries[1].time, summaries[1].cost) == (2.0, 1.0)
     table = render_table(summaries).splitlines()
     assert table[3].startswith("| shift=1 (1 of 3 failed) | 3 | 63.33 ")
-    assert table[4].startswith("| learning_rate=1000.0 (3 of 3 failed) | 0.00 ")
+    assert table[4].startswith("| learning_rate=1000.0 (3 of 3 failed) | 3 | 0.00 ")
     assert table[4].endswith("|  |  |")
     assert any("`learning_rate`: 1000.0 -91.00 ± 0.58 points (3 of 3 trainings failed)" in line for line in words(rows))
     write_page(tmp_path / "page.md", rows, preset="fast", command="")

@@ -7,12 +7,16 @@ Synopsis:
 
 import math
 import statistics
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from models.files import replacing, write_text
 from pipeline.sweep.results import Row, Summary, importance, is_telling, pooled_deviation, summarize, write_csv
 from pipeline.sweep.words import words
+
+# Letters in a line of a point's name in the picture.
+_NAME = 40
 
 
 def render_table(summaries: Sequence[Summary]) -> str:
@@ -112,15 +116,19 @@ def _draw(path: Path, rows: Sequence[Row], summaries: Sequence[Summary]) -> None
     from matplotlib.figure import Figure
 
     shown = [summary for summary in summaries if summary.point.changes]
+    # A point of many changes would take the whole width.
+    names = [textwrap.fill(str(summary.point), _NAME) for summary in shown]
+    lines = [1 + name.count("\n") for name in names]
+    places = [sum(lines[:n]) + (lines[n] - 1) / 2 for n in range(len(lines))]
     base = statistics.median([row.cpu_seconds for row in rows if not row.point.changes and not row.failed] or [1.0])
     with mpl.rc_context({"font.size": 9}):
-        figure = Figure(figsize=(9.6, 1.1 + 0.23 * len(shown)), layout="constrained")
+        figure = Figure(figsize=(9.6, 1.3 + 0.23 * sum(lines)), layout="constrained")
         accuracy, time = figure.subplots(1, 2, sharey=True, width_ratios=(5, 3))
         noise = 100 * pooled_deviation(summaries)
         accuracy.axvspan(-noise, noise, color="#dddddd", label="one standard deviation from seed to seed")
         accuracy.axvline(0, color="#888888", linewidth=1)
         time.axvline(1, color="#888888", linewidth=1)
-        for place, summary in enumerate(shown):
+        for place, summary in zip(places, shown, strict=True):
             style = {"fmt": "o", "color": "#2563eb" if summary.difference >= 0 else "#b45309", "markersize": 4}
             accuracy.errorbar(100 * summary.difference, place, xerr=100 * summary.error, **style)
             times = [row.cpu_seconds / base for row in rows if row.point == summary.point and not row.failed]
@@ -128,20 +136,30 @@ def _draw(path: Path, rows: Sequence[Row], summaries: Sequence[Summary]) -> None
                 continue
             reach = [[max(0, summary.time - min(times))], [max(0, max(times) - summary.time)]]
             time.errorbar(summary.time, place, xerr=reach, fmt="s", color="#0f766e", markersize=3.5)
-        accuracy.set_yticks(range(len(shown)), [str(summary.point) for summary in shown])
+        accuracy.set_yticks(places, names)
         accuracy.invert_yaxis()
         # What falls apart must not squeeze the rest into a line.
         accuracy.set_xscale("symlog", linthresh=1)
-        accuracy.set_xlabel("points of validation accuracy against the preset (beyond 1 logarithmic)")
+        accuracy.set_xlabel("points of validation accuracy against the preset\n(beyond 1 logarithmic)")
         time.set_xscale("log")
-        time.set_xlabel("time of the processor, times the preset's")
+        time.set_xlabel("time of the processor,\ntimes the preset's")
         for axes in (accuracy, time):
             axes.grid(axis="x", color="#eeeeee")
             axes.set_axisbelow(True)
         plain = mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}")
         for axis in (accuracy.xaxis, time.xaxis):
             axis.set_major_formatter(plain)
-        time.xaxis.set_minor_formatter(plain)
+        accuracy.xaxis.set_major_locator(_within(accuracy, (-100, -30, -10, -3, -1, -0.5, 0, 0.5, 1, 3, 10)))
+        time.xaxis.set_major_locator(_within(time, (0.1, 0.25, 0.5, 1, 2, 4, 8, 16)))
+        time.xaxis.set_minor_locator(mpl.ticker.NullLocator())
         accuracy.legend(loc="lower left", frameon=False, fontsize=8)
         with replacing(path) as partial:
             figure.savefig(partial, format="png", dpi=120)
+
+
+def _within(axes, places: Sequence[float]):
+    """Returns a locator of ticks: those of `places` that the axes reach."""
+    from matplotlib.ticker import FixedLocator
+
+    low, high = axes.get_xlim()
+    return FixedLocator([place for place in places if low <= place <= high])
