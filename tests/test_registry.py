@@ -30,7 +30,7 @@ INPUTS = NetworkInputs(
 
 
 @pytest.fixture
-def plain() -> Iterator[str]:
+def dense() -> Iterator[str]:
     """Registers a network of the simplest kind, a dense layer on the standardized pixels, and returns its name."""
 
     def build(config, inputs, *, seed, policy="float32"):
@@ -38,14 +38,14 @@ def plain() -> Iterator[str]:
         normalization = keras.layers.Normalization((1, 2, 3), inputs.mean, inputs.variance)
         return keras.Sequential([keras.Input(inputs.input_shape), normalization, keras.layers.Flatten(), head])
 
-    registry.network("plain")(build)
-    yield "plain"
-    del NETWORKS["plain"]
+    registry.network("dense")(build)
+    yield "dense"
+    del NETWORKS["dense"]
 
 
-def test_registered_network_is_built_by_its_name(plain):
-    model = build_network(NetworkConfig(kind=plain), INPUTS, seed=3)
-    same, other = (build_network(NetworkConfig(kind=plain), INPUTS, seed=seed) for seed in (3, 4))
+def test_registered_network_is_built_by_its_name(dense):
+    model = build_network(NetworkConfig(kind=dense), INPUTS, seed=3)
+    same, other = (build_network(NetworkConfig(kind=dense), INPUTS, seed=seed) for seed in (3, 4))
     np.testing.assert_array_equal(model.get_weights()[0], same.get_weights()[0])
     assert not np.array_equal(model.get_weights()[0], other.get_weights()[0])
 
@@ -56,8 +56,8 @@ def test_every_network_of_the_folder_is_registered_as_soon_as_the_package_is_imp
     assert {build.__module__ for build in NETWORKS.values()} == modules >= {"models.networks.residual"}
 
 
-def test_unknown_network_is_refused_with_the_nearest_and_all(plain):
-    with pytest.raises(ValueError, match=r"\(plain, residual\), found residul\. Did you mean residual\?$") as error:
+def test_unknown_network_is_refused_with_the_nearest_and_all(dense):
+    with pytest.raises(ValueError, match=r"\(dense, plain, residual\), found residul\. Did you mean residual\?$") as error:
         build_network(NetworkConfig(kind="residul"), INPUTS, seed=0)
     assert str(error.value).startswith("kind: expected a network of models/networks")
     assert "\n" not in str(error.value)
@@ -101,11 +101,11 @@ def test_multiply_adds_are_those_of_kernels_and_matrices_by_hand():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_another_network_is_trained_saved_and_served_by_the_same_code(plain, tmp_path, precision):
+def test_another_network_is_trained_saved_and_served_by_the_same_code(dense, tmp_path, precision):
     data = banded_images(LABELS), LABELS
     examples = write_examples(tmp_path / "examples", {TRAIN: data, VAL: data})
     config = TrainingConfig(
-        network=NetworkConfig(kind=plain), epochs=1, batch_size=10, learning_rate=0.01, precision=precision
+        network=NetworkConfig(kind=dense), epochs=1, batch_size=10, learning_rate=0.01, precision=precision
     )
     train, val = (open_split(examples, split, memory=2**20, scratch=tmp_path) for split in (TRAIN, VAL))
     moments = {"mean": INPUTS.mean, "variance": INPUTS.variance}
