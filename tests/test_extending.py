@@ -19,7 +19,7 @@ _HEAD = re.compile(
     r"# (?P<path>[\w/]+\.py), (?P<how>a new file|at its end|before: (?P<line>[^\n]+))\n(?P<code>.*)", re.DOTALL
 )
 FLAGS = (
-    *("--set", "training.network.kind=plain", "--set", "training.network.widths=8,16,16"),
+    *("--set", "training.network.kind=pooled", "--set", "training.network.widths=8,16,16"),
     *("--set", "training.augmentations=dim", "--set", "training.learning_rate=0.02"),
     *("--set", "split_sizes=2000,300,none", "--set", "floors.accuracy=0.3"),
     *("--set", "floors.balanced_accuracy=0.3", "--set", "floors.balanced_accuracy@brightness=0.0"),
@@ -155,7 +155,7 @@ def test_kind_of_input_refuses_what_does_not_fit_in_a_line_and_is_none_without_l
 def test_unknown_augmentation_and_network_are_one_line(project, tmp_path):
     refusals = {
         "augmentations=dimm": "augmentations: expected names in models/augment.py (dim), found dimm.",
-        "network.kind=plane": "network.kind: expected a network of models/networks (plain, residual), found plane.",
+        "network.kind=polled": "network.kind: expected a network of models/networks (plain, pooled, residual), found polled.",
     }
     for setting, told in refusals.items():
         command = [sys.executable, "local_runner.py", "--preset", "smoke", "--data-dir", str(ROOT / "data")]
