@@ -155,7 +155,9 @@ def test_kind_of_input_refuses_what_does_not_fit_in_a_line_and_is_none_without_l
 def test_unknown_augmentation_and_network_are_one_line(project, tmp_path):
     refusals = {
         "augmentations=dimm": "augmentations: expected names in models/augment.py (dim), found dimm.",
-        "network.kind=polled": "network.kind: expected a network of models/networks (plain, pooled, residual), found polled.",
+        "network.kind=polled": (
+            "network.kind: expected a network of models/networks (plain, pooled, residual), found polled."
+        ),
     }
     for setting, told in refusals.items():
         command = [sys.executable, "local_runner.py", "--preset", "smoke", "--data-dir", str(ROOT / "data")]

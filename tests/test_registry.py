@@ -57,7 +57,8 @@ def test_every_network_of_the_folder_is_registered_as_soon_as_the_package_is_imp
 
 
 def test_unknown_network_is_refused_with_the_nearest_and_all(dense):
-    with pytest.raises(ValueError, match=r"\(dense, plain, residual\), found residul\. Did you mean residual\?$") as error:
+    told = r"\(dense, plain, residual\), found residul\. Did you mean residual\?$"
+    with pytest.raises(ValueError, match=told) as error:
         build_network(NetworkConfig(kind="residul"), INPUTS, seed=0)
     assert str(error.value).startswith("kind: expected a network of models/networks")
     assert "\n" not in str(error.value)
