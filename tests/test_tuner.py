@@ -90,10 +90,12 @@ def test_best_is_the_trial_of_the_highest_validation_accuracy(searched):
 
 
 @pytest.mark.slow
-def test_bayesian_search_comes_nearer_than_it_began(tmp_path):
-    tuner, _ = search(tmp_path, trials=12, algorithm="bayesian")
-    table = tuner.table()
-    assert max(trial["val_accuracy"] for trial in table[4:]) > max(trial["val_accuracy"] for trial in table[:4])
+def test_bayesian_search_proposes_better_than_it_began_with(tmp_path):
+    # Seven are drawn at random; what it proposes then wanders for a while. The oracle's seed makes it the same each time.
+    tuner, _ = search(tmp_path, trials=20, algorithm="bayesian")
+    accuracies = [trial["val_accuracy"] for trial in tuner.table()]
+    assert max(accuracies[7:]) > max(accuracies[:7])
+    assert sum(accuracies[-7:]) > sum(accuracies[:7])
 
 
 def test_given_settings_stay_as_they_are(tmp_path):
