@@ -91,7 +91,7 @@ def test_best_is_the_trial_of_the_highest_validation_accuracy(searched):
 
 @pytest.mark.slow
 def test_bayesian_search_proposes_better_than_it_began_with(tmp_path):
-    # Seven are drawn at random; what it proposes then wanders for a while. The oracle's seed makes it the same each time.
+    # Seven are drawn at random; what is proposed then wanders for a while. The same seed, the same trials.
     tuner, _ = search(tmp_path, trials=20, algorithm="bayesian")
     accuracies = [trial["val_accuracy"] for trial in tuner.table()]
     assert max(accuracies[7:]) > max(accuracies[:7])
