@@ -146,6 +146,11 @@ class TrainingConfig:
         """Epochs without a better one after which training stops: what was given, else half of all, rounded up."""
         return -(-self.epochs // 2) if self.patience is None else self.patience
 
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate at the peak of the schedule: what was given, else that of the optimizer."""
+        return OPTIMIZERS[self.optimizer] if self.learning_rate is None else self.learning_rate
+
     @classmethod
     def from_dict(cls, values: dict) -> "TrainingConfig":
         """Returns the settings that `dataclasses.asdict` and JSON made `values` of."""

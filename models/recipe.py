@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.augment import augment, augment_further, check_augmentations
-from models.config import OPTIMIZERS, TrainingConfig
+from models.config import TrainingConfig
 from models.images import with_channels
 from models.input_pipeline import (
     Split,
@@ -119,8 +119,7 @@ def compile_model(
 
 def _optimizer(config: TrainingConfig, steps: int, policy: str) -> keras.optimizers.Optimizer:
     """Returns the optimizer of a training of so many steps, with its schedule."""
-    peak = OPTIMIZERS[config.optimizer] if config.learning_rate is None else config.learning_rate
-    rate = Triangle(peak, steps, config.warmup)
+    rate = Triangle(config.peak_rate, steps, config.warmup)
     if config.optimizer == "adam":
         return keras.optimizers.Adam(rate)
     if config.optimizer == "sgd":

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 
 import keras_tuner
 
-from models.config import OPTIMIZERS, TrainingConfig
+from models.config import TrainingConfig
 
 # Of the widths of the committed network.
 _WIDER = (0.75, 1.0, 1.25)
@@ -23,8 +23,7 @@ _WIDER = (0.75, 1.0, 1.25)
 
 def search_space(hp: keras_tuner.HyperParameters, config: TrainingConfig) -> None:
     """Declares each hyperparameter around its value in `config`, which is the default."""
-    rate = OPTIMIZERS[config.optimizer] if config.learning_rate is None else config.learning_rate
-    size = config.batch_size
+    rate, size = config.peak_rate, config.batch_size
     hp.Float("learning_rate", rate / 3, rate * 3, sampling="log", default=rate)
     hp.Choice("batch_size", sorted({max(1, size // 2), size, size * 2}), default=size)
     hp.Float("warmup", 0.0, max(0.3, config.warmup), step=0.01, default=config.warmup)

@@ -40,7 +40,7 @@ from models.trained import Trained, save_trained
 
 REPORT_FILE = "training.json"
 # Of the budget; the rest is the network's.
-_TRAIN_SHARE, _VAL_SHARE = 1 / 2, 1 / 8
+TRAIN_SHARE, VAL_SHARE = 1 / 2, 1 / 8
 
 # Validation images from which on the first of equally good epochs is kept: one image is 0.2 points then, as much as two
 # seeds differ by, and of fewer more are equal by chance.
@@ -75,9 +75,9 @@ def run_fn(fn_args) -> None:
     scratch.mkdir(parents=True, exist_ok=True)
     with (
         open_split(
-            examples, TRAIN, memory=_TRAIN_SHARE * memory, scratch=scratch, streamed=not config.input.cached
+            examples, TRAIN, memory=TRAIN_SHARE * memory, scratch=scratch, streamed=not config.input.cached
         ) as train,
-        open_split(examples, VAL, memory=_VAL_SHARE * memory, scratch=scratch) as val,
+        open_split(examples, VAL, memory=VAL_SHARE * memory, scratch=scratch) as val,
     ):
         trained, report = train_model(
             config,
@@ -99,9 +99,13 @@ def run_fn(fn_args) -> None:
 
 def _state_key(settings: dict, examples: Examples, mean: np.ndarray, variance: np.ndarray) -> str:
     """Names the state of a training by what decides it: settings, code and data, wherever they lie."""
-    statistics = hashlib.sha256(mean.tobytes() + variance.tobytes()).hexdigest()
-    inputs = json.dumps([settings, examples.digest, statistics], sort_keys=True)
+    inputs = json.dumps([settings, examples.digest, statistics_digest(mean, variance)], sort_keys=True)
     return hashlib.sha256(inputs.encode()).hexdigest()[:16]
+
+
+def statistics_digest(mean: np.ndarray, variance: np.ndarray) -> str:
+    """Names the statistics that a network standardizes with by their content."""
+    return hashlib.sha256(mean.tobytes() + variance.tobytes()).hexdigest()
 
 
 def train_model(

@@ -44,14 +44,12 @@ from models.input_pipeline import Split, open_split
 from models.memory import MIB
 from models.profile_report import read_profile
 from models.progress import TrainingDivergedError
-from models.trainer import train_model
+from models.trainer import TRAIN_SHARE, VAL_SHARE, statistics_digest, train_model
 
 # Of the epochs before a curve is judged, and of the curves that it takes to judge one.
 _FEWEST_EPOCHS, _FEWEST_CURVES = 2, 3
 # Points of accuracy below the median that a curve may lie: two seeds differ by as much.
 _MARGIN = 0.005
-# Of the budget; the rest is the networks'.
-_TRAIN_SHARE, _VAL_SHARE = 1 / 2, 1 / 8
 # Why a trial failed, besides having diverged.
 _KILLED, _NO_MEMORY = "its process was killed, as the system does where memory runs out", "the memory did not suffice"
 
@@ -137,8 +135,7 @@ class Trials:
           processes: that train side by side.
           measured: whether each trial is to have a process of its own, and some of its steps are profiled.
         """
-        statistics_digest = hashlib.sha256(mean.tobytes() + variance.tobytes()).hexdigest()
-        self._data = [examples.digest, statistics_digest, code]
+        self._data = [examples.digest, statistics_digest(mean, variance), code]
         if measured:
             # Where the images lie, and in which form, changes no result but these.
             self._data += [memory, examples.encoding, examples.compression, len(examples.shards(TRAIN))]
@@ -173,7 +170,7 @@ class Trials:
             if (known := self._recall(key)) is not None:
                 pending.append((known, None, ()))
             else:
-                arguments = dataclasses.asdict(trial.config), trial.seed, key, others, self._measured
+                arguments = trial.config, trial.seed, key, others, self._measured
                 pending.append((_submitted(pool := self._executor(), arguments), pool, arguments))
         for found, pool, arguments in pending:
             yield found if isinstance(found, Outcome) else self._ended(found, pool, arguments)
@@ -249,18 +246,18 @@ def _end_with_parent() -> None:
 
 @functools.cache
 def _opened(split: str, streamed: bool) -> Split:
-    share = _TRAIN_SHARE if split == TRAIN else _VAL_SHARE
+    share = TRAIN_SHARE if split == TRAIN else VAL_SHARE
     return open_split(
         _given["examples"], split, memory=share * _given["memory"], scratch=_given["folder"], streamed=streamed
     )
 
 
-def _train(config: dict, seed: int, key: str, others: Sequence | None, measured: bool) -> Outcome:
+def _train(recipe: TrainingConfig, seed: int, key: str, others: Sequence | None, measured: bool) -> Outcome:
     """Trains in such a process; what came of it is written before it is told."""
     keras.backend.clear_session()
     started, cpu_before = time.monotonic(), time.process_time()
     try:
-        values, failed = _fit(config, seed, key, others, measured), ""
+        values, failed = _fit(recipe, seed, key, others, measured), ""
     except TrainingDivergedError as error:
         values, failed = {}, str(error).partition(";")[0]
     except (MemoryError, tf.errors.ResourceExhaustedError):
@@ -276,9 +273,8 @@ def _train(config: dict, seed: int, key: str, others: Sequence | None, measured:
     return outcome
 
 
-def _fit(config: dict, seed: int, key: str, others: Sequence | None, measured: bool) -> dict:
+def _fit(recipe: TrainingConfig, seed: int, key: str, others: Sequence | None, measured: bool) -> dict:
     """Returns what came of a training by the names of `Outcome`, without the time."""
-    recipe = TrainingConfig.from_dict(json.loads(json.dumps(config)))
     state = _given["folder"] / f"{key}.npz"
     with tempfile.TemporaryDirectory(dir=_given["folder"]) as scratch:
         _, report = train_model(

@@ -87,7 +87,7 @@ class RoundTuner(base_tuner.BaseTuner):
                 ):
                     outcomes.append(outcome)
                     self._note(trial, outcome)
-                # What they took when they were trained: a search that is taken up ends where the unbroken one does.
+                # What they took when they were trained, in a search that is taken up as well.
                 spent += max(outcome.seconds for outcome in outcomes)
 
     def _propose(self, count: int) -> Iterator[Any]:
