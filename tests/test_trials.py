@@ -78,9 +78,9 @@ def test_remembered_outcome_is_told_without_training(tmp_path, examples):
         assert list(trials.run([Trial(RECIPE, 1)])) == [known]
 
 
-def _killed_for_wide(config, seed, key, others, measured):
+def _killed_for_wide(recipe, seed, key, others, measured):
     """Stands for `_train` in its process: recipes of 13 epochs take too much memory."""
-    if config["epochs"] == 13:
+    if recipe.epochs == 13:
         os._exit(137)
     return Outcome(val_accuracy=0.5, curve=(0.5,), seconds=1.0, cpu_seconds=1.0)
 
