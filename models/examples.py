@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _READ_BUFFER = 1 << 20
 _ENDINGS = {"": "", "GZIP": ".gz"}
-_AS_JSON = ("image_shape", "class_names", "class_values", "counts")
+_AS_JSON = ("image_shape", "class_names", "class_values", "counts", "parts")
 
 
 class ExamplesError(ArtifactError):
@@ -48,6 +48,8 @@ class Examples:
       class_values: the label that each class has in the user's files.
       counts: number of examples by split.
       digest: SHA-256 over all shards, hexadecimal.
+      span: that they are, "" for data that do not come in spans, and for several.
+      parts: of several spans, in the order of their shards, the name of each and its number of shards by split.
     """
 
     folder: Path
@@ -59,6 +61,8 @@ class Examples:
     class_values: tuple[int | str, ...] = ()
     counts: dict[str, int]
     digest: str
+    span: str = ""
+    parts: tuple[tuple[str, dict[str, int]], ...] = ()
 
     @classmethod
     def open(cls, folder: str | Path, properties: Mapping[str, str]) -> "Examples":
@@ -76,6 +80,7 @@ class Examples:
             )
         values = {name: json.loads(properties[name]) if name in _AS_JSON else properties[name] for name in names}
         tuples = {name: tuple(values[name]) for name in ("image_shape", "class_names", "class_values")}
+        tuples["parts"] = tuple((name, shards) for name, shards in values["parts"])
         return cls(folder=Path(folder), **{**values, **tuples})
 
     def properties(self) -> dict[str, str]:
@@ -103,6 +108,12 @@ class Examples:
                 f"{', '.join(path.name for path in found) or 'none'}. Delete the artifact and run again."
             )
         return found
+
+    def spans(self, split: str) -> tuple[str, ...]:
+        """Returns for each shard of a split the span that it is of, "" where the data do not come in spans."""
+        if not self.parts:
+            return (self.span,) * len(self.shards(split))
+        return tuple(name for name, shards in self.parts for _ in range(shards[split]))
 
     def records(self, split: str) -> "tf.data.Dataset":
         """Returns the serialized `tf.train.Example`s of a split, in the order of the shards."""

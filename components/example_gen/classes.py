@@ -40,13 +40,20 @@ class Classes:
         return np.array([numbers.get(str(label), -1) for label in labels.tolist()], np.int64)
 
 
-def name_classes(labels: np.ndarray, *, given: tuple[str, ...] | None, listed: tuple[str, ...] | None) -> Classes:
+def name_classes(
+    labels: np.ndarray,
+    *,
+    given: tuple[str, ...] | None,
+    listed: tuple[str, ...] | None,
+    earlier: Classes | None = None,
+) -> Classes:
     """Names the classes that occur.
 
     Args:
       labels: of the training part as in the files, int64 or text [n].
       given: names by label, as the files themselves tell them.
       listed: names that a person wrote beside the files, which go before the others.
+      earlier: classes of the spans before, which come first, whether they occur or not.
 
     Returns:
       The classes in the order of the listed names, else of their labels.
@@ -54,6 +61,8 @@ def name_classes(labels: np.ndarray, *, given: tuple[str, ...] | None, listed: t
     Raises:
       InputError: fewer than two occur, a label is negative, or the names do not fit the labels.
     """
+    if earlier is not None:
+        return _behind(earlier, labels, given, listed)
     values = sorted(set(labels.tolist()), key=natural if labels.dtype.kind == "U" else None)
     if len(values) < 2:
         raise InputError(f"expected two or more classes, found {_told(values)} alone. Add images of another class.")
@@ -92,6 +101,27 @@ def name_classes(labels: np.ndarray, *, given: tuple[str, ...] | None, listed: t
     if len(set(named)) < len(named):
         raise InputError(f"expected a name of its own for each class, found {_told(sorted(named))}. Rename them.")
     return Classes(names=named, values=tuple(values), notes=tuple(notes))
+
+
+def _behind(
+    earlier: Classes, labels: np.ndarray, given: tuple[str, ...] | None, listed: tuple[str, ...] | None
+) -> Classes:
+    """Returns the classes of earlier spans, and behind them the new ones that occur."""
+    occurring = np.unique(labels)
+    # Also where one span has whole numbers for labels and another texts.
+    same = all(isinstance(value, str) == (labels.dtype.kind == "U") for value in earlier.values)
+    known = np.array(earlier.values) if same else np.array(list(map(str, earlier.values)))
+    found = name_classes(
+        np.concatenate([known, occurring if same else occurring.astype(str)]), given=given, listed=listed
+    )
+    told = set(map(str, earlier.values))
+    new = [pair for pair in zip(found.names, found.values, strict=True) if str(pair[1]) not in told]
+    if taken := [name for name, _ in new if name in earlier.names]:
+        raise InputError(f"expected a name of its own for each class, found {_told(taken)} again. Rename it.")
+    return Classes(
+        names=(*earlier.names, *(name for name, _ in new)),
+        values=(*earlier.values, *(value for _, value in new)),
+    )
 
 
 def _of_texts(values: list[str], listed: tuple[str, ...] | None) -> Classes:

@@ -21,7 +21,8 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from components import places
-from components.artifacts import Artifacts, describe_examples, single
+from components.artifacts import SPAN_NUMBER, SPAN_VERSION, Artifacts, describe_examples, single
+from components.errors import InputError
 from components.example_gen.dataset import Dataset
 from components.example_gen.ingest import SplitSettings, write_examples
 from models.features import SPLITS
@@ -34,11 +35,16 @@ class _Executor(base_beam_executor.BaseBeamExecutor):
         artifact = single(output_dict, "examples")
         artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
         dataset = places.dataset(exec_properties["input_digest"])
+        if dataset.unreadable:
+            raise InputError(dataset.unreadable)
         settings = SplitSettings(**json.loads(exec_properties["split"]))
         with tempfile.TemporaryDirectory(dir=self._get_tmp_dir()) as scratch:
             examples = write_examples(dataset, settings, Path(artifact.uri), Path(scratch), self._make_beam_pipeline())
         examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
         describe_examples(artifact, examples)
+        if dataset.span:
+            artifact.set_int_custom_property(SPAN_NUMBER, dataset.span.number)
+            artifact.set_int_custom_property(SPAN_VERSION, dataset.span.version)
 
 
 class ImageExampleGenSpec(component_spec.ComponentSpec):
@@ -49,6 +55,7 @@ class ImageExampleGenSpec(component_spec.ComponentSpec):
         "image_form": component_spec.ExecutionParameter(type=str),
         "class_names": component_spec.ExecutionParameter(type=str),
         "split": component_spec.ExecutionParameter(type=str),
+        "span": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {}
     OUTPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
@@ -68,6 +75,8 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
                 image_form=json.dumps([*dataset.form, dataset.broken]),
                 class_names=json.dumps([dataset.class_names, dataset.class_values]),
                 split=json.dumps(dataclasses.asdict(split)),
+                # The same images in two spans are two spans.
+                span=json.dumps([dataset.span.name, dataset.span.number, dataset.span.version] if dataset.span else []),
                 examples=types.Channel(type=standard_artifacts.Examples),
             )
         )

@@ -18,7 +18,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from components.example_gen.classes import Classes, name_classes, read_class_nam
 from components.example_gen.kinds import PARTS, Contents, PixelPart, find_kind
 from components.example_gen.kinds.registry import kinds_beside, list_files, nothing_found
 from components.example_gen.reading import Broken, Digest, ImageForm, Survey, describe, read_part, survey_part
+from components.example_gen.spans import Span, SpanPattern
 from components.text import read_text
 from models.features import FASHION_MNIST_CLASSES, TEST, TRAIN
 
@@ -85,6 +86,8 @@ class Dataset:
       floors: of the owner, by preset; `pipeline/run/data.py` reads them, for the code of metrics is none of what the
         examples are made by.
       notes: what a person should know of how the files were read.
+      span: that it is, of data that arrive in spans.
+      unreadable: of a span whose files cannot be used, why; it has no contents then.
     """
 
     name: str
@@ -103,6 +106,8 @@ class Dataset:
     schema: str
     floors: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...]
+    span: Span | None = None
+    unreadable: str = ""
 
     @property
     def form(self) -> ImageForm:
@@ -121,12 +126,33 @@ class Dataset:
         return "; ".join([f"{self.kind}: {found}", *self.notes])
 
 
-def inspect_dataset(folder: Path, images: ImageSettings | None = None) -> Dataset:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """What the spans before one have, which it has to have as well.
+
+    Attributes:
+      image_shape: of their images.
+      classes: of all of them; a new one comes behind them, so that the numbers in earlier examples stay.
+    """
+
+    image_shape: tuple[int, ...]
+    classes: Classes
+
+
+def inspect_dataset(
+    folder: Path,
+    images: ImageSettings | None = None,
+    *,
+    span: Span | None = None,
+    earlier: Earlier | None = None,
+) -> Dataset:
     """Reads shapes, labels and digests of the data set in `folder`.
 
     Args:
       folder: of the data, or the one file that they are in.
       images: what the images are to become.
+      span: that they are, if they are one; what belongs to all spans may lie in the folder below which all are.
+      earlier: of a span, what those before it have.
 
     Raises:
       InputError: there is none, a file is damaged, or its parts do not fit together.
@@ -150,16 +176,23 @@ def inspect_dataset(folder: Path, images: ImageSettings | None = None) -> Datase
         if not len(survey.labels):
             raise InputError(f"{folder}: expected images for {part}, found none. Add some, or take the part away.")
     image_shape = _image_shape(folder, surveys, images)
-    beside = folder_beside(folder)
+    if earlier and image_shape != earlier.image_shape:
+        raise InputError(
+            f"{folder}: expected images of {describe(earlier.image_shape)}, as the spans before have, found "
+            f"{describe(image_shape)}. Choose a size that all are fitted into: --set image_size=HEIGHT,WIDTH."
+        )
+    beside = folders_beside(folder, span)
     others = kinds_beside(kind, folder, listing)
     listed, notes = None, [*contents.notes, *(f"{name} is there as well and is passed over" for name in others)]
-    if (beside / "classes.txt").is_file():
-        listed, note = read_class_names(beside / "classes.txt")
+    if (names := _first(beside, "classes.txt")) is not None:
+        listed, note = read_class_names(names)
         notes += [note] if note else []
-    is_fashion_mnist = any(_is_fashion_mnist(part, contents, surveys[part], image_shape) for part in parts)
+    is_fashion_mnist = span is None and any(
+        _is_fashion_mnist(part, contents, surveys[part], image_shape) for part in parts
+    )
     given = contents.class_names or (FASHION_MNIST_CLASSES if is_fashion_mnist else None)
     try:
-        classes = name_classes(surveys[TRAIN].labels, given=given, listed=listed)
+        classes = name_classes(surveys[TRAIN].labels, given=given, listed=listed, earlier=earlier and earlier.classes)
     except InputError as error:
         raise InputError(f"{surveys[TRAIN].label_file or folder}: {error}") from None
     _check_classes(classes, surveys)
@@ -184,6 +217,31 @@ def inspect_dataset(folder: Path, images: ImageSettings | None = None) -> Datase
         is_fashion_mnist=is_fashion_mnist,
         schema=read_schema(beside),
         notes=tuple(notes),
+        span=span,
+    )
+
+
+def unreadable_span(folder: Path, span: Span, earlier: Earlier | None, error: InputError) -> Dataset:
+    """Returns what stands for a span whose files cannot be used, so that a run can tell it and be told of it."""
+    classes = earlier.classes if earlier else Classes(names=(), values=())
+    return Dataset(
+        name=span.name,
+        folder=folder,
+        kind="",
+        contents=None,
+        counts={},
+        image_shape=earlier.image_shape if earlier else (1, 1),
+        image_fit="pad",
+        broken=0,
+        class_names=classes.names,
+        class_values=classes.values,
+        class_counts=(0,) * len(classes.names),
+        digest=f"unreadable {span.signature}",
+        is_fashion_mnist=False,
+        schema="",
+        notes=(),
+        span=span,
+        unreadable=str(error),
     )
 
 
@@ -192,14 +250,23 @@ def folder_beside(data: Path) -> Path:
     return data if data.is_dir() else data.parent
 
 
-def read_schema(folder: Path) -> str:
-    """Returns the text of the curated schema in a data folder, "" where there is none.
+def folders_beside(data: Path, span: Span | None) -> tuple[Path, ...]:
+    """Returns the folders in which what belongs to the data is looked for: of a span, behind its own, that of all."""
+    return (folder_beside(data), *([SpanPattern(span.pattern).root] if span else []))
+
+
+def _first(folders: Iterable[Path], name: str) -> Path | None:
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def read_schema(folders: Iterable[Path]) -> str:
+    """Returns the text of the curated schema in the first of some folders that has one, "" where none has.
 
     Raises:
       InputError: it is no schema.
     """
-    path = folder / "schema.pbtxt"
-    return read_schema_file(path) if path.is_file() else ""
+    path = _first(folders, "schema.pbtxt")
+    return read_schema_file(path) if path else ""
 
 
 def read_schema_file(path: Path) -> str:

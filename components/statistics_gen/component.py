@@ -1,13 +1,14 @@
 """StatisticsGen that looks inside the images and writes the standard ExampleStatistics artifact."""
 
+import json
 from typing import Any
 
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from components.artifacts import Artifacts, open_examples, single, split_folders
-from components.statistics_gen.statistics import write_statistics
+from components.artifacts import EXAMPLES_ID, PROFILE, Artifacts, open_examples, single, split_folders
+from components.statistics_gen.statistics import profile_of, write_statistics
 from models.features import STATISTICS_FILE
 
 
@@ -20,7 +21,10 @@ class _Executor(base_beam_executor.BaseBeamExecutor):
         targets = {split: folder / STATISTICS_FILE for split, folder in split_folders(statistics).items()}
         for target in targets.values():
             target.parent.mkdir(parents=True, exist_ok=True)
-        write_statistics(open_examples(examples), targets, self._make_beam_pipeline())
+        opened = open_examples(examples)
+        write_statistics(opened, targets, self._make_beam_pipeline())
+        statistics.set_int_custom_property(EXAMPLES_ID, examples.id)
+        statistics.set_string_custom_property(PROFILE, json.dumps(profile_of(targets, len(opened.class_names))))
 
 
 class ImageStatisticsGenSpec(component_spec.ComponentSpec):

@@ -1,0 +1,231 @@
+"""Compares a new span of data with those that were let in before it.
+
+What differs is told as a warning where it is more than chance, and as an error where it is also more than a limit. By
+chance is what the numbers of images make (four standard errors), and what the spans before differed by among
+themselves. Labels are compared with what the served model says: it was trained without the new span, as the models
+before it were without those that they were asked about, and a share of wrong labels lowers the agreement by itself.
+
+Synopsis:
+
+    for anomaly in compare_spans(span, earlier, ("cat", "dog"), GateLimits()): print(anomaly)
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from components.data_gate.anomaly import Anomaly
+from models.features import IMAGE, LABEL
+
+DIGESTS_FILE = "digests.npy"
+ALL_SPLITS = "all splits"
+# How many standard errors, or deviations among the earlier spans, are no chance any more.
+_BEYOND_CHANCE = 4.0
+# Of a limit: what is less is not worth a warning, however sure it is.
+_WORTH_TELLING = 0.2
+# Spans from which their own spread says anything; the median of the deviations times this is a standard deviation.
+_FEWEST_SPANS, _TO_DEVIATION = 5, 1.4826
+_FEATURES = {"image_mean": "brightness", "image_stddev": "contrast"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GateLimits:
+    """How far a new span may be from those before it; farther refuses it.
+
+    Attributes:
+      class_shift: of the share of a class.
+      pixel_shift: of the mean brightness and contrast of the images, in standard deviations between images.
+      size_ratio: how many times as many, or as few, images it may have as the median of those before.
+      agreement_drop: by how much less of its labels the served model may agree with.
+    """
+
+    class_shift: float = 0.05
+    pixel_shift: float = 0.5
+    size_ratio: float = 10.0
+    agreement_drop: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name, least in (("class_shift", 0.0), ("pixel_shift", 0.0), ("size_ratio", 1.0), ("agreement_drop", 0.0)):
+            value = getattr(self, name)
+            if not least <= value < math.inf:
+                raise ValueError(f"{name}: expected a finite number from {least:g}, found {value}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Profile:
+    """What a span is like, in a few numbers.
+
+    Attributes:
+      span: its name.
+      images: how many.
+      labels: of each class how many.
+      features: mean and standard deviation over the images, by feature.
+      agreement: with how many of its labels the model that was served then agreed, and of how many; None if none was.
+      digests: of all images, uint64, sorted; read when they are asked for.
+      folder: of the digests.
+    """
+
+    span: str
+    images: int
+    labels: Sequence[int]
+    features: dict[str, tuple[float, float]]
+    agreement: tuple[int, int] | None = None
+    folder: Path | None = None
+
+    @classmethod
+    def from_json(cls, text: str, folder: Path | None = None) -> "Profile":
+        """Returns what `to_json` made a text of."""
+        return cls(**json.loads(text), folder=folder)
+
+    def to_json(self) -> str:
+        """Returns all but the folder."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return json.dumps({name: value for name, value in values.items() if name != "folder"})
+
+    @property
+    def digests(self) -> np.ndarray:
+        """Digests of all images, uint64 [images]."""
+        return np.load(self.folder / DIGESTS_FILE)
+
+
+def compare_spans(
+    new: Profile, earlier: Sequence[Profile], class_names: Sequence[str], limits: GateLimits
+) -> Iterator[Anomaly]:
+    """Yields what is otherwise in a span than in those before it, of which there may be none.
+
+    Args:
+      new: the span.
+      earlier: those that were let in before it.
+      class_names: by label; new ones last.
+      limits: from which a difference is an error.
+    """
+    if not earlier:
+        return
+    yield from _sizes(new, earlier, limits)
+    yield from _classes(new, earlier, class_names, limits)
+    yield from _pixels(new, earlier, limits)
+    yield from _labels(new, earlier, limits)
+
+
+def _sizes(new: Profile, earlier: Sequence[Profile], limits: GateLimits) -> Iterator[Anomaly]:
+    usual = float(np.median([span.images for span in earlier]))
+    ratio = max(new.images / usual, usual / new.images)
+    if ratio > min(2.0, limits.size_ratio):
+        yield _anomaly(
+            ratio > limits.size_ratio,
+            "",
+            f"size: {new.images:,} images, {usual:,.0f} in the median of {_before(earlier)}; "
+            f"{limits.size_ratio:g} times as many or as few are allowed",
+        )
+
+
+def _classes(
+    new: Profile, earlier: Sequence[Profile], class_names: Sequence[str], limits: GateLimits
+) -> Iterator[Anomaly]:
+    table = np.zeros((len(earlier), len(class_names)))
+    for row, span in enumerate(earlier):
+        table[row, : len(span.labels)] = span.labels
+    known, counts = table.sum(axis=0), np.asarray(new.labels, float)
+    for number in np.flatnonzero((known == 0) & (counts > 0)):
+        yield _anomaly(
+            True,
+            LABEL,
+            f"class: '{class_names[number]}' is new, with {counts[number]:,.0f} images; {_before(earlier)} have "
+            f"{np.count_nonzero(known)} classes",
+        )
+    # A class that is new takes its share from the others.
+    old = known > 0
+    if not counts[old].sum():
+        return
+    shares = table[:, old] / table[:, old].sum(axis=1, keepdims=True)
+    usual, found = known[old] / known[old].sum(), counts[old] / counts[old].sum()
+    for place, number in enumerate(np.flatnonzero(old)):
+        noise = math.sqrt(usual[place] * (1 - usual[place]) * (1 / counts[old].sum() + 1 / known[old].sum()))
+        shift = found[place] - usual[place]
+        if severe := _judged(abs(shift), _BEYOND_CHANCE * max(noise, _spread(shares[:, place])), limits.class_shift):
+            yield _anomaly(
+                severe == "error",
+                LABEL,
+                f"share of '{class_names[number]}': {100 * found[place]:.1f} %, {100 * usual[place]:.1f} % in "
+                f"{_before(earlier)}; {100 * limits.class_shift:g} points more or less are allowed",
+            )
+
+
+def _pixels(new: Profile, earlier: Sequence[Profile], limits: GateLimits) -> Iterator[Anomaly]:
+    weights = np.array([span.images for span in earlier], float)
+    for name, word in _FEATURES.items():
+        means, deviations = (np.array([span.features[name][side] for span in earlier]) for side in (0, 1))
+        usual = float(np.average(means, weights=weights))
+        between = math.sqrt(float(np.average(deviations**2, weights=weights)))
+        found = new.features[name][0]
+        noise = between * math.sqrt(1 / new.images + 1 / weights.sum())
+        scale = between or 1.0
+        chance = _BEYOND_CHANCE * max(noise, _spread(means)) / scale
+        if severe := _judged(abs(found - usual) / scale, chance, limits.pixel_shift):
+            yield _anomaly(
+                severe == "error",
+                IMAGE,
+                f"{word}: {found:.1f} in the mean, {usual:.1f} in {_before(earlier)} (0 to 255), which is "
+                f"{abs(found - usual) / scale:.2f} standard deviations between images; {limits.pixel_shift:g} are "
+                "allowed",
+            )
+
+
+def _labels(new: Profile, earlier: Sequence[Profile], limits: GateLimits) -> Iterator[Anomaly]:
+    asked = [span.agreement for span in earlier if span.agreement]
+    if not new.agreement or not asked:
+        return
+    right, count = np.array(asked, float).T
+    usual, found = right.sum() / count.sum(), new.agreement[0] / new.agreement[1]
+    noise = math.sqrt(usual * (1 - usual) * (1 / new.agreement[1] + 1 / count.sum()))
+    chance = _BEYOND_CHANCE * max(noise, _spread(right / count))
+    if severe := _judged(usual - found, chance, limits.agreement_drop):
+        yield _anomaly(
+            severe == "error",
+            LABEL,
+            f"labels: the served model agrees with {100 * found:.1f} % of {new.agreement[1]:,}, with "
+            f"{100 * usual:.1f} % in {_before(earlier)} when they were new; {100 * limits.agreement_drop:g} points less "
+            "are allowed",
+        )
+
+
+def seen_before(new: Profile, digests: np.ndarray, earlier: Sequence[Profile]) -> tuple[np.ndarray, dict[int, str]]:
+    """Returns which images of a span were in earlier ones, bool [images], and by record the span of the first of them.
+
+    Args:
+      new: the span.
+      digests: of its images, uint64 [images], in the order of the records.
+      earlier: those that were let in before it.
+    """
+    seen, where = np.zeros(len(digests), bool), {}
+    for span in earlier:
+        here = np.isin(digests, span.digests)
+        where |= {int(record): span.span for record in np.flatnonzero(here & ~seen)}
+        seen |= here
+    return seen, where
+
+
+def _judged(shift: float, chance: float, limit: float) -> str:
+    """Returns "error", "warning" or "" for a shift, given what chance makes of it and how much is allowed."""
+    if shift <= max(chance, _WORTH_TELLING * limit):
+        return ""
+    return "error" if shift > limit else "warning"
+
+
+def _spread(values: np.ndarray) -> float:
+    """Returns the standard deviation of figures of earlier spans, by their median: an odd one of them widens nothing."""
+    if len(values) < _FEWEST_SPANS:
+        return 0.0
+    return float(_TO_DEVIATION * np.median(np.abs(values - np.median(values))))
+
+
+def _before(earlier: Sequence[Profile]) -> str:
+    return f"the {len(earlier)} spans before" if len(earlier) > 1 else "the span before"
+
+
+def _anomaly(is_error: bool, feature: str, text: str) -> Anomaly:
+    return Anomaly(severity="error" if is_error else "warning", split=ALL_SPLITS, feature=feature, text=text)

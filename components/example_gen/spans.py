@@ -1,0 +1,210 @@
+"""Data that arrive in spans: a pattern of folders or files, each of which is a data set, such as a day's images.
+
+As TFX has them: {SPAN} is a number, or {YYYY}, {MM} and {DD} make a date, whose number is that of the days since 1970;
+{VERSION} tells a corrected span from the one before, which it replaces. A number needs no width, and may have one.
+
+Synopsis:
+
+    for span in SpanPattern(str(data / "span-{SPAN}")).found(): print(span.name, span.number, span.folder)
+    SpanPattern("incoming/{YYYY}-{MM}-{DD}").number("2026-11-28")          # 20785
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.errors import InputError
+from components.example_gen.kinds.registry import list_files
+
+_NUMBER, _DATE = ("SPAN",), ("YYYY", "MM", "DD")
+_VERSION = "VERSION"
+_DIGITS = {"YYYY": "4", "MM": "2", "DD": "2"}
+_PLACE = re.compile(r"\{([^{}:]*)(?::(\d+))?\}")
+_KNOWN = "{SPAN}, or {YYYY}, {MM} and {DD}, and {VERSION}"
+_EPOCH = datetime.date(1970, 1, 1)
+_TOLD = 5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Span:
+    """One span, and how a run takes it up.
+
+    Attributes:
+      name: as people call it: "12", or "2026-11-28".
+      number: by which spans are ordered: the same, or days since 1970-01-01.
+      version: of several of one number the highest counts; 0 where the pattern has none.
+      pattern: that it was found by.
+      signature: of the names, sizes and times of its files, by which an unchanged one is known without reading it.
+      form: digest of the settings and the code by which it becomes examples.
+      admitted: why the gate lets it pass whatever is found: "by name", "before" (it passed in an earlier form), or "".
+    """
+
+    name: str
+    number: int
+    version: int = 0
+    pattern: str
+    signature: str = ""
+    form: str = ""
+    admitted: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Found:
+    """A span in the file system: the folder, or the one file, that it is."""
+
+    name: str
+    number: int
+    version: int
+    folder: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class SpanPattern:
+    """A pattern of spans.
+
+    Attributes:
+      text: as it was given.
+
+    Raises:
+      InputError: it is none.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        places = [match[1] for match in _PLACE.finditer(self.text)]
+        told = f"--data-dir {self.text}: expected {_KNOWN}"
+        if unknown := [place for place in places if place not in (*_NUMBER, *_DATE, _VERSION)]:
+            raise InputError(f"{told}, found {{{unknown[0]}}}. Write the placeholders like this.")
+        if twice := [place for place in places if places.count(place) > 1]:
+            raise InputError(f"{told}, each once, found {{{twice[0]}}} again. Leave one out.")
+        if set(places) - {_VERSION} not in (set(_NUMBER), set(_DATE)):
+            found = " and ".join(f"{{{place}}}" for place in places) or "none"
+            raise InputError(f"{told}, found {found}. Name a number or a whole date.")
+
+    @classmethod
+    def of(cls, path: Path | None) -> "SpanPattern | None":
+        """Returns the pattern that a setting is, None where it is the path of one data set."""
+        if path is None or not _PLACE.search(str(path)) or path.exists():
+            return None
+        return cls(str(path))
+
+    @property
+    def root(self) -> Path:
+        """The folder below which all spans lie."""
+        parts = Path(self.text).parts
+        return Path(*parts[: next(number for number, part in enumerate(parts) if _PLACE.search(part))])
+
+    @property
+    def is_of_dates(self) -> bool:
+        """Whether a span is a date, else it is a number."""
+        return "{SPAN" not in self.text
+
+    def number(self, name: str) -> int:
+        """Returns the number of the span that a person names: a number, or a date like 2026-11-28.
+
+        Raises:
+          InputError: it names none.
+        """
+        try:
+            if self.is_of_dates:
+                return (datetime.date.fromisoformat(name) - _EPOCH).days
+            if name.isdecimal():
+                return int(name)
+        except ValueError:
+            pass
+        wanted = "a date such as 2026-11-28" if self.is_of_dates else "a number"
+        raise InputError(f"span {name}: expected {wanted}, as the spans of {self.text} are named. Name it so.")
+
+    def found(self) -> list[Found]:
+        """Returns the spans that are there, by their numbers, of each the highest version.
+
+        Raises:
+          InputError: a folder cannot be read, or two are the same span.
+        """
+        latest: dict[int, Found] = {}
+        seen: dict[tuple[int, int], Path] = {}
+        for path, values in _matches(self.root, _steps(self.text, self.root), {}):
+            span = self._span(path, values)
+            if span is None:
+                continue
+            if (other := seen.get((span.number, span.version))) is not None:
+                raise InputError(f"{path}: expected one folder for span {span.name}, found {other} too. Rename one.")
+            seen[span.number, span.version] = path
+            if span.number not in latest or span.version > latest[span.number].version:
+                latest[span.number] = span
+        return [latest[number] for number in sorted(latest)]
+
+    def nothing_found(self) -> str:
+        """Returns in words what is there instead of spans."""
+        try:
+            names = sorted(path.name for path in self.root.iterdir() if not path.name.startswith("."))
+        except OSError as error:
+            return f"found no such folder {self.root}" if not self.root.exists() else f"found {error.strerror}"
+        told = ", ".join(names[:_TOLD]) + (", ..." if len(names) > _TOLD else "")
+        return f"found {told or 'nothing'} in {self.root}"
+
+    def _span(self, path: Path, values: dict[str, str]) -> Found | None:
+        version = int(values.get(_VERSION, 0))
+        if not self.is_of_dates:
+            number = int(values["SPAN"])
+            return Found(name=str(number), number=number, version=version, folder=path)
+        try:
+            date = datetime.date(*(int(values[name]) for name in _DATE))
+        except ValueError:
+            return None
+        return Found(name=date.isoformat(), number=(date - _EPOCH).days, version=version, folder=path)
+
+
+def signature(folder: Path) -> str:
+    """Returns a digest of the names, sizes and times of all files of a span.
+
+    The time is that at which a file, or what is known of it, was changed: a writer can set the other one back.
+
+    Raises:
+      InputError: a folder cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in list_files(folder).files:
+        try:
+            found = path.stat()
+            told = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+        except OSError:
+            told = "gone"
+        digest.update(f"{os.path.relpath(path, folder)}\0{told}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:32]
+
+
+def _steps(text: str, root: Path) -> list[str]:
+    """Returns the parts of a pattern below its root; TFX's `/*` behind them says that a span is a folder."""
+    parts = list(Path(text).parts[len(root.parts) :])
+    return parts[:-1] if parts[-1] == "*" else parts
+
+
+def _matches(folder: Path, steps: list[str], values: dict[str, str]) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yields each path below `folder` that the steps lead to, and what stands in the place of the placeholders."""
+    if not steps:
+        yield folder, values
+        return
+    expression = re.compile(_expression(steps[0]))
+    try:
+        entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}). Mend its permissions.") from None
+    for path in entries:
+        if match := expression.fullmatch(path.name):
+            yield from _matches(path, steps[1:], {**values, **match.groupdict()})
+
+
+def _expression(step: str) -> str:
+    """Returns the regular expression of one part of a pattern."""
+    found, end = "", 0
+    for place in _PLACE.finditer(step):
+        width = place[2] or _DIGITS.get(place[1])
+        found += re.escape(step[end : place.start()]) + f"(?P<{place[1]}>[0-9]{f'{{{width}}}' if width else '+'})"
+        end = place.end()
+    return found + re.escape(step[end:])

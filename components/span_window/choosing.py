@@ -1,0 +1,121 @@
+"""Chooses spans: those that a new one is compared with, and the window that a model is trained on. Two resolvers.
+
+A span is in if the gate let it in, by the blessing of its examples; of several corrections, and of examples of several
+runs, the latest count. What was asked for a span once is answered in the same way later, so that the cache keeps what
+was made of it: only what was there before its own blessing is looked at.
+
+Synopsis:
+
+    Resolver(
+        strategy_class=EarlierSpans,
+        blessing=Channel(type=DataBlessing), model=Channel(type=Model), pushed=Channel(type=PushedModel),
+        candidate=example_gen.outputs["examples"],
+    ).outputs["blessing"]
+"""
+
+import json
+import math
+from collections.abc import Iterable
+
+from tfx import types
+from tfx.dsl.components.common import resolver
+from tfx.dsl.io import fileio
+
+from components.artifacts import EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION, custom_properties
+from components.latest_blessed import CANDIDATE, MODEL_ID, PUSHED
+
+EXAMPLES, STATISTICS, BLESSING, MODEL = "examples", "statistics", "blessing", "model"
+# Of a blessing: the statistics that it is of.
+STATISTICS_ID = "current_statistics_id"
+_Artifacts = dict[str, list[types.Artifact]]
+# What examples that are read together have in common.
+_FORM = ("image_shape", "image_fit", "encoding", "compression")
+
+
+class EarlierSpans(resolver.ResolverStrategy):
+    """Resolver strategy over `blessing`, `model`, `pushed` and `candidate`, the examples of the new span."""
+
+    def resolve_artifacts(self, store: object, input_dict: _Artifacts) -> _Artifacts:
+        """Returns the blessings of the other spans that were in before, and the model that was served then."""
+        (candidate,) = input_dict[CANDIDATE]
+        number = candidate.get_int_custom_property(SPAN_NUMBER)
+        blessed = list(_blessed(input_dict.get(BLESSING, [])))
+        own = [found.id for found in blessed if found.get_int_custom_property(EXAMPLES_ID) == candidate.id]
+        before = min(own, default=math.inf)
+        earlier = _latest(
+            found
+            for found in blessed
+            if found.id < before and found.get_int_custom_property(SPAN_NUMBER) != number and fileio.exists(found.uri)
+        )
+        models = {found.id: found for found in input_dict.get(MODEL, []) if fileio.exists(found.uri)}
+        pushed = [
+            found
+            for found in input_dict.get(PUSHED, [])
+            if found.id < before
+            and found.get_int_custom_property("pushed") == 1
+            and found.get_int_custom_property(MODEL_ID) in models
+        ]
+        served = max(pushed, key=lambda found: found.id, default=None)
+        return {
+            BLESSING: earlier,
+            MODEL: [models[served.get_int_custom_property(MODEL_ID)]] if served else [],
+            PUSHED: [],
+            CANDIDATE: input_dict[CANDIDATE],
+        }
+
+
+class WindowOfSpans(resolver.ResolverStrategy):
+    """Resolver strategy over `examples`, `statistics`, `blessing` and `candidate`, the examples of this run.
+
+    Attributes:
+      window: how many spans, 0 for all.
+      last: the number of the last one, -1 for any.
+    """
+
+    def __init__(self, window: int = 0, last: int = -1) -> None:
+        self._window, self._last = window, last
+
+    def resolve_artifacts(self, store: object, input_dict: _Artifacts) -> _Artifacts:
+        """Returns the examples and the statistics of the latest spans that are in and are stored alike."""
+        form = _form(input_dict[CANDIDATE][0])
+        examples, statistics = (
+            {found.id: found for found in input_dict.get(name, []) if fileio.exists(found.uri)}
+            for name in (EXAMPLES, STATISTICS)
+        )
+        chosen = _latest(
+            found
+            for found in _blessed(input_dict.get(BLESSING, []))
+            if found.get_int_custom_property(EXAMPLES_ID) in examples
+            and found.get_int_custom_property(STATISTICS_ID) in statistics
+            and _form(examples[found.get_int_custom_property(EXAMPLES_ID)]) == form
+            and (self._last < 0 or found.get_int_custom_property(SPAN_NUMBER) <= self._last)
+        )[-self._window :]
+        return {
+            EXAMPLES: [examples[found.get_int_custom_property(EXAMPLES_ID)] for found in chosen],
+            STATISTICS: [statistics[found.get_int_custom_property(STATISTICS_ID)] for found in chosen],
+            BLESSING: chosen,
+            CANDIDATE: input_dict[CANDIDATE],
+        }
+
+
+def _blessed(blessings: Iterable[types.Artifact]) -> Iterable[types.Artifact]:
+    """Returns those that let a span in."""
+    return (
+        found
+        for found in blessings
+        if found.get_int_custom_property("blessed") == 1 and found.has_custom_property(SPAN_NUMBER)
+    )
+
+
+def _latest(blessings: Iterable[types.Artifact]) -> list[types.Artifact]:
+    """Returns of each span the blessing of its highest version, of several the latest, by the numbers of the spans."""
+    latest: dict[int, types.Artifact] = {}
+    for found in sorted(blessings, key=lambda found: (found.get_int_custom_property(SPAN_VERSION), found.id)):
+        latest[found.get_int_custom_property(SPAN_NUMBER)] = found
+    return [latest[number] for number in sorted(latest)]
+
+
+def _form(examples: types.Artifact) -> dict:
+    found = custom_properties(examples)
+    # The classes of earlier spans are the first of later ones.
+    return {name: found.get(name) for name in _FORM} | {"first": json.loads(found.get("class_values", "[null]"))[:1]}
