@@ -31,7 +31,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     default = PipelineConfig
     parser.add_argument("--preset", choices=tuple(PRESETS), help=f"how long to train ({default.preset})")
     parser.add_argument("--output-root", type=Path, help=f"where everything goes ({default.output_root}/)")
-    parser.add_argument("--data-dir", type=Path, help="folder with the four IDX files; default: the usual places")
+    parser.add_argument(
+        "--data-dir", type=Path, help="folder or file with the data, or a pattern of spans; default: the usual places"
+    )
     parser.add_argument("--name", help="of the data set, which a model is served under; default: from the data")
     parser.add_argument("--seed", type=int, help=f"of splits, weights, order and augmentation ({default.seed})")
     parser.add_argument(
@@ -48,6 +50,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     tune = default().tune
     search.add_argument("--tune-trials", type=int, metavar="N", help=f"most trainings to try ({tune.trials})")
     search.add_argument("--tune-minutes", type=float, metavar="M", help="after which none is begun (no limit)")
+    spans = parser.add_argument_group("data that arrive in spans: --data-dir 'incoming/span-{SPAN}'")
+    spans.add_argument("--span", metavar="NAME", help="the last one, which has to be there (the latest that is)")
+    spans.add_argument("--window", type=int, metavar="N", help="how many spans are trained on (all)")
+    spans.add_argument("--admit", action="append", metavar="NAME", help="let this span in whatever the gate finds")
     part = parser.add_argument_group("part of the pipeline, on the outputs of earlier runs")
     part.add_argument("--from", dest="from_node", metavar="NODE", help="run this node and what depends on it")
     part.add_argument("--to", dest="to_node", metavar="NODE", help="run this node and what it depends on")
@@ -64,11 +70,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def flags_of_settings(arguments: argparse.Namespace) -> dict[str, tuple[str, object]]:
     """Returns the flags of single settings that were given: the setting's name, the flag as typed, the value."""
-    names = ("output_root", "data_dir", "name", "seed", "image_encoding", "gate_severity")
+    names = ("output_root", "data_dir", "span", "window", "name", "seed", "image_encoding", "gate_severity")
     values = {name: getattr(arguments, name) for name in names}
     flags = {
         name: (f"--{name.replace('_', '-')} {value}", value) for name, value in values.items() if value is not None
     }
+    if arguments.admit:
+        flags["admit"] = (" ".join(f"--admit {name}" for name in arguments.admit), tuple(arguments.admit))
     for name in ("trials", "minutes"):
         value = getattr(arguments, f"tune_{name}")
         flags |= {} if value is None else {f"tune.{name}": (f"--tune-{name} {value}", value)}
@@ -133,6 +141,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from pipeline.run.run import run_pipeline, tell_plan
 
     root = folder()
+    if settings.config.in_spans and not selection.from_node:
+        from pipeline.run.night import run_night
+
+        return run_night(settings, root, selection, dry=arguments.dry_run, log_format=arguments.log_format)
     if arguments.dry_run:
         return tell_plan(settings, root, selection, log_format=arguments.log_format)
     return run_pipeline(settings, root, selection, log_format=arguments.log_format)

@@ -22,6 +22,8 @@ SPAN_NUMBER, SPAN_VERSION = "span_number", "span_version"
 EXAMPLES_ID = "examples_id"
 # Of statistics: what the data are like in a few numbers.
 PROFILE = "profile"
+# Of a model: what it was exported from.
+TRAINED_ID = "trained_id"
 # Of what the Trainer learned: the name of the checkpoint that may go once it is exported.
 CHECKPOINT = "checkpoint"
 

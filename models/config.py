@@ -102,6 +102,9 @@ class TrainingConfig:
       augmentations: further ones of `models/augment.py`, by name, in the order in which they are applied.
       patience: epochs without a better validation accuracy after which training stops; None: half of `epochs`.
       precision: "float32", "bfloat16", or "auto": bfloat16 where the processor multiplies it natively.
+      warm_start: whether to begin with the weights of the model that is served, if there is one of this network.
+      warm_epochs: in the place of `epochs` then.
+      warm_rate: in the place of the learning rate then, as a share of it.
     """
 
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
@@ -122,11 +125,15 @@ class TrainingConfig:
     augmentations: tuple[str, ...] = ()
     patience: int | None = None
     precision: str = "auto"
+    warm_start: bool = False
+    warm_epochs: int = 2
+    warm_rate: float = 0.5
 
     def __post_init__(self) -> None:
         seed_fits = self.seed is None or 0 <= self.seed < 2**31
         _require(seed_fits, "seed", "none or 0 to 2147483647", self.seed)
-        for name in ("epochs", "min_epoch_steps", "batch_size"):
+        _require(0 < self.warm_rate <= 1, "warm_rate", "above 0 and at most 1", self.warm_rate)
+        for name in ("epochs", "min_epoch_steps", "batch_size", "warm_epochs"):
             _require(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
         _require(self.patience is None or self.patience >= 1, "patience", "none or 1 or more", self.patience)
         for name in ("shift", "erase"):
@@ -150,6 +157,12 @@ class TrainingConfig:
     def peak_rate(self) -> float:
         """The learning rate at the peak of the schedule: what was given, else that of the optimizer."""
         return OPTIMIZERS[self.optimizer] if self.learning_rate is None else self.learning_rate
+
+    @property
+    def warmed(self) -> "TrainingConfig":
+        """The same with the schedule of a warm start."""
+        rate = self.warm_rate * self.peak_rate
+        return dataclasses.replace(self, epochs=self.warm_epochs, learning_rate=rate)
 
     @classmethod
     def from_dict(cls, values: dict) -> "TrainingConfig":

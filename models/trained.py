@@ -21,6 +21,7 @@ import numpy as np
 from models.calibration import calibrated
 from models.config import NetworkConfig, TrainingConfig
 from models.errors import ArtifactError
+from models.examples import Examples
 from models.files import write_text
 from models.images import with_channels
 from models.networks import NetworkInputs, build_network
@@ -77,6 +78,26 @@ class Trained:
             )
         model.set_weights(self.weights)
         return calibrated(model, self.temperature, shape)
+
+    def obstacle(self, network: NetworkConfig, examples: Examples) -> str:
+        """Returns why a training of `network` on `examples` cannot begin with this, "" if it can.
+
+        Classes that are new come behind those that were known.
+        """
+        if self.network != network:
+            return "the served model is another network"
+        if self.image_shape != examples.image_shape:
+            return "the served model is of images of another shape"
+        if self.class_names != examples.class_names[: len(self.class_names)]:
+            return "the served model tells other classes apart"
+        return ""
+
+    def begin(self, model: keras.Model) -> None:
+        """Gives a model that is to be trained these weights; what it has for classes that are new stays its own."""
+        weights = model.get_weights()
+        for new, old in zip(weights, self.weights, strict=True):
+            new[..., : old.shape[-1]] = old
+        model.set_weights(weights)
 
     def digest(self) -> str:
         """Returns the SHA-256 (hexadecimal) over all of it: the same from the same training, whoever saved it."""

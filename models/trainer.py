@@ -36,7 +36,7 @@ from models.profiling import StepProfiler
 from models.progress import Progress
 from models.recipe import augmented_batches, compile_model, decide_flip, pace_of
 from models.search_space import with_values
-from models.trained import Trained, save_trained
+from models.trained import Trained, read_trained, save_trained
 
 REPORT_FILE = "training.json"
 # Of the budget; the rest is the network's.
@@ -69,7 +69,9 @@ def run_fn(fn_args) -> None:
         config = with_values(config, fn_args.hyperparameters["values"])
         settings["training"] = dataclasses.asdict(config)
     mean, variance = read_statistics(fn_args.transform_output, examples.image_shape, examples.encoding)
-    checkpoint_path = Path(checkpoint_dir, f"{_state_key(settings, examples, mean, variance)}.npz")
+    start = read_trained(Path(fn_args.base_model)) if fn_args.base_model else None
+    key = _state_key([settings, start.digest()] if start else settings, examples, mean, variance)
+    checkpoint_path = Path(checkpoint_dir, f"{key}.npz")
     # Beside the checkpoints, on the disk of the output root: a temporary folder may lie in memory.
     scratch = checkpoint_path.parent
     scratch.mkdir(parents=True, exist_ok=True)
@@ -88,6 +90,7 @@ def run_fn(fn_args) -> None:
             seed=settings["seed"] if config.seed is None else config.seed,
             log_dir=Path(fn_args.model_run_dir),
             checkpoint_path=checkpoint_path,
+            start=start,
         )
     report["profile"] = read_profile(Path(fn_args.model_run_dir))
     # Until ML Metadata knows what was learned, only this file saves another training; the Exporter deletes it.
@@ -97,7 +100,7 @@ def run_fn(fn_args) -> None:
     save_trained(Path(fn_args.serving_model_dir), trained)
 
 
-def _state_key(settings: dict, examples: Examples, mean: np.ndarray, variance: np.ndarray) -> str:
+def _state_key(settings: dict | list, examples: Examples, mean: np.ndarray, variance: np.ndarray) -> str:
     """Names the state of a training by what decides it: settings, code and data, wherever they lie."""
     inputs = json.dumps([settings, examples.digest, statistics_digest(mean, variance)], sort_keys=True)
     return hashlib.sha256(inputs.encode()).hexdigest()[:16]
@@ -120,6 +123,7 @@ def train_model(
     checkpoint_path: Path,
     hopeless: Callable[[list[float]], bool] | None = None,
     profiled: bool = True,
+    start: Trained | None = None,
 ) -> tuple[Trained, dict]:
     """Trains a network.
 
@@ -133,11 +137,13 @@ def train_model(
         learned is exported.
       hopeless: asked after each epoch, with the validation accuracies so far, whether to give up.
       profiled: whether some steps are traced for TensorBoard's profiler, and the graph is written.
+      start: what was learned before, to begin with by the recipe's warm schedule, if it is of this network.
 
     Returns:
       The network with the weights of its best epoch on `val`, calibrated there, and a report: `epochs` run,
       `stopped_early`, `best_epoch`, `val_accuracy` of the network in float32, `temperature` that its logits are
-      divided by, the dtype policy it was trained in as `precision`, whether images were mirrored as `flip` and why as
+      divided by, the dtype policy it was trained in as `precision`, whether it began with `start` as `warm_start`,
+      whether images were mirrored as `flip` and why as
       `flip_reason`,
       `parameters`, `multiply_adds` for an image, `examples_per_second` of the last epoch, validation included, and
       `history`, a dict for each epoch (see `Progress`), whichever process ran it. The `val_loss` of an ensemble is that
@@ -151,10 +157,16 @@ def train_model(
     tf.config.experimental.enable_op_determinism()
     config, flip_reason = decide_flip(config, train)
     progress.info("mirrored: %s; %s", "yes" if config.flip else "no", flip_reason)
+    warm = start is not None and not (obstacle := start.obstacle(config.network, train.examples))
+    if start is not None:
+        progress.info("begun with what the served model learned" if warm else f"begun anew: {obstacle}")
+    config = config.warmed if warm else config
     pace = pace_of(config, train)
     shape, classes = with_channels(train.examples.image_shape), len(train.examples.class_names)
     asked = evaluation_batches(val, batch_size=inference_rows(shape))
     model = compile_model(config, train, mean=mean, variance=variance, seed=seed)
+    if warm:
+        start.begin(model)
     kind = _LatestOfEquals if val.size < _TELLING else keras.callbacks.EarlyStopping
     stopping = kind("val_accuracy", mode="max", patience=config.epochs_of_patience, restore_best_weights=True)
     history: list[dict] = []
@@ -215,6 +227,7 @@ def train_model(
         "val_accuracy": float(np.mean(np.argmax(logits, axis=-1) == labels)),
         "temperature": round(trained.temperature, 4),
         "precision": training_policy(config.precision),
+        "warm_start": warm,
         "flip": config.flip,
         "flip_reason": flip_reason,
         "parameters": model.count_params(),

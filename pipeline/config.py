@@ -15,7 +15,9 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 
+from components.data_gate.limits import GateLimits
 from components.errors import InputError
+from components.example_gen.spans import SpanPattern
 from models.config import TrainingConfig, TuneConfig
 from models.features import COMPRESSIONS, ENCODINGS, FITS, SEVERITIES, SPLITS
 from models.memory import SMALLEST_MIB
@@ -33,7 +35,11 @@ class PipelineConfig:
         The same characters.
       seed: of the splits, and of the training unless `training.seed` is given.
       data_dir: folder, or file, with the data, of any kind in components/example_gen/kinds; None looks in the usual
-        places.
+        places. With {SPAN}, or {YYYY}, {MM} and {DD}, in it: of data that arrive in spans, each such a folder or file;
+        {VERSION} tells a corrected one (components/example_gen/spans.py).
+      span: the last one that is trained on, a number or a date, which has to be there; None: the latest that is.
+      window: how many spans are trained on; None: all.
+      admit: spans that the gate lets in whatever it finds, by name.
       output_root: everything that a run makes lies below it.
       image_size: (height, width) that all images are fitted into; None: the one that they all have.
       image_channels: 1 for gray or 3 for colour; None: as they are.
@@ -49,6 +55,7 @@ class PipelineConfig:
       compression: of the TFRecord files: "" or "GZIP".
       duplicate_tolerance: the share of a split's images that may be in another split too, or under two labels.
       gate_severity: the least severity, "error" or "warning", of an anomaly that refuses the data.
+      gate: how far a span may be from those before it.
       floors: METRIC, METRIC@SLICING (each value of it) or METRIC@SLICING=VALUE to the least that a model is blessed
         with; the metrics and slicings are those of components/evaluator. They go before what the data set has of its
         own; without any for the overall accuracy, a model must beat the largest class (components/evaluator/chance.py).
@@ -73,6 +80,9 @@ class PipelineConfig:
     variant: str = ""
     seed: int = 42
     data_dir: Path | None = None
+    span: str | None = None
+    window: int | None = None
+    admit: tuple[str, ...] = ()
     output_root: Path = Path("output")
     image_size: tuple[int, int] | None = None
     image_channels: int | None = None
@@ -86,6 +96,7 @@ class PipelineConfig:
     compression: str = ""
     duplicate_tolerance: float = 0.0
     gate_severity: str = "error"
+    gate: GateLimits = dataclasses.field(default_factory=GateLimits)
     floors: dict[str, float] = dataclasses.field(default_factory=dict)
     accuracy_tolerance: float = 0.005
     replace_other_classes: bool = False
@@ -108,6 +119,10 @@ class PipelineConfig:
         for metric, floor in self.floors.items():
             _require(metric, "floors.", "the name of a metric after the dot", "none")
             _require(math.isfinite(floor), f"floors.{metric}", "a finite number", floor)
+        _require(self.window is None or self.window >= 1, "window", "none, or 1 or more spans", self.window)
+        for name, value in (("span", self.span), ("window", self.window), ("admit", self.admit)):
+            given = value and not self.in_spans
+            _require(not given, name, "data in spans (--data-dir with {SPAN} or a date in it)", repr(value))
         size_fits = self.image_size is None or min(self.image_size) >= 1
         _require(size_fits, "image_size", "none, or height and width of 1 or more", self.image_size)
         _require(self.image_channels in (None, 1, 3), "image_channels", "none, 1 or 3", self.image_channels)
@@ -128,6 +143,11 @@ class PipelineConfig:
         _require(sensible, "split_sizes", "whole numbers from 1, or fractions", self.split_sizes)
         limited = all(limit is None or limit >= 1 for limit in self.split_limits)
         _require(limited, "split_limits", "none, or whole numbers from 1", self.split_limits)
+
+    @property
+    def in_spans(self) -> bool:
+        """Whether the data arrive in spans."""
+        return SpanPattern.of(self.data_dir) is not None
 
 
 def flatten(config: object) -> dict[str, object]:

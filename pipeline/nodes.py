@@ -22,6 +22,8 @@ from pipeline.output_root import training_logs
 
 # By key of the output: the custom properties of the artifact, and its `id` and `uri`.
 Outputs = dict[str, dict]
+# What the record tells of the pixels, by the feature whose mean over the images it is.
+_PIXELS = {"mean": "image_mean", "std": "image_stddev"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,21 @@ def _examples(outputs: Outputs) -> dict:
     return {"data": {"digest": examples["digest"], "splits": json.loads(examples["counts"])}}
 
 
+def _profile(outputs: Outputs) -> dict:
+    statistics = outputs["statistics"]
+    profile = json.loads(statistics["profile"])
+    labels = dict(zip(json.loads(statistics["class_names"]), profile["labels"], strict=True))
+    means = {name: round(profile["features"][key][0], 3) for name, key in _PIXELS.items()}
+    return {"data": {"labels": labels, "pixels": means}}
+
+
+def _window(outputs: Outputs) -> str:
+    spans = json.loads(outputs["examples"]["window"])
+    count = sum(span["examples"] for span in spans)
+    told = spans[0]["name"] if len(spans) == 1 else f"{spans[0]['name']} to {spans[-1]['name']}"
+    return f"{plural(len(spans), 'span')}, {told}, {plural(count, 'example')}"
+
+
 def _schema(outputs: Outputs) -> str:
     schema = outputs["schema"]
     if schema.get("curated", 1):
@@ -94,6 +111,8 @@ def _validated(outputs: Outputs) -> str:
 
 
 def _resolved(outputs: Outputs) -> str:
+    if "blessing" in outputs and "span" in outputs["blessing"]:
+        return f"spans to {outputs['blessing']['span']}"
     return f"artifact {outputs['subject']['id']}" if "subject" in outputs else "none yet"
 
 
@@ -126,7 +145,9 @@ def _trained(outputs: Outputs) -> str:
     training = json.loads(outputs["model_run"]["training"])
     mirrored = {True: ", mirrored", False: ", not mirrored"}.get(training.get("flip"), "")
     stopped = ", stopped early" if training.get("stopped_early") else ""
-    return f"{_percent(training['val_accuracy'])} validation, {plural(training['epochs'], 'epoch')}{stopped}{mirrored}"
+    warm = ", warm start" if training.get("warm_start") else ""
+    epochs = plural(training["epochs"], "epoch")
+    return f"{_percent(training['val_accuracy'])} validation, {epochs}{warm}{stopped}{mirrored}"
 
 
 def _training(outputs: Outputs) -> dict:
@@ -215,16 +236,35 @@ for _node in (
         facts=_examples,
         shown={"examples": ("digest", "counts")},
     ),
-    Node(id="StatisticsGen", modules=("components.statistics_gen.component",)),
+    Node(id="StatisticsGen", modules=("components.statistics_gen.component",), facts=_profile),
     Node(id="SchemaGen", modules=("components.schema_gen.component",), detail=_schema),
     Node(id="ExampleValidator", modules=("tfx", "tensorflow_data_validation"), detail=_validated),
-    Node(id="AcceptedData", modules=("components.latest_blessed",), detail=_resolved),
+    Node(
+        id="AcceptedData",
+        modules=("components.latest_blessed", "components.span_window.choosing"),
+        detail=_resolved,
+    ),
     Node(
         id="DataGate",
         modules=("components.data_gate.component",),
         gate=Gate(question="Are the data what training may rest on?", reasons=_anomalies),
         detail=lambda outputs: f"passed, {plural(outputs['blessing']['warnings'], 'warning')}",
         shown={"blessing": ("blessed",)},
+    ),
+    Node(
+        id="Spans",
+        modules=("components.span_window.choosing",),
+        asked=lambda config: config.in_spans,
+        flag="--data-dir with {SPAN}, or a date, in it",
+    ),
+    Node(
+        id="Window",
+        modules=("components.span_window.component",),
+        detail=_window,
+        facts=lambda outputs: {"window": json.loads(outputs["examples"]["window"])},
+        shown={"examples": ("digest", "window")},
+        asked=lambda config: config.in_spans,
+        flag="--data-dir with {SPAN}, or a date, in it",
     ),
     Node(id="Transform", modules=("components.transform.component",)),
     Node(
@@ -235,6 +275,13 @@ for _node in (
         shown={"best_hyperparameters": ("val_accuracy",)},
         asked=lambda config: config.tune.enabled,
         flag="--tune",
+    ),
+    Node(
+        id="WarmStart",
+        modules=("components.trainer.warm_start",),
+        detail=lambda outputs: f"artifact {outputs['model']['id']}" if "model" in outputs else "none yet",
+        asked=lambda config: config.training.warm_start,
+        flag="--set training.warm_start=true",
     ),
     Node(
         id="Trainer",

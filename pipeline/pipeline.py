@@ -4,9 +4,12 @@ ExampleGen -> StatisticsGen -> SchemaGen -> ExampleValidator
     |               |              |               |
     |               +-> AcceptedData -> DataGate <-+     AcceptedData: the latest other data that passed (a Resolver)
     |                              |        |
+    |                     (Spans -> Window)              of data in spans: those to train on (a Resolver), made one
+    |                              |        |
     +--------> Transform <---------+--------+
     |              |
     |           (Tuner)                                  Tuner: with --tune, hyperparameters for the Trainer
+    |         (WarmStart)                                WarmStart: with training.warm_start, what is served (a Resolver)
     |              |
     +--------> Trainer -> Exporter -> BlessedModel       BlessedModel: the served or latest other model (a Resolver)
     |                        |             |
@@ -38,13 +41,17 @@ from components.evaluator.eval_config import eval_config
 from components.example_gen.component import ImageExampleGen
 from components.example_gen.dataset import Dataset, read_schema_file
 from components.example_gen.ingest import SplitSettings
+from components.example_gen.spans import SpanPattern
 from components.exporter.component import Exporter
 from components.infra_validator.component import InfraValidator
 from components.latest_blessed import LatestOtherBlessed
 from components.pusher.component import VersionedPusher
 from components.schema_gen.component import ImageSchemaGen
+from components.span_window.choosing import EarlierSpans, WindowOfSpans
+from components.span_window.component import SpanWindow
 from components.statistics_gen.component import ImageStatisticsGen
 from components.trainer.component import ReportingTrainer
+from components.trainer.warm_start import LatestServedTraining
 from components.transform.component import PREPROCESSING_FN, ImageTransform
 from components.tuner.component import ReportingTuner
 from models.features import TEST, TRAIN, VAL
@@ -67,8 +74,16 @@ def pipeline_name(config: PipelineConfig, dataset: Dataset) -> str:
 
     Models and statistics are compared within one name only: those of other shapes or classes cannot be.
     """
+    if config.in_spans:
+        # Which may become of other classes, and of images of another size, with time.
+        return f"{model_name(config, dataset)}-spans"
     shape = "x".join(map(str, dataset.image_shape))
     return f"{model_name(config, dataset)}-{shape}-{len(dataset.class_names)}"
+
+
+def last_span(config: PipelineConfig) -> int:
+    """Returns the number of the last span that is trained on, -1 for the latest that there is."""
+    return -1 if config.span is None else SpanPattern.of(config.data_dir).number(config.span)
 
 
 def curated_schema(dataset: Dataset) -> str:
@@ -121,26 +136,56 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
     example_validator = add(
         ExampleValidator(statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"])
     )
-    accepted_data = add(
-        Resolver(
-            strategy_class=LatestOtherBlessed,
-            config={"id_property": "current_statistics_id"},
-            subject=Channel(type=standard_artifacts.ExampleStatistics),
-            blessing=Channel(type=DataBlessing),
-            candidate=statistics_gen.outputs["statistics"],
-        ).with_id("AcceptedData")
-    )
-    data_gate = add(
-        DataGate(
-            examples=examples,
-            statistics=statistics_gen.outputs["statistics"],
-            schema=schema_gen.outputs["schema"],
-            anomalies=example_validator.outputs["anomalies"],
-            accepted_statistics=accepted_data.outputs["subject"],
-            severity=config.gate_severity,
-            duplicate_tolerance=config.duplicate_tolerance,
+    gated = {
+        "examples": examples,
+        "statistics": statistics_gen.outputs["statistics"],
+        "schema": schema_gen.outputs["schema"],
+        "anomalies": example_validator.outputs["anomalies"],
+        "severity": config.gate_severity,
+        "duplicate_tolerance": config.duplicate_tolerance,
+    }
+    if config.in_spans:
+        accepted_data = add(
+            Resolver(
+                strategy_class=EarlierSpans,
+                blessing=Channel(type=DataBlessing),
+                model=Channel(type=standard_artifacts.Model),
+                pushed=Channel(type=standard_artifacts.PushedModel),
+                candidate=examples,
+            ).with_id("AcceptedData")
         )
-    )
+        gated["earlier"] = accepted_data.outputs["blessing"]
+        gated["served_model"] = accepted_data.outputs["model"]
+        gated |= {"limits": config.gate, "admitted": dataset.span.admitted if dataset.span else ""}
+    else:
+        accepted_data = add(
+            Resolver(
+                strategy_class=LatestOtherBlessed,
+                config={"id_property": "current_statistics_id"},
+                subject=Channel(type=standard_artifacts.ExampleStatistics),
+                blessing=Channel(type=DataBlessing),
+                candidate=statistics_gen.outputs["statistics"],
+            ).with_id("AcceptedData")
+        )
+        gated["accepted_statistics"] = accepted_data.outputs["subject"]
+    data_gate = add(DataGate(**gated))
+    statistics = statistics_gen.outputs["statistics"]
+    if config.in_spans:
+        spans = add(
+            Resolver(
+                strategy_class=WindowOfSpans,
+                config={"window": config.window or 0, "last": last_span(config)},
+                examples=Channel(type=standard_artifacts.Examples),
+                statistics=Channel(type=standard_artifacts.ExampleStatistics),
+                blessing=Channel(type=DataBlessing),
+                candidate=examples,
+            ).with_id("Spans")
+        )
+        spans.add_upstream_node(data_gate)
+        window = add(
+            SpanWindow(spans=spans.outputs["examples"], span_statistics=spans.outputs["statistics"]).with_id("Window")
+        )
+        examples, statistics = window.outputs["examples"], window.outputs["statistics"]
     transform = add(
         ImageTransform(
             examples=examples,
@@ -174,6 +219,16 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
             ).with_id("Tuner")
         )
         fitting["hyperparameters"] = tuner.outputs["best_hyperparameters"]
+    if config.training.warm_start:
+        served = add(
+            Resolver(
+                strategy_class=LatestServedTraining,
+                model=Channel(type=standard_artifacts.Model),
+                pushed=Channel(type=standard_artifacts.PushedModel),
+                candidate=examples,
+            ).with_id("WarmStart")
+        )
+        fitting["base_model"] = served.outputs["model"]
     trainer = add(
         ReportingTrainer(
             run_fn="models.trainer.run_fn",
@@ -185,9 +240,7 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
             **fitting,
         ).with_id("Trainer")
     )
-    exporter = add(
-        Exporter(examples=examples, statistics=statistics_gen.outputs["statistics"], model=trainer.outputs["model"])
-    )
+    exporter = add(Exporter(examples=examples, statistics=statistics, model=trainer.outputs["model"]))
     model = exporter.outputs["model"]
     blessed_model = add(
         Resolver(
@@ -208,7 +261,7 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
             example_splits=[TEST],
             model=model,
             baseline_model=blessed_model.outputs["subject"],
-            eval_config=eval_config(floors_in_force(config, dataset), config.accuracy_tolerance),
+            eval_config=eval_config(floors_in_force(config, dataset), config.accuracy_tolerance, spans=config.in_spans),
         ).with_id("Evaluator")
     )
     evaluator.add_upstream_node(infra_validator)

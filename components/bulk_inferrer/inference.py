@@ -22,10 +22,10 @@ import tensorflow as tf
 
 from components.errors import InputError
 from components.evaluator.slicer import Slicer
-from components.evaluator.slices import CLASS, SLICINGS
+from components.evaluator.slices import CLASS, SLICINGS, SPAN
 from components.prediction_columns import COLUMNS
 from models.examples import Examples, compression_of, open_shards
-from models.features import IMAGE, LABEL
+from models.features import IMAGE, LABEL, TEST
 from models.files import replacing
 from models.memory import inference_rows
 from models.plain_paths import plain
@@ -49,7 +49,7 @@ def predict(
       target: file of the predictions.
       pipeline: where the work runs.
       examples: the artifact that they are shards of; if given, a column for each slicing but the class names the
-        slice of each record.
+        slice of each record, and one its span, if they come in spans.
 
     Returns:
       The number of records.
@@ -61,13 +61,18 @@ def predict(
     """
     # The column `label` tells the class already.
     slicings = [name for name in SLICINGS if name != CLASS] if examples else []
-    schema = pa.schema([*COLUMNS, *(pa.field(name, pa.string()) for name in slicings)])
+    spans = dict(zip(examples.shards(TEST), examples.spans(TEST), strict=True)) if examples else {}
+    columns = [*slicings, *([SPAN] if any(spans.values()) else [])]
+    schema = pa.schema([*COLUMNS, *(pa.field(name, pa.string()) for name in columns)])
     with tempfile.TemporaryDirectory() as scratch, replacing(target) as partial:
         parts = [Path(scratch, f"{number}.parquet") for number in range(len(shards))]
         with pipeline:
             _ = (
                 pipeline
-                | beam.Create(list(zip(shards, parts, strict=True)), reshuffle=False)
+                | beam.Create(
+                    [(shard, spans.get(shard, ""), part) for shard, part in zip(shards, parts, strict=True)],
+                    reshuffle=False,
+                )
                 | beam.ParDo(_Predict(saved_model, examples, slicings, schema))
             )
         rows = 0
@@ -99,18 +104,18 @@ class _Predict(beam.DoFn):
         self._rows = inference_rows(tuple(inputs["images"].shape[1:]))
         self._slicer = Slicer(self._examples, self._slicings) if self._examples else None
 
-    def process(self, element: tuple[Path, Path]) -> None:
-        shard, part = element
+    def process(self, element: tuple[Path, str, Path]) -> None:
+        shard, span, part = element
         seen = 0
         with pq.ParquetWriter(part, self._schema) as writer:
             try:
                 for batch in open_shards((shard,), compression_of(shard)).batch(self._rows):
-                    writer.write_table(self._table(str(shard), batch.numpy().tolist()))
+                    writer.write_table(self._table(str(shard), span, batch.numpy().tolist()))
                     seen += len(batch)
             except tf.errors.DataLossError as error:
                 raise InputError(f"{shard}: expected TFRecords, found a damaged one after record {seen:,}.") from error
 
-    def _table(self, where: str, records: list[bytes]) -> pa.Table:
+    def _table(self, where: str, span: str, records: list[bytes]) -> pa.Table:
         try:
             found = self._model.signatures["serving_default"](examples=tf.constant(records))
             features = {
@@ -133,4 +138,6 @@ class _Predict(beam.DoFn):
         }
         if self._slicer is not None:
             columns |= self._slicer(parsed[IMAGE].numpy().tolist(), labels, where)
+        if span:
+            columns[SPAN] = [span] * len(records)
         return pa.table(columns, schema=self._schema)

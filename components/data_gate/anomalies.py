@@ -10,14 +10,14 @@ Synopsis:
     refuse(found, "error")
 """
 
-import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
-from components.data_gate.duplicates import find_duplicates
+from components.data_gate.anomaly import Anomaly
+from components.data_gate.duplicates import Table, find_duplicates
 from components.errors import DataRefused
 from models.examples import Examples
 from models.features import SEVERITIES, TRAIN
@@ -30,26 +30,6 @@ _RANGES = {
     for name, number in _Type.items()
     if name.endswith(("_OUT_OF_RANGE", "_SMALL_INT", "_BIG_INT", "_SMALL_FLOAT", "_BIG_FLOAT"))
 }
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Anomaly:
-    """Something about the data that should not be.
-
-    Attributes:
-      severity: "error" or "warning".
-      split: where.
-      feature: of what; "" for the examples as a whole.
-      text: what was expected and what was found.
-    """
-
-    severity: str
-    split: str
-    feature: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.severity}: {self.split}: {self.feature or 'all examples'}: {self.text}"
 
 
 def schema_anomalies(
@@ -92,6 +72,7 @@ def find_anomalies(
     examples: Examples,
     accepted: dict[str, statistics_pb2.DatasetFeatureStatisticsList],
     *,
+    tables: dict[str, Table] | None = None,
     duplicate_tolerance: float = 0.0,
     skew_severity: str = "error",
 ) -> list[Anomaly]:
@@ -104,6 +85,7 @@ def find_anomalies(
         each split and the data accepted before.
       examples: the records themselves.
       accepted: statistics of the data accepted before, by split; empty on a first run.
+      tables: of the records, if they are known (`digest_tables`).
       duplicate_tolerance: the share of a split's images that may be in another split too, or have two labels; up to
         there it is a warning.
       skew_severity: of a split that is not as train is.
@@ -124,10 +106,15 @@ def find_anomalies(
             comparisons.append((drift, "warning"))
         for anomalies, severity in comparisons:
             found.extend(schema_anomalies(split, anomalies, schema, severity, examples.class_names))
-    for duplicates in find_duplicates(examples):
+    for duplicates in find_duplicates(examples, tables):
         severity = "error" if duplicates.share > duplicate_tolerance else "warning"
         found.append(Anomaly(severity=severity, split=duplicates.split, feature="image", text=duplicates.text))
-    return sorted(found, key=lambda anomaly: SEVERITIES.index(anomaly.severity), reverse=True)
+    return errors_first(found)
+
+
+def errors_first(anomalies: Iterable[Anomaly]) -> list[Anomaly]:
+    """Returns anomalies in the order in which they are told."""
+    return sorted(anomalies, key=lambda anomaly: SEVERITIES.index(anomaly.severity), reverse=True)
 
 
 def refuse(anomalies: list[Anomaly], severity: str) -> None:

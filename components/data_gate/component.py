@@ -10,18 +10,35 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import component_spec, standard_artifacts
+from tfx.utils import path_utils
 
-from components.artifacts import Artifacts, custom_properties, open_examples, single, split_folders
-from components.data_gate.anomalies import find_anomalies, refuse
+from components.artifacts import (
+    EXAMPLES_ID,
+    PROFILE,
+    SPAN_NUMBER,
+    SPAN_VERSION,
+    Artifacts,
+    custom_properties,
+    open_examples,
+    single,
+    split_folders,
+)
+from components.data_gate.agreement import agreement
+from components.data_gate.anomalies import errors_first, find_anomalies, refuse
+from components.data_gate.duplicates import Table, digest_tables
+from components.data_gate.earlier_spans import DIGESTS_FILE, Profile, compare_spans, seen_before
+from components.data_gate.limits import GateLimits
 from components.schema_gen.component import CURATED
+from models.examples import Examples
 from models.features import ANOMALIES_FILE, SCHEMA_FILE, STATISTICS_FILE
-from models.files import write_text
+from models.files import replacing, write_text
 
 REPORT_FILE = "anomalies.json"
 
@@ -34,8 +51,10 @@ class _Executor(base_executor.BaseExecutor):
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         statistics, blessing = single(input_dict, "statistics"), single(output_dict, "blessing")
         accepted = input_dict.get("accepted_statistics") or []
-        schema_artifact = single(input_dict, "schema")
+        schema_artifact, artifact = single(input_dict, "schema"), single(input_dict, "examples")
         schema = Path(schema_artifact.uri, SCHEMA_FILE).read_text(encoding="utf-8")
+        examples, tolerance = open_examples(artifact), exec_properties["duplicate_tolerance"]
+        tables = digest_tables(examples)
         anomalies = find_anomalies(
             {
                 split: anomalies_pb2.Anomalies.FromString((folder / ANOMALIES_FILE).read_bytes())
@@ -43,13 +62,25 @@ class _Executor(base_executor.BaseExecutor):
             },
             _load_statistics(statistics),
             text_format.Parse(schema, schema_pb2.Schema()),
-            open_examples(single(input_dict, "examples")),
+            examples,
             _load_statistics(accepted[0]) if accepted else {},
-            duplicate_tolerance=exec_properties["duplicate_tolerance"],
+            tables=tables,
+            duplicate_tolerance=tolerance,
             # Nobody has said of an inferred schema how far the splits that a person gives may be apart.
             skew_severity="error" if custom_properties(schema_artifact).get(CURATED, 1) else "warning",
         )
-        refuse(anomalies, exec_properties["severity"])
+        if examples.span:
+            profile = _profile(examples, statistics, input_dict.get("served_model") or [])
+            earlier = [_profile_of(found) for found in input_dict.get("earlier") or []]
+            limits = GateLimits(**json.loads(exec_properties["limits"]))
+            anomalies += compare_spans(profile, earlier, examples.class_names, limits)
+            anomalies += seen_before(examples, tables, earlier, tolerance)
+            anomalies = errors_first(anomalies)
+            _describe(blessing, artifact, profile, tables)
+        if exec_properties["admitted"]:
+            blessing.set_string_custom_property("admitted", exec_properties["admitted"])
+        else:
+            refuse(anomalies, exec_properties["severity"])
         for anomaly in anomalies:
             progress.warning("%s", anomaly)
         report = [dataclasses.asdict(anomaly) for anomaly in anomalies]
@@ -58,6 +89,31 @@ class _Executor(base_executor.BaseExecutor):
         blessing.set_int_custom_property("warnings", len(anomalies))
         blessing.set_string_custom_property("anomalies", json.dumps(report))
         blessing.set_int_custom_property("current_statistics_id", statistics.id)
+        blessing.set_int_custom_property(EXAMPLES_ID, artifact.id)
+
+
+def _profile(examples: Examples, statistics: types.Artifact, served: list[types.Artifact]) -> Profile:
+    """Returns what a new span is like, and what the served model says of its labels."""
+    asked = agreement(Path(path_utils.serving_model_path(served[0].uri)), examples) if served else None
+    found = json.loads(statistics.get_string_custom_property(PROFILE))
+    return Profile(span=examples.span, agreement=asked, **found)
+
+
+def _profile_of(blessing: types.Artifact) -> Profile:
+    """Returns what a span that was let in is like."""
+    return Profile.from_json(blessing.get_string_custom_property(PROFILE), Path(blessing.uri))
+
+
+def _describe(blessing: types.Artifact, examples: types.Artifact, profile: Profile, tables: dict[str, Table]) -> None:
+    """Has the blessing of a span say what later ones are compared with."""
+    digests = np.sort(np.concatenate([digests for digests, _ in tables.values()]))
+    Path(blessing.uri).mkdir(parents=True, exist_ok=True)
+    with replacing(Path(blessing.uri, DIGESTS_FILE)) as partial, partial.open("wb") as stream:
+        np.save(stream, digests)
+    blessing.set_string_custom_property(PROFILE, profile.to_json())
+    blessing.set_string_custom_property("span", profile.span)
+    for name in (SPAN_NUMBER, SPAN_VERSION):
+        blessing.set_int_custom_property(name, examples.get_int_custom_property(name))
 
 
 def _load_statistics(artifact: types.Artifact) -> dict[str, statistics_pb2.DatasetFeatureStatisticsList]:
@@ -79,6 +135,8 @@ class DataGateSpec(component_spec.ComponentSpec):
     PARAMETERS = {
         "severity": component_spec.ExecutionParameter(type=str),
         "duplicate_tolerance": component_spec.ExecutionParameter(type=float),
+        "limits": component_spec.ExecutionParameter(type=str),
+        "admitted": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
@@ -88,6 +146,8 @@ class DataGateSpec(component_spec.ComponentSpec):
         "accepted_statistics": component_spec.ChannelParameter(
             type=standard_artifacts.ExampleStatistics, optional=True
         ),
+        "earlier": component_spec.ChannelParameter(type=DataBlessing, optional=True),
+        "served_model": component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
     }
     OUTPUTS = {"blessing": component_spec.ChannelParameter(type=DataBlessing)}
 
@@ -105,11 +165,25 @@ class DataGate(base_component.BaseComponent):
         statistics: types.BaseChannel,
         schema: types.BaseChannel,
         anomalies: types.BaseChannel,
-        accepted_statistics: types.BaseChannel,
         severity: str,
         duplicate_tolerance: float = 0.0,
+        accepted_statistics: types.BaseChannel | None = None,
+        earlier: types.BaseChannel | None = None,
+        served_model: types.BaseChannel | None = None,
+        limits: GateLimits | None = None,
+        admitted: str = "",
     ) -> None:
-        """`severity` is the least that refuses the data, "error" or "warning"; see `find_anomalies` for the other."""
+        """Takes the data, what they are compared with, and how severe a judge it is to be.
+
+        Args:
+          examples, statistics, schema, anomalies: of the data.
+          severity: the least that refuses the data, "error" or "warning".
+          duplicate_tolerance: see `find_anomalies`.
+          accepted_statistics: of the data that were let in before, of data that do not come in spans.
+          earlier, served_model: of a span, the blessings of those before it, and the model that is served.
+          limits: how far a span may be from those before it.
+          admitted: why the data are let in whatever is found, "" where they are not.
+        """
         super().__init__(
             DataGateSpec(
                 examples=examples,
@@ -117,8 +191,12 @@ class DataGate(base_component.BaseComponent):
                 schema=schema,
                 anomalies=anomalies,
                 accepted_statistics=accepted_statistics,
+                earlier=earlier,
+                served_model=served_model,
                 severity=severity,
                 duplicate_tolerance=float(duplicate_tolerance),
+                limits=json.dumps(dataclasses.asdict(limits or GateLimits())),
+                admitted=admitted,
                 blessing=types.Channel(type=DataBlessing),
             )
         )

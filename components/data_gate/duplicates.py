@@ -22,6 +22,8 @@ from models.origins import read_origins
 
 _DIGEST_BYTES = 8
 _NAMED = 3
+# Of the records of a split: digests and labels.
+Table = tuple[np.ndarray, np.ndarray]
 
 
 class Duplicates(NamedTuple):
@@ -32,19 +34,32 @@ class Duplicates(NamedTuple):
     share: float
 
 
-def find_duplicates(examples: Examples) -> Iterator[Duplicates]:
-    """Yields what is found for each pair of splits that share images, and each split that labels an image twice.
+def digest_tables(examples: Examples) -> dict[str, Table]:
+    """Returns for each split the digest of each image, uint64 [n], and its label, int64 [n].
 
     Raises:
       DataRefused: a record is damaged.
     """
-    tables = {split: _digests(examples, split) for split in examples.counts}
+    return {split: _digests(examples, split) for split in examples.counts}
+
+
+def find_duplicates(examples: Examples, tables: dict[str, Table] | None = None) -> Iterator[Duplicates]:
+    """Yields what is found for each pair of splits that share images, and each split that labels an image twice.
+
+    Args:
+      examples: the records.
+      tables: what `digest_tables` gave of them, if that is known.
+
+    Raises:
+      DataRefused: a record is damaged.
+    """
+    tables = tables or digest_tables(examples)
     for (first, (digests, _)), (second, (others, _)) in itertools.combinations(tables.items(), 2):
         shared = np.isin(others, digests)
         if shared.any():
             here = np.flatnonzero(shared)[:_NAMED]
             there = [int(np.flatnonzero(digests == others[record])[0]) for record in here]
-            pairs = zip(_names(examples, second, here), _names(examples, first, there), strict=True)
+            pairs = zip(record_names(examples, second, here), record_names(examples, first, there), strict=True)
             told = ", ".join(f"{name} is {other}" for name, other in pairs)
             yield Duplicates(
                 second,
@@ -73,16 +88,16 @@ def _same(inverse: np.ndarray, labels: np.ndarray, lowest: np.ndarray, place: in
     return int(np.flatnonzero((inverse == inverse[place]) & (labels == lowest[inverse[place]]))[0])
 
 
-def _name_of(examples: Examples, tables: dict[str, tuple[np.ndarray, np.ndarray]], place: int) -> str:
+def _name_of(examples: Examples, tables: dict[str, Table], place: int) -> str:
     """Returns where the image at a place in the order of all splits is."""
     for split, (_, labels) in tables.items():
         if place < len(labels):
-            return _names(examples, split, [int(place)])[0]
+            return record_names(examples, split, [int(place)])[0]
         place -= len(labels)
     raise IndexError(place)
 
 
-def _digests(examples: Examples, split: str) -> tuple[np.ndarray, np.ndarray]:
+def _digests(examples: Examples, split: str) -> Table:
     """Returns the digest of each image, uint64 [n], and its label, int64 [n]."""
     digests, labels = [], []
     for shard in examples.shards(split):
@@ -92,7 +107,7 @@ def _digests(examples: Examples, split: str) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(b"".join(digests), np.uint64), np.concatenate(labels)
 
 
-def _names(examples: Examples, split: str, records: np.ndarray | list[int]) -> list[str]:
+def record_names(examples: Examples, split: str, records: np.ndarray | list[int]) -> list[str]:
     """Returns where in the user's files the images of some records are, else the numbers of the records."""
     origins = read_origins(examples.folder, split)
     return [f"record {record}" for record in records] if origins is None else origins.names(records)

@@ -13,12 +13,15 @@ Synopsis:
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from components.data_gate.anomaly import Anomaly
+from components.data_gate.duplicates import Table, record_names
+from components.data_gate.limits import GateLimits
+from models.examples import Examples
 from models.features import IMAGE, LABEL
 
 DIGESTS_FILE = "digests.npy"
@@ -29,30 +32,8 @@ _BEYOND_CHANCE = 4.0
 _WORTH_TELLING = 0.2
 # Spans from which their own spread says anything; the median of the deviations times this is a standard deviation.
 _FEWEST_SPANS, _TO_DEVIATION = 5, 1.4826
+_NAMED = 3
 _FEATURES = {"image_mean": "brightness", "image_stddev": "contrast"}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GateLimits:
-    """How far a new span may be from those before it; farther refuses it.
-
-    Attributes:
-      class_shift: of the share of a class.
-      pixel_shift: of the mean brightness and contrast of the images, in standard deviations between images.
-      size_ratio: how many times as many, or as few, images it may have as the median of those before.
-      agreement_drop: by how much less of its labels the served model may agree with.
-    """
-
-    class_shift: float = 0.05
-    pixel_shift: float = 0.5
-    size_ratio: float = 10.0
-    agreement_drop: float = 0.05
-
-    def __post_init__(self) -> None:
-        for name, least in (("class_shift", 0.0), ("pixel_shift", 0.0), ("size_ratio", 1.0), ("agreement_drop", 0.0)):
-            value = getattr(self, name)
-            if not least <= value < math.inf:
-                raise ValueError(f"{name}: expected a finite number from {least:g}, found {value}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,8 +46,7 @@ class Profile:
       labels: of each class how many.
       features: mean and standard deviation over the images, by feature.
       agreement: with how many of its labels the model that was served then agreed, and of how many; None if none was.
-      digests: of all images, uint64, sorted; read when they are asked for.
-      folder: of the digests.
+      folder: of the digests of all images.
     """
 
     span: str
@@ -188,25 +168,36 @@ def _labels(new: Profile, earlier: Sequence[Profile], limits: GateLimits) -> Ite
             severe == "error",
             LABEL,
             f"labels: the served model agrees with {100 * found:.1f} % of {new.agreement[1]:,}, with "
-            f"{100 * usual:.1f} % in {_before(earlier)} when they were new; {100 * limits.agreement_drop:g} points less "
-            "are allowed",
+            f"{100 * usual:.1f} % in {_before(earlier)} when they were new; {100 * limits.agreement_drop:g} points "
+            "less are allowed",
         )
 
 
-def seen_before(new: Profile, digests: np.ndarray, earlier: Sequence[Profile]) -> tuple[np.ndarray, dict[int, str]]:
-    """Returns which images of a span were in earlier ones, bool [images], and by record the span of the first of them.
+def seen_before(
+    examples: Examples, tables: Mapping[str, Table], earlier: Sequence[Profile], tolerance: float
+) -> Iterator[Anomaly]:
+    """Yields for each split how many of its images were in earlier spans, in whichever split.
 
     Args:
-      new: the span.
-      digests: of its images, uint64 [images], in the order of the records.
+      examples: of the new span.
+      tables: what `digest_tables` gave of them.
       earlier: those that were let in before it.
+      tolerance: the share of a split's images that may have been; up to there it is a warning.
     """
-    seen, where = np.zeros(len(digests), bool), {}
-    for span in earlier:
-        here = np.isin(digests, span.digests)
-        where |= {int(record): span.span for record in np.flatnonzero(here & ~seen)}
-        seen |= here
-    return seen, where
+    for split, (digests, _) in tables.items():
+        seen, where = np.zeros(len(digests), bool), {}
+        for span in earlier:
+            here = np.isin(digests, span.digests) & ~seen
+            where |= {int(record): span.span for record in np.flatnonzero(here)[:_NAMED]}
+            seen |= here
+        if not seen.any():
+            continue
+        records = sorted(where)[:_NAMED]
+        pairs = zip(record_names(examples, split, records), records, strict=True)
+        told = ", ".join(f"{name} was in span {where[record]}" for name, record in pairs)
+        more = ", ..." if seen.sum() > _NAMED else ""
+        text = f"expected no image that was in a span before, found {seen.sum():,}: {told}{more}"
+        yield Anomaly(severity="error" if seen.mean() > tolerance else "warning", split=split, feature=IMAGE, text=text)
 
 
 def _judged(shift: float, chance: float, limit: float) -> str:
@@ -217,7 +208,7 @@ def _judged(shift: float, chance: float, limit: float) -> str:
 
 
 def _spread(values: np.ndarray) -> float:
-    """Returns the standard deviation of figures of earlier spans, by their median: an odd one of them widens nothing."""
+    """Returns the standard deviation of figures of earlier spans, by the median: an odd one of them widens nothing."""
     if len(values) < _FEWEST_SPANS:
         return 0.0
     return float(_TO_DEVIATION * np.median(np.abs(values - np.median(values))))

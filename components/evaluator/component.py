@@ -20,6 +20,7 @@ from components.artifacts import Artifacts, open_examples, single
 from components.evaluator.evaluation import comparable, evaluate
 from components.evaluator.results import read_metrics
 from components.evaluator.verdict import describe_verdict, refusal_reasons
+from models.features import TEST
 from models.files import write_text
 from models.plain_paths import plain
 
@@ -49,7 +50,7 @@ class _Executor(base_beam_executor.BaseBeamExecutor):
         model = Path(path_utils.serving_model_path(candidate.uri))
         evaluate(config, model, compared, examples, results, self._make_beam_pipeline())
         with plain(results) as named:
-            metrics = read_metrics(named, examples.class_names)
+            metrics = read_metrics(named, examples.class_names, list(dict.fromkeys(filter(None, examples.spans(TEST)))))
             reasons = refusal_reasons(named, config, metrics)
         evaluation.set_string_custom_property("metrics", json.dumps(metrics))
         evaluation.set_float_custom_property("test_accuracy", metrics["test_accuracy"])

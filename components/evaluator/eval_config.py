@@ -8,7 +8,7 @@ from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluator.floors import Floor, check_floors
 from components.evaluator.metrics import ACCURACY, METRICS, Metric
-from components.evaluator.slices import SLICINGS
+from components.evaluator.slices import SLICINGS, SPAN
 from models.features import LABEL
 
 CONFUSION_MATRIX = "multi_class_confusion_matrix_at_thresholds"
@@ -16,12 +16,13 @@ EXAMPLE_COUNT = "example_count"
 OVERALL = config_pb2.SlicingSpec()
 
 
-def eval_config(floors: Mapping[str, float], tolerance: float) -> config_pb2.EvalConfig:
+def eval_config(floors: Mapping[str, float], tolerance: float, *, spans: bool = False) -> config_pb2.EvalConfig:
     """Returns TFMA's configuration for all registered metrics and slicings.
 
     Args:
       floors: see `components.evaluator.floors`.
       tolerance: how much lower than the baseline's a candidate's accuracy may be.
+      spans: whether each span is a slice too.
 
     Raises:
       InputError: a floor names what does not exist.
@@ -37,7 +38,10 @@ def eval_config(floors: Mapping[str, float], tolerance: float) -> config_pb2.Eva
                 prediction_key="probabilities",
             )
         ],
-        slicing_specs=[OVERALL, *(config_pb2.SlicingSpec(feature_keys=[name]) for name in SLICINGS)],
+        slicing_specs=[
+            OVERALL,
+            *(config_pb2.SlicingSpec(feature_keys=[name]) for name in [*SLICINGS, *([SPAN] if spans else [])]),
+        ],
         metrics_specs=[config_pb2.MetricsSpec(metrics=[*metrics, *_counts()])],
     )
 

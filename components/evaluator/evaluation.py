@@ -13,16 +13,18 @@ from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
-from tfx_bsl.tfxio import tf_example_record
+from tfx_bsl.coders import example_coder
+from tfx_bsl.tfxio import record_based_tfxio
 
 # Registers the metrics that TFMA looks up by their names; and what they are made of becomes part of the cache key.
 from components.evaluator import tfma_metrics  # noqa: F401
 from components.evaluator.slicer import Slicer
-from components.evaluator.slices import SLICINGS
-from models.examples import Examples
+from components.evaluator.slices import SLICINGS, SPAN
+from models.examples import Examples, open_shards
 from models.features import IMAGE, LABEL, TEST
 from models.files import write_text
 from models.memory import inference_rows
@@ -72,8 +74,7 @@ def evaluate(
     config = tfma.utils.update_eval_config_with_defaults(config, has_baseline=baseline is not None, rubber_stamp=True)
     with contextlib.ExitStack() as stack:
         named = [stack.enter_context(plain(folder)) if folder else None for folder in (candidate, baseline, output)]
-        shards = stack.enter_context(plain(examples.shards(TEST)[0].parent))
-        _evaluate(config, *named, shards, examples, pipeline)
+        _evaluate(config, *named, examples, pipeline)
         # TFMA keeps where the models lay.
         told = output / "eval_config.json"
         text = told.read_text(encoding="utf-8")
@@ -87,7 +88,6 @@ def _evaluate(
     candidate: Path,
     baseline: Path | None,
     output: Path,
-    shards: Path,
     examples: Examples,
     pipeline: beam.Pipeline,
 ) -> None:
@@ -100,12 +100,6 @@ def _evaluate(
         for spec in config.model_specs
     ]
     shared = shared[0] if len(shared) == 1 else shared
-    records = tf_example_record.TFExampleRecord(
-        # One pattern, not a path for each shard: what Beam flattens it first holds in memory.
-        file_pattern=str(shards / "*"),
-        raw_record_column_name=tfma.ARROW_INPUT_COLUMN,
-        telemetry_descriptors=["Evaluator"],
-    )
     extractors = tfma.default_extractors(eval_shared_model=shared, eval_config=config)
     # Behind the first, which makes features of the records, and before the predictions, which need not wait for slices.
     slices = tfma.extractors.Extractor(stage_name="ExtractSlices", ptransform=beam.ParDo(_AddSlices(examples)))
@@ -113,12 +107,33 @@ def _evaluate(
     with pipeline:
         _ = (
             pipeline
-            # Else Beam chooses by the clock, up to 1,000 of any size.
-            | records.BeamSource(inference_rows(examples.image_shape))
+            | beam.Create(list(zip(examples.shards(TEST), examples.spans(TEST), strict=True)))
+            | beam.ParDo(_ReadShard(examples))
             | tfma.ExtractEvaluateAndWriteResults(
                 eval_config=config, eval_shared_model=shared, extractors=extractors, output_path=str(output)
             )
         )
+
+
+class _ReadShard(beam.DoFn):
+    """Reads a shard as TFMA takes examples: Arrow batches with a column for each feature, the record, and its span.
+
+    TFX-BSL's own source knows no file of a record, and its batches go by the clock, up to 1,000 records of any size.
+    """
+
+    def __init__(self, examples: Examples) -> None:
+        self._compression, self._rows = examples.compression, inference_rows(examples.image_shape)
+
+    def process(self, element: tuple[Path, str]) -> Iterator[pa.RecordBatch]:
+        shard, span = element
+        decoder = example_coder.ExamplesToRecordBatchDecoder()
+        for records in open_shards((shard,), self._compression).batch(self._rows).as_numpy_iterator():
+            raw = records.tolist()
+            batch = record_based_tfxio.AppendRawRecordColumn(decoder.DecodeBatch(raw), tfma.ARROW_INPUT_COLUMN, raw)
+            if span:
+                column = pa.array([[span.encode()]] * len(raw), pa.list_(pa.binary()))
+                batch = pa.RecordBatch.from_arrays([*batch.columns, column], [*batch.schema.names, SPAN])
+            yield batch
 
 
 class _AddSlices(beam.DoFn):

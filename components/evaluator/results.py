@@ -16,27 +16,28 @@ import tensorflow_model_analysis as tfma
 from components.errors import PipelineError
 from components.evaluator.eval_config import CONFUSION_MATRIX, EXAMPLE_COUNT
 from components.evaluator.metrics import ACCURACY, METRICS
-from components.evaluator.slices import CLASS, SLICINGS
+from components.evaluator.slices import CLASS, SLICINGS, SPAN
 
 
-def read_metrics(evaluation: Path, class_names: Sequence[str]) -> dict:
+def read_metrics(evaluation: Path, class_names: Sequence[str], spans: Sequence[str] = ()) -> dict:
     """Reads the metrics of the candidate.
 
     Args:
       evaluation: folder of TFMA's results.
       class_names: by label.
+      spans: in their order, of data that come in some.
 
     Returns:
       Each of `METRICS` by its key, None where it is not a number; `examples`, how many; `confusion_matrix` as rows by
       actual class; `per_class_accuracy` by name; `slices`: by slicing and slice, its `examples` and the metrics of
-      slices by name. Classes come in their order, other slices in that of their names.
+      slices by name. Classes and spans come in their order, other slices in that of their names.
 
     Raises:
       PipelineError: TFMA lacks a metric or a slicing.
     """
     result = tfma.load_eval_result(str(evaluation))
     overall = result.get_metrics_for_slice(())
-    slices: dict[str, dict[str, dict]] = {slicing: {} for slicing in SLICINGS}
+    slices: dict[str, dict[str, dict]] = {slicing: {} for slicing in [*SLICINGS, *([SPAN] if spans else [])]}
     for ((slicing, name),) in filter(None, sorted(result.get_slice_names())):
         found = result.get_metrics_for_slice(((slicing, name),))
         metrics = {metric.name: _value(found, metric.name) for metric in METRICS.values() if metric.by_slice}
@@ -45,6 +46,8 @@ def read_metrics(evaluation: Path, class_names: Sequence[str]) -> dict:
         if not parts:
             raise PipelineError(f"slicing {slicing}: expected its slices among TFMA's results, found none.")
     slices[CLASS] = {name: slices[CLASS][name] for name in class_names if name in slices[CLASS]}
+    if spans:
+        slices[SPAN] = {name: slices[SPAN][name] for name in spans if name in slices[SPAN]}
     return {
         **{metric.key: _value(overall, metric.name) for metric in METRICS.values()},
         "examples": int(_value(overall, EXAMPLE_COUNT)),

@@ -24,8 +24,10 @@ from models.features import IMAGE, LABEL
 Slicing = Callable[[np.ndarray, np.ndarray, Sequence[str]], np.ndarray]
 
 CLASS = "class"
+# Of data that come in spans: by where a record lies, not by what it shows.
+SPAN = "span"
 # A slicing is a feature beside those of a record and a column beside those of a prediction.
-RESERVED = (IMAGE, LABEL, *COLUMNS.names)
+RESERVED = (IMAGE, LABEL, SPAN, *COLUMNS.names)
 # Means of the grey levels, 0 to 255. A sixth of the images of Fashion-MNIST are dark: sandals, trousers and other thin
 # things, and black clothes; a sixth are bright: pullovers, coats, bags.
 _DARK_BELOW, _BRIGHT_FROM = 40.0, 110.0

@@ -120,6 +120,10 @@ class SpanPattern:
         wanted = "a date such as 2026-11-28" if self.is_of_dates else "a number"
         raise InputError(f"span {name}: expected {wanted}, as the spans of {self.text} are named. Name it so.")
 
+    def name(self, number: int) -> str:
+        """Returns what people call the span of a number."""
+        return (_EPOCH + datetime.timedelta(days=number)).isoformat() if self.is_of_dates else str(number)
+
     def found(self) -> list[Found]:
         """Returns the spans that are there, by their numbers, of each the highest version.
 

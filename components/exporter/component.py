@@ -14,7 +14,15 @@ from tfx.types import component_spec, standard_artifacts
 from tfx.utils import path_utils
 
 from components import places
-from components.artifacts import CHECKPOINT, Artifacts, open_examples, single, split_folders
+from components.artifacts import (
+    CHECKPOINT,
+    EXAMPLES_ID,
+    TRAINED_ID,
+    Artifacts,
+    open_examples,
+    single,
+    split_folders,
+)
 from components.statistics_gen.image_statistics import PIXEL_FEATURES
 from models.card import read_digest
 from models.examples import Examples
@@ -88,9 +96,12 @@ class _Executor(base_executor.BaseExecutor):
         folders = [Path(path_utils.serving_model_dir(artifact.uri)) for artifact in (trained, model)]
         statistics = split_folders(single(input_dict, "statistics"))[TRAIN] / STATISTICS_FILE
         ranges = observed_ranges(statistics_pb2.DatasetFeatureStatisticsList.FromString(statistics.read_bytes()))
-        examples, code = open_examples(single(input_dict, "examples")), exec_properties.get("code_digest", "")
+        artifact, code = single(input_dict, "examples"), exec_properties.get("code_digest", "")
+        examples = open_examples(artifact)
         model.set_int_custom_property(BYTES, export(folders[0], examples, folders[1], ranges, code))
         model.set_string_custom_property(DIGEST, read_digest(folders[1]) or "")
+        model.set_int_custom_property(TRAINED_ID, trained.id)
+        model.set_int_custom_property(EXAMPLES_ID, artifact.id)
         # Until here a kill before the Trainer was told to be done would have cost all of the training.
         if checkpoint := trained.get_string_custom_property(CHECKPOINT):
             (places.folder("checkpoints") / checkpoint).unlink(missing_ok=True)

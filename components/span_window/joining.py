@@ -69,11 +69,12 @@ def _origins(spans: Sequence[Examples], split: str) -> Origins | None:
     found = [read_origins(span.folder, split) for span in spans]
     if any(origins is None for origins in found):
         return None
-    starts = np.cumsum([0, *(len(origins.files) for origins in found)])
+    starts = np.cumsum([0, *(len(origins.files) for origins in found)])[:-1]
+    named = zip(spans, found, strict=True)
     return Origins(
-        files=tuple(f"{span.span}/{name}" for span, origins in zip(spans, found, strict=True) for name in origins.files),
-        file=np.concatenate([origins.file + start for origins, start in zip(found, starts[:-1], strict=True)]).astype(
-            np.int32
+        files=tuple(f"{span.span_name}/{name}" for span, origins in named for name in origins.files),
+        file=np.concatenate(
+            [origins.file + start for origins, start in zip(found, starts, strict=True)], dtype=np.int32
         ),
         position=np.concatenate([origins.position for origins in found]),
     )

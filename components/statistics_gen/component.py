@@ -24,6 +24,7 @@ class _Executor(base_beam_executor.BaseBeamExecutor):
         opened = open_examples(examples)
         write_statistics(opened, targets, self._make_beam_pipeline())
         statistics.set_int_custom_property(EXAMPLES_ID, examples.id)
+        statistics.set_string_custom_property("class_names", json.dumps(opened.class_names))
         statistics.set_string_custom_property(PROFILE, json.dumps(profile_of(targets, len(opened.class_names))))
 
 

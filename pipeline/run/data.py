@@ -12,6 +12,7 @@ Synopsis:
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from components.errors import InputError
 from components.evaluator.chance import interval
 from components.evaluator.floors import check_floors, read_floors
 from components.evaluator.slices import CLASS
-from components.example_gen.dataset import Dataset, ImageSettings, folder_beside, inspect_dataset, read_schema
+from components.example_gen.dataset import Dataset, ImageSettings, folders_beside, inspect_dataset, read_schema
 from components.example_gen.kinds import find_kind
+from components.example_gen.spans import Span, SpanPattern
 from components.example_gen.splits import plan_splits
 from models.features import TEST, TRAIN, VAL
 from models.host import home
@@ -81,15 +83,40 @@ def find_dataset(config: PipelineConfig, project: Path, root: OutputRoot) -> Dat
             fetch = f"{_FETCH[0].lower()}{_FETCH[1:]}"
             raise InputError(f"{error} If they are the project's own, delete them and {fetch}.") from None
         raise
+    seen, published = _seen(root)
+    return with_floors(dataclasses.replace(dataset, name=config.name or choose_name(dataset, seen, published)))
+
+
+def with_floors(dataset: Dataset) -> Dataset:
+    """Returns a data set with the floors that lie beside it."""
+    files = [folder / FLOORS_FILE for folder in folders_beside(dataset.folder, dataset.span)]
+    return dataclasses.replace(
+        dataset, floors=read_floors(next((file for file in files if file.is_file()), files[0]), PRESETS)
+    )
+
+
+def name_spans(config: PipelineConfig, pattern: SpanPattern, root: OutputRoot) -> str:
+    """Returns the name of data that arrive in spans: as before by the same pattern, else that of their folder.
+
+    A pattern that leads elsewhere is another data set, unless what the earlier one led to is gone.
+    """
+    stem = re.sub(r"\W+", "_", Path(os.path.abspath(pattern.root)).name) or "data"  # noqa: PTH100 - not where links lead
+    seen, published = _seen(root)
+    patterns = {data["name"]: data["span"]["pattern"] for data in seen if data.get("span")}
+    known = [name for name, text in patterns.items() if text == pattern.text]
+    if config.name or known:
+        return config.name or known[-1]
+    if stem in patterns and not SpanPattern(patterns[stem]).root.exists():
+        return stem
+    return _free(stem, {"fashion_mnist", *published, *(data["name"] for data in seen)})
+
+
+def _seen(root: OutputRoot) -> tuple[list[dict], list[str]]:
+    """Returns the data of the runs in an output root, and, without runs, the names under which models are served."""
     runs = Store(root.metadata).runs() if root.metadata.exists() else []
     seen = [run.properties["data"] for run in runs if "data" in run.properties]
     # Without their runs, what is served still has its name.
-    published = [folder.name for folder in root.serving_folders()] if not seen else []
-    return dataclasses.replace(
-        dataset,
-        name=config.name or choose_name(dataset, seen, published),
-        floors=read_floors(folder_beside(dataset.folder) / FLOORS_FILE, PRESETS),
-    )
+    return seen, [] if seen else [folder.name for folder in root.serving_folders()]
 
 
 def describe_plan(config: PipelineConfig, dataset: Dataset) -> list[str]:
@@ -128,7 +155,8 @@ def check_classes(config: PipelineConfig, dataset: Dataset) -> None:
             more = ["..."] if len(dataset.class_names) > _CLASSES_TOLD else []
             told = ", ".join([*dataset.class_names[:_CLASSES_TOLD], *more])
             # What a person gave is told by its source; what lies beside the data, by its file.
-            file = "" if key in config.floors else f"{folder_beside(dataset.folder) / FLOORS_FILE}: "
+            beside = folders_beside(dataset.folder, dataset.span)
+            file = "" if key in config.floors else f"{beside[-1] / FLOORS_FILE}: "
             raise InputError(
                 f"{file}floors.{key}: expected a class of the data ({told}), found '{floor.value}'. Rename it, or take "
                 "it away."
@@ -152,10 +180,14 @@ def choose_name(dataset: Dataset, seen: list[dict], published: Iterable[str] = (
     known = known or [other for other in others if other["folder"] == str(dataset.folder)]
     if known:
         return known[-1]["name"]
-    taken, number, name = {"fashion_mnist", *published, *(other["name"] for other in seen)}, 1, dataset.name
+    return _free(dataset.name, {"fashion_mnist", *published, *(other["name"] for other in seen)})
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    name, number = stem, 1
     while name in taken:
         number += 1
-        name = f"{dataset.name}_{number}"
+        name = f"{stem}_{number}"
     return name
 
 
@@ -164,7 +196,12 @@ def model_name(config: PipelineConfig, dataset: Dataset) -> str:
 
     Neither holds a dot, so that no two pairs of them share a name.
     """
-    return ".".join([dataset.name, *([config.variant] if config.variant else [])])
+    return published_as(config, dataset.name)
+
+
+def published_as(config: PipelineConfig, name: str) -> str:
+    """Returns the name under which the models of the data set of a name are published."""
+    return ".".join([name, *([config.variant] if config.variant else [])])
 
 
 def describe_data(dataset: Dataset) -> dict:
@@ -180,15 +217,17 @@ def recall_dataset(kept: dict) -> Dataset:
     Schema and floors beside them are read anew, if the data are still there.
     """
     folder = Path(kept["folder"])
-    beside = folder_beside(folder) if folder.exists() else folder
+    span = Span(**kept["span"]) if kept.get("span") else None
+    beside = folders_beside(folder, span) if folder.exists() else (folder,)
     lists = ("image_shape", "class_names", "class_values", "class_counts", "notes")
-    return Dataset(
+    recalled = Dataset(
         **{
             **kept,
             **{name: tuple(kept[name]) for name in lists},
             "folder": folder,
             "contents": None,
             "schema": read_schema(beside) or kept["schema"],
-            "floors": read_floors(beside / FLOORS_FILE, PRESETS) or kept["floors"],
+            "span": span,
         }
     )
+    return dataclasses.replace(recalled, floors=with_floors(recalled).floors or kept["floors"])

@@ -81,14 +81,16 @@ def find_base(settings: Settings, selection: Selection, root: OutputRoot) -> Bas
     _, needed = _taken_and_needed(settings, selection)
     if not needed:
         return Base(selection=selection)
-    given_data = settings.config.data_dir if "data_dir" in settings.given else None
+    given = "data_dir" in settings.given and not settings.config.in_spans
+    given_data = settings.config.data_dir if given else None
     contradiction = None
     for run in _runs_with(root, needed):
+        dataset = recall_dataset(run.properties["data"])
         base = Base(
             selection=selection,
             run_id=run.id,
-            settings=settings.on_top_of(run.properties["settings"], run.id),
-            dataset=recall_dataset(run.properties["data"]),
+            settings=_on_spans(settings, dataset).on_top_of(run.properties["settings"], run.id),
+            dataset=dataset,
         )
         # That run may have had a node more.
         taken, _ = _taken_and_needed(base.settings, selection)
@@ -102,6 +104,15 @@ def find_base(settings: Settings, selection: Selection, root: OutputRoot) -> Bas
         contradiction
         or f"{selection}: no earlier run in {root} has the outputs of {', '.join(needed)}. "
         "Run the whole pipeline first."
+    )
+
+
+def _on_spans(settings: Settings, dataset: Dataset) -> Settings:
+    """Returns the settings with the pattern of the spans that an earlier run's data are of: it is part of the DAG."""
+    if dataset.span is None:
+        return settings
+    return dataclasses.replace(
+        settings, config=dataclasses.replace(settings.config, data_dir=Path(dataset.span.pattern))
     )
 
 
@@ -204,6 +215,7 @@ def _contradictions(settings: Settings, data: Dataset | None, base: Base, run: R
             f"{settings.origins['data_dir']}: run {run.id}, which this stands on, read other data "
             f"({base.dataset.folder}), and ExampleGen is not run again. Leave it out, or run the whole pipeline."
         )
+    settings = _on_spans(settings, base.dataset)
     before = _parameters(
         create_pipeline(dataclasses.replace(settings, given={}).on_top_of(kept, run.id).config, base.dataset)
     )

@@ -14,6 +14,7 @@ Synopsis:
     record.close(exit_status=0)
 """
 
+import dataclasses
 import json
 import logging
 import time
@@ -56,6 +57,8 @@ _INDEX = (
     "seed",
     "name",
     "published_as",
+    "span",
+    "window",
     "base_run",
     "state",
     "exit_status",
@@ -84,7 +87,8 @@ _EMPTY = {
     "training": None,
     "profile": None,
     "tensorboard": None,
-    "data": {"digest": None, "splits": None},
+    "data": {"digest": None, "splits": None, "labels": None, "pixels": None},
+    "window": None,
     "gates": {},
     "logged": {},
 }
@@ -98,6 +102,7 @@ def opening(run_id: str, settings: Settings, dataset: Dataset, provenance: dict)
         "preset": config.preset,
         "seed": config.seed,
         "name": dataset.name,
+        "span": dataclasses.asdict(dataset.span) if dataset.span else None,
         "published_as": model_name(config, dataset),
         "environment": environment(),
         "provenance": provenance,
@@ -203,7 +208,9 @@ class RunRecord:
 
     def _note_outputs(self, entry: dict, node, outputs: Outputs) -> None:
         entry["detail"] = _asked(node.detail, outputs, "")
-        self.content |= _asked(node.facts, outputs, {})
+        facts = _asked(node.facts, outputs, {})
+        # Of the data each of two nodes tells a part.
+        self.content |= facts | {"data": self.content["data"] | facts.get("data", {})}
         if node.gate:
             passes, reasons = _asked(node.gate.passes, outputs, None), _asked(node.gate.reasons, outputs, [])
             if passes is not None:
@@ -271,6 +278,8 @@ def properties_of(content: dict) -> dict:
     index = {name: content.get(name) for name in _INDEX} | {
         name: metrics.get(name) for name in ("test_accuracy", "test_loss")
     }
+    if gate := content["gates"].get("DataGate"):
+        index["data_gate"] = gate["result"]
     if trials := (content.get("search") or {}).get("trials"):
         index |= {"trials": len(trials), "best_trial": best_trial(trials)["val_accuracy"]}
     summary = {name: value for name, value in content.items() if name != "provenance"}
@@ -290,7 +299,7 @@ def close_abandoned(handle: metadata.Metadata, root: OutputRoot) -> None:
         provenance = {
             name: json.loads(value.string_value)
             for name, value in kept.items()
-            if name not in (*_INDEX, "summary", "test_accuracy", "test_loss") and value.string_value
+            if name not in (*_INDEX, "data_gate", "summary", "test_accuracy", "test_loss") and value.string_value
         }
         folder = root.run(run.name)
         folder.folder.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from components import places
 from components.errors import InputError, PipelineError
 from components.evaluator.floors import check_floors
+from components.example_gen.dataset import Dataset
 from components.pusher.serving_folder import check_replaces
 from models.plain_paths import UNLOADABLE
 from pipeline.nodes import Selection
@@ -29,7 +30,12 @@ from pipeline.surroundings import taken_over
 
 
 def run_pipeline(
-    settings: Settings, project: Path, selection: Selection | None = None, *, log_format: str = "text"
+    settings: Settings,
+    project: Path,
+    selection: Selection | None = None,
+    *,
+    dataset: Dataset | None = None,
+    log_format: str = "text",
 ) -> int:
     """Runs the DAG and returns the exit status.
 
@@ -37,6 +43,7 @@ def run_pipeline(
       settings: what is in force.
       project: its folder; `data/` is looked for there.
       selection: the part of the DAG to run; the whole of it by default.
+      dataset: what to read; by default what the settings or, for a part of the DAG, its base says.
       log_format: "text" or "json", of what is told meanwhile.
 
     Raises:
@@ -45,8 +52,8 @@ def run_pipeline(
     started = time.monotonic()
     root = OutputRoot(settings.config.output_root)
     check(settings)
-    # What a part of the DAG reads, its base says.
-    dataset = None if selection else find_dataset(settings.config, project, root)
+    if dataset is None and not selection:
+        dataset = find_dataset(settings.config, project, root)
     plan = _plan(settings, dataset)
     run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
     folder = root.make_run(run_id)
@@ -96,7 +103,7 @@ def tell_plan(
 
 def _plan(settings: Settings, dataset) -> list[str]:
     try:
-        return describe_plan(settings.config, dataset) if dataset else []
+        return describe_plan(settings.config, dataset) if dataset and not dataset.unreadable else []
     except InputError as error:
         raise settings.refusal(error) from None
 
@@ -137,18 +144,19 @@ def _choose(settings: Settings, dataset, project: Path, selection: Selection | N
     base = None
     if selection:
         base = find_base(settings, selection, root)
-        settings, dataset = base.settings or settings, base.dataset
+        settings, dataset = base.settings or settings, base.dataset or dataset
     dataset = dataset or find_dataset(settings.config, project, root)
     config = settings.config
     try:
-        check_classes(config, dataset)
+        if not dataset.unreadable:
+            check_classes(config, dataset)
     except InputError as error:
         raise settings.refusal(error) from None
     try:
         check_names(config.training)
     except ValueError as error:
         raise settings.refusal(ValueError(f"training.{error}")) from None
-    if not config.replace_other_classes and not selection:
+    if not config.replace_other_classes and not selection and not dataset.span:
         # Before the training, not behind it.
         card = {"image_shape": dataset.image_shape, "class_names": dataset.class_names}
         check_replaces(card, root.serving(model_name(config, dataset)))
@@ -167,7 +175,7 @@ def _run(
     started: float,
 ) -> int:
     root = OutputRoot(settings.config.output_root)
-    if not selection:
+    if dataset:
         console.line(_first_line(run_id, settings, dataset))
         for line in plan:
             console.line(line)
@@ -194,7 +202,7 @@ def _run(
     check_database(connection, console.line)
     with told_in_a_line(connection):
         settle(connection, root)
-    if selection:
+    if base and base.dataset:
         console.line(_first_line(run_id, settings, dataset) + _stands_on(base))
     console.end("imports", "", time.monotonic() - started)
     made_of = collect(settings, dataset, project)
@@ -237,7 +245,8 @@ def _run_nodes(runner, record, pipeline) -> int:
 
 def _first_line(run_id: str, settings: Settings, dataset) -> str:
     config = settings.config
-    return f"run {run_id}: preset {config.preset}, seed {config.seed}, data {dataset.name} in {dataset.folder}"
+    span = f" span {dataset.span.name}" if dataset.span else ""
+    return f"run {run_id}: preset {config.preset}, seed {config.seed}, data {dataset.name}{span} in {dataset.folder}"
 
 
 def _stands_on(base) -> str:

@@ -1,0 +1,46 @@
+"""Chooses what a warm start begins with: what the Trainer learned of which the served model was made. A resolver.
+
+A model that was trained on the examples at hand is none: the run that made it would begin with itself the next time,
+and never be served from the cache.
+
+Synopsis:
+
+    Resolver(
+        strategy_class=LatestServedTraining,
+        model=Channel(type=Model), pushed=Channel(type=PushedModel), candidate=window.outputs["examples"],
+    ).outputs["model"]
+"""
+
+from tfx import types
+from tfx.dsl.components.common import resolver
+from tfx.dsl.io import fileio
+
+from components.artifacts import EXAMPLES_ID, TRAINED_ID
+from components.latest_blessed import CANDIDATE, MODEL_ID, PUSHED
+
+MODEL = "model"
+_Artifacts = dict[str, list[types.Artifact]]
+
+
+class LatestServedTraining(resolver.ResolverStrategy):
+    """Resolver strategy over `model`, `pushed` and `candidate`, the examples that are to be trained on."""
+
+    def resolve_artifacts(self, store: object, input_dict: _Artifacts) -> _Artifacts:
+        """Returns the channels; `model` has what was learned for the served model, or nothing where there is none."""
+        own = {found.id for found in input_dict.get(CANDIDATE, [])}
+        models = {found.id: found for found in input_dict.get(MODEL, [])}
+        found = []
+        for pushed in sorted(input_dict.get(PUSHED, []), key=lambda pushed: pushed.id, reverse=True):
+            exported = models.get(pushed.get_int_custom_property(MODEL_ID))
+            if pushed.get_int_custom_property("pushed") != 1 or exported is None:
+                continue
+            trained = models.get(exported.get_int_custom_property(TRAINED_ID))
+            if (
+                trained is None
+                or exported.get_int_custom_property(EXAMPLES_ID) in own
+                or not fileio.exists(trained.uri)
+            ):
+                continue
+            found = [trained]
+            break
+        return {MODEL: found, PUSHED: [], CANDIDATE: input_dict.get(CANDIDATE, [])}

@@ -1,0 +1,189 @@
+"""Runs the pipeline on data that arrive in spans: takes up what is new, and trains on the window, if anything changed.
+
+Each new span is taken up by a run of its own, up to the gate; the last one is a whole run, which trains. So what a run
+is stays what it was, and a span that is refused or cannot be read is a run that says so and stops nobody.
+
+Synopsis:
+
+    run_night(settings, Path("."))          # 0; "nothing new" where nothing is
+"""
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+
+from components.errors import InputError
+from components.example_gen.dataset import Dataset
+from components.example_gen.spans import SpanPattern
+from pipeline.nodes import Selection
+from pipeline.output_root import OutputRoot
+from pipeline.run.console import event_line
+from pipeline.run.data import name_spans, published_as, with_floors
+from pipeline.run.provenance import describe_code
+from pipeline.run.record import PASSED
+from pipeline.run.run import check, run_pipeline
+from pipeline.run.uptake import NEW, SET_ASIDE, Known, Plan, plan_uptake, read_span, settle
+from pipeline.settings import Settings
+
+_UNREADABLE, _REFUSED = 2, 3
+_GATE = "DataGate"
+# What of the settings decides no result.
+_INDIFFERENT = ("output_root", "data_dir", "memory_mib", "enable_cache", "admit", "span", "on_end", "kept_runs")
+
+
+def run_night(
+    settings: Settings,
+    project: Path,
+    selection: Selection | None = None,
+    *,
+    dry: bool = False,
+    log_format: str = "text",
+) -> int:
+    """Takes up what is new and trains on the window; returns the exit status.
+
+    That is the status of the run that trained; where none did, that of the last span that was refused (3) or could not
+    be read (2); 0 where nothing is new.
+
+    Args:
+      settings: what is in force; `data_dir` is a pattern.
+      project: its folder.
+      selection: nothing; a part of the DAG begins with a node, and stands on a run.
+      dry: whether to tell what would be done, and do nothing.
+      log_format: "text" or "json", of what is told meanwhile.
+
+    Raises:
+      InputError: a part of the DAG is asked for; settings, pattern or output root cannot be used, or the span that is expected is missing.
+    """
+    check(settings)
+    if selection:
+        raise InputError(
+            f"{selection}: expected a node to begin with, --from or --only: of data in spans, what a night does follows "
+            "from what is new. Leave it out."
+        )
+    night = _Night(settings, project, log_format)
+    new, aside = night.look()
+    if dry:
+        night.tell_plan(new, aside)
+        return 0
+    status = night.take_up(new) if new else 0
+    if status is None or (not new and night.is_outdated()):
+        return night.train()
+    if not new:
+        night.tell(aside)
+    return status
+
+
+@dataclasses.dataclass(frozen=True)
+class _Night:
+    """One night: settings, project and the format of what is told."""
+
+    settings: Settings
+    project: Path
+    log_format: str
+
+    @functools.cached_property
+    def root(self) -> OutputRoot:
+        return OutputRoot(self.settings.config.output_root)
+
+    @functools.cached_property
+    def pattern(self) -> SpanPattern:
+        return SpanPattern.of(self.settings.config.data_dir)
+
+    @functools.cached_property
+    def name(self) -> str:
+        return name_spans(self.settings.config, self.pattern, self.root)
+
+    def known(self) -> Known:
+        """Returns what is known by now."""
+        return Known.of(self.root, published_as(self.settings.config, self.name))
+
+    def look(self) -> tuple[list[Plan], list[Plan]]:
+        """Returns the spans that are new, and those that are set aside."""
+        known = self.known()
+        plans = plan_uptake(self.settings.config, self.pattern, known)
+        settled = [
+            settle(plan, read_span(self.settings.config, plan, known), known) if plan.state == NEW else plan
+            for plan in plans
+        ]
+        return [plan for plan in settled if plan.state == NEW], [plan for plan in settled if plan.state == SET_ASIDE]
+
+    def take_up(self, new: list[Plan]) -> int | None:
+        """Takes up spans, the last one by a whole run.
+
+        Returns:
+          The exit status of the last run, None where that was no whole one, but a training is due.
+        """
+        status, let_in = 0, False
+        for plan in new:
+            # Read anew: the span before may have brought a class.
+            dataset = read_span(self.settings.config, plan, self.known())
+            whole = plan is new[-1] and not dataset.unreadable
+            status = self._run(dataset, None if whole else Selection(to_node=_GATE))
+            aside = status == _REFUSED or (dataset.unreadable and status == _UNREADABLE)
+            if status != 0 and not aside:
+                return status
+            let_in |= not aside
+            if whole and not aside:
+                return status
+        return None if let_in else status
+
+    def is_outdated(self) -> bool:
+        """Whether the last training was on other spans, with other settings or by other code; False without spans."""
+        known, config = self.known(), self.settings.config
+        last = None if config.span is None else self.pattern.number(config.span)
+        spans = [pair for pair in known.versions_in().items() if last is None or pair[0] <= last]
+        spans = spans[-config.window :] if config.window else spans
+        if not spans or known.trained is None:
+            return bool(spans)
+        before = known.trained.properties
+        settings = (_decisive(found) for found in (before["settings"], self.settings.as_dict()))
+        return (
+            [(span["number"], span["version"]) for span in before["window"]] != spans
+            or len({json.dumps(found, sort_keys=True) for found in settings}) > 1
+            or before["code"]["digest"] != describe_code()["digest"]
+        )
+
+    def train(self) -> int:
+        """Trains on the window by a whole run on the latest span that is in and still there."""
+        known = self.known()
+        there = {(found.number, found.version): found for found in self.pattern.found()}
+        for decision in reversed(known.decisions):
+            key = decision.span.number, decision.span.version
+            if decision.verdict == PASSED and key in known.alive and key in there:
+                # As it was taken up, so that what was made of it comes from the cache.
+                plan = Plan(found=there[key], state=NEW, span=decision.span)
+                return self._run(read_span(self.settings.config, plan, known))
+        raise InputError(
+            f"--data-dir {self.pattern.text}: expected one of the spans that are trained on, found none of them. Put "
+            "the latest one back: a whole run begins with it."
+        )
+
+    def tell(self, aside: list[Plan]) -> None:
+        """Tells that nothing is new, and what is set aside."""
+        latest = max(self.known().versions_in(), default=None)
+        told = f"nothing new at {self.pattern.text}"
+        if latest is not None:
+            told += f"; the latest span is {self.pattern.name(latest)}"
+        self._print([told], aside)
+        if self.log_format == "json":
+            print(event_line("result", state="nothing new", exit_status=0), flush=True)
+
+    def tell_plan(self, new: list[Plan], aside: list[Plan]) -> None:
+        """Tells what would be taken up, and whether a training would follow."""
+        self._print([f"would take up span {plan.found.name} in {plan.found.folder}" for plan in new], aside)
+        would = "would train" if new or self.is_outdated() else "would do nothing: nothing is new"
+        self._print([would], [])
+
+    def _print(self, lines: list[str], aside: list[Plan]) -> None:
+        lines = [*lines, *(f"set aside: span {plan.found.name}, {plan.why}" for plan in aside)]
+        for line in lines:
+            print(line if self.log_format == "text" else event_line("line", text=line), flush=True)
+
+    def _run(self, dataset: Dataset, selection: Selection | None = None) -> int:
+        named = with_floors(dataclasses.replace(dataset, name=self.name))
+        return run_pipeline(self.settings, self.project, selection, dataset=named, log_format=self.log_format)
+
+
+def _decisive(settings: dict) -> dict:
+    return {name: value for name, value in settings.items() if name not in _INDIFFERENT}
