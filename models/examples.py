@@ -48,7 +48,7 @@ class Examples:
       class_values: the label that each class has in the user's files.
       counts: number of examples by split.
       digest: SHA-256 over all shards, hexadecimal.
-      span: that they are, "" for data that do not come in spans, and for several.
+      span_name: of the span that they are, "" for data that do not come in spans, and for several.
       parts: of several spans, in the order of their shards, the name of each and its number of shards by split.
     """
 
@@ -61,7 +61,7 @@ class Examples:
     class_values: tuple[int | str, ...] = ()
     counts: dict[str, int]
     digest: str
-    span: str = ""
+    span_name: str = ""
     parts: tuple[tuple[str, dict[str, int]], ...] = ()
 
     @classmethod
@@ -112,7 +112,7 @@ class Examples:
     def spans(self, split: str) -> tuple[str, ...]:
         """Returns for each shard of a split the span that it is of, "" where the data do not come in spans."""
         if not self.parts:
-            return (self.span,) * len(self.shards(split))
+            return (self.span_name,) * len(self.shards(split))
         return tuple(name for name, shards in self.parts for _ in range(shards[split]))
 
     def records(self, split: str) -> "tf.data.Dataset":

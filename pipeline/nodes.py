@@ -111,8 +111,8 @@ def _validated(outputs: Outputs) -> str:
 
 
 def _resolved(outputs: Outputs) -> str:
-    if "blessing" in outputs and "span" in outputs["blessing"]:
-        return f"spans to {outputs['blessing']['span']}"
+    if "blessing" in outputs and "span_name" in outputs["blessing"]:
+        return f"spans to {outputs['blessing']['span_name']}"
     return f"artifact {outputs['subject']['id']}" if "subject" in outputs else "none yet"
 
 

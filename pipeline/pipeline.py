@@ -9,7 +9,7 @@ ExampleGen -> StatisticsGen -> SchemaGen -> ExampleValidator
     +--------> Transform <---------+--------+
     |              |
     |           (Tuner)                                  Tuner: with --tune, hyperparameters for the Trainer
-    |         (WarmStart)                                WarmStart: with training.warm_start, what is served (a Resolver)
+    |         (WarmStart)                                WarmStart: with training.warm_start, what is served
     |              |
     +--------> Trainer -> Exporter -> BlessedModel       BlessedModel: the served or latest other model (a Resolver)
     |                        |             |

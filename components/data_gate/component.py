@@ -69,7 +69,7 @@ class _Executor(base_executor.BaseExecutor):
             # Nobody has said of an inferred schema how far the splits that a person gives may be apart.
             skew_severity="error" if custom_properties(schema_artifact).get(CURATED, 1) else "warning",
         )
-        if examples.span:
+        if examples.span_name:
             profile = _profile(examples, statistics, input_dict.get("served_model") or [])
             earlier = [_profile_of(found) for found in input_dict.get("earlier") or []]
             limits = GateLimits(**json.loads(exec_properties["limits"]))
@@ -96,7 +96,7 @@ def _profile(examples: Examples, statistics: types.Artifact, served: list[types.
     """Returns what a new span is like, and what the served model says of its labels."""
     asked = agreement(Path(path_utils.serving_model_path(served[0].uri)), examples) if served else None
     found = json.loads(statistics.get_string_custom_property(PROFILE))
-    return Profile(span=examples.span, agreement=asked, **found)
+    return Profile(span=examples.span_name, agreement=asked, **found)
 
 
 def _profile_of(blessing: types.Artifact) -> Profile:
@@ -111,7 +111,7 @@ def _describe(blessing: types.Artifact, examples: types.Artifact, profile: Profi
     with replacing(Path(blessing.uri, DIGESTS_FILE)) as partial, partial.open("wb") as stream:
         np.save(stream, digests)
     blessing.set_string_custom_property(PROFILE, profile.to_json())
-    blessing.set_string_custom_property("span", profile.span)
+    blessing.set_string_custom_property("span_name", profile.span)
     for name in (SPAN_NUMBER, SPAN_VERSION):
         blessing.set_int_custom_property(name, examples.get_int_custom_property(name))
 

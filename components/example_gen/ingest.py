@@ -110,7 +110,7 @@ def write_examples(
         class_values=dataset.class_values,
         counts={},
         digest="",
-        span=dataset.span.name if dataset.span else "",
+        span_name=dataset.span.name if dataset.span else "",
     )
     unpacked = _unpack(dataset, scratch)
     available = {part: len(found.labels) for part, found in unpacked.items()}

@@ -58,7 +58,7 @@ class _Executor(base_executor.BaseExecutor):
         describe_examples(examples, joined)
         told = [
             {
-                "name": found.span,
+                "name": found.span_name,
                 "number": span.get_int_custom_property(SPAN_NUMBER),
                 "version": span.get_int_custom_property(SPAN_VERSION),
                 "examples": sum(found.counts.values()),

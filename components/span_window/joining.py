@@ -44,14 +44,14 @@ def join_examples(spans: Sequence[Examples], folder: Path) -> Examples:
             origins[split] = told
     if len(origins) == len(SPLITS):
         write_origins(folder, origins)
-    parts = [(span.span, {split: len(span.shards(split)) for split in SPLITS}) for span in spans]
+    parts = [(span.span_name, {split: len(span.shards(split)) for split in SPLITS}) for span in spans]
     most = max(spans, key=lambda span: len(span.class_names))
     return dataclasses.replace(
         most,
         folder=folder,
         counts={split: sum(span.counts[split] for span in spans) for split in SPLITS},
-        digest=hashlib.sha256("".join(f"{span.span} {span.digest}\n" for span in spans).encode()).hexdigest(),
-        span="",
+        digest=hashlib.sha256("".join(f"{span.span_name} {span.digest}\n" for span in spans).encode()).hexdigest(),
+        span_name="",
         parts=tuple(parts),
     )
 

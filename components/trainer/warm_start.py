@@ -35,12 +35,8 @@ class LatestServedTraining(resolver.ResolverStrategy):
             if pushed.get_int_custom_property("pushed") != 1 or exported is None:
                 continue
             trained = models.get(exported.get_int_custom_property(TRAINED_ID))
-            if (
-                trained is None
-                or exported.get_int_custom_property(EXAMPLES_ID) in own
-                or not fileio.exists(trained.uri)
-            ):
-                continue
-            found = [trained]
-            break
+            of_own = exported.get_int_custom_property(EXAMPLES_ID) in own
+            if trained is not None and not of_own and fileio.exists(trained.uri):
+                found = [trained]
+                break
         return {MODEL: found, PUSHED: [], CANDIDATE: input_dict.get(CANDIDATE, [])}

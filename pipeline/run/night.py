@@ -53,13 +53,14 @@ def run_night(
       log_format: "text" or "json", of what is told meanwhile.
 
     Raises:
-      InputError: a part of the DAG is asked for; settings, pattern or output root cannot be used, or the span that is expected is missing.
+      InputError: a part of the DAG is asked for; settings, pattern or output root cannot be used, or the span that is
+        expected is missing.
     """
     check(settings)
     if selection:
         raise InputError(
-            f"{selection}: expected a node to begin with, --from or --only: of data in spans, what a night does follows "
-            "from what is new. Leave it out."
+            f"{selection}: expected a node to begin with, --from or --only: of data in spans, what a night does "
+            "follows from what is new. Leave it out."
         )
     night = _Night(settings, project, log_format)
     new, aside = night.look()

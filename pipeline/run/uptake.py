@@ -106,9 +106,8 @@ class Known:
             and store.artifacts[artifact].state == "live"
             and Path(store.artifacts[artifact].uri).exists()
         }
-        ended = [
-            run for run in runs if run.properties.get("window") and run.properties["state"] in ("done", "not blessed")
-        ]
+        trained = [run for run in runs if run.properties.get("window")]
+        ended = [run for run in trained if run.properties["state"] in ("done", "not blessed")]
         return cls(
             decisions=tuple(found for run in runs if (found := _decision(run)) is not None),
             alive=frozenset(alive),
