@@ -16,16 +16,6 @@ from models.examples import Examples
 from models.plain_paths import plain
 
 Artifacts = dict[str, list[types.Artifact]]
-# Of the examples of a span, what it is ordered by, and which correction of it they are.
-SPAN_NUMBER, SPAN_VERSION = "span_number", "span_version"
-# Of statistics, of a blessing of data and of a model: the examples that they are of.
-EXAMPLES_ID = "examples_id"
-# Of statistics: what the data are like in a few numbers.
-PROFILE = "profile"
-# Of a model: what it was exported from.
-TRAINED_ID = "trained_id"
-# Of what the Trainer learned: the name of the checkpoint that may go once it is exported.
-CHECKPOINT = "checkpoint"
 
 
 def single(artifacts: Artifacts, key: str) -> types.Artifact:

@@ -19,22 +19,13 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import component_spec, standard_artifacts
 from tfx.utils import path_utils
 
-from components.artifacts import (
-    EXAMPLES_ID,
-    PROFILE,
-    SPAN_NUMBER,
-    SPAN_VERSION,
-    Artifacts,
-    custom_properties,
-    open_examples,
-    single,
-    split_folders,
-)
+from components.artifacts import Artifacts, custom_properties, open_examples, single, split_folders
 from components.data_gate.agreement import agreement
 from components.data_gate.anomalies import errors_first, find_anomalies, refuse
 from components.data_gate.duplicates import Table, digest_tables
 from components.data_gate.earlier_spans import DIGESTS_FILE, Profile, compare_spans, seen_before
 from components.data_gate.limits import GateLimits
+from components.properties import EXAMPLES_ID, PROFILE, SPAN_NUMBER, SPAN_VERSION
 from components.schema_gen.component import CURATED
 from models.examples import Examples
 from models.features import ANOMALIES_FILE, SCHEMA_FILE, STATISTICS_FILE

@@ -156,10 +156,10 @@ def _pixels(new: Profile, earlier: Sequence[Profile], limits: GateLimits) -> Ite
 
 
 def _labels(new: Profile, earlier: Sequence[Profile], limits: GateLimits) -> Iterator[Anomaly]:
-    asked = [span.agreement for span in earlier if span.agreement]
+    asked = [span for span in earlier if span.agreement]
     if not new.agreement or not asked:
         return
-    right, count = np.array(asked, float).T
+    right, count = np.array([span.agreement for span in asked], float).T
     usual, found = right.sum() / count.sum(), new.agreement[0] / new.agreement[1]
     noise = math.sqrt(usual * (1 - usual) * (1 / new.agreement[1] + 1 / count.sum()))
     chance = _BEYOND_CHANCE * max(noise, _spread(right / count))
@@ -168,7 +168,7 @@ def _labels(new: Profile, earlier: Sequence[Profile], limits: GateLimits) -> Ite
             severe == "error",
             LABEL,
             f"labels: the served model agrees with {100 * found:.1f} % of {new.agreement[1]:,}, with "
-            f"{100 * usual:.1f} % in {_before(earlier)} when they were new; {100 * limits.agreement_drop:g} points "
+            f"{100 * usual:.1f} % in {_before(asked)} when new; {100 * limits.agreement_drop:g} points "
             "less are allowed",
         )
 

@@ -21,10 +21,11 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from components import places
-from components.artifacts import SPAN_NUMBER, SPAN_VERSION, Artifacts, describe_examples, single
+from components.artifacts import Artifacts, describe_examples, single
 from components.errors import InputError
 from components.example_gen.dataset import Dataset
 from components.example_gen.ingest import SplitSettings, write_examples
+from components.properties import SPAN_NUMBER, SPAN_VERSION
 from models.features import SPLITS
 
 

@@ -14,15 +14,8 @@ from tfx.types import component_spec, standard_artifacts
 from tfx.utils import path_utils
 
 from components import places
-from components.artifacts import (
-    CHECKPOINT,
-    EXAMPLES_ID,
-    TRAINED_ID,
-    Artifacts,
-    open_examples,
-    single,
-    split_folders,
-)
+from components.artifacts import Artifacts, open_examples, single, split_folders
+from components.properties import CHECKPOINT, EXAMPLES_ID, TRAINED_ID
 from components.statistics_gen.image_statistics import PIXEL_FEATURES
 from models.card import read_digest
 from models.examples import Examples

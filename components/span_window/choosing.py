@@ -21,8 +21,9 @@ from tfx import types
 from tfx.dsl.components.common import resolver
 from tfx.dsl.io import fileio
 
-from components.artifacts import EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION, custom_properties
+from components.artifacts import custom_properties
 from components.latest_blessed import CANDIDATE, MODEL_ID, PUSHED
+from components.properties import EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION
 
 EXAMPLES, STATISTICS, BLESSING, MODEL = "examples", "statistics", "blessing", "model"
 # Of a blessing: the statistics that it is of.

@@ -13,18 +13,9 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
-from components.artifacts import (
-    EXAMPLES_ID,
-    PROFILE,
-    SPAN_NUMBER,
-    SPAN_VERSION,
-    Artifacts,
-    describe_examples,
-    open_examples,
-    single,
-    split_folders,
-)
+from components.artifacts import Artifacts, describe_examples, open_examples, single, split_folders
 from components.errors import PipelineError
+from components.properties import EXAMPLES_ID, PROFILE, SPAN_NUMBER, SPAN_VERSION
 from components.span_window.joining import join_examples
 from components.statistics_gen.statistics import merge_statistics, profile_of
 from models.features import SPLITS, STATISTICS_FILE

@@ -7,7 +7,8 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from components.artifacts import EXAMPLES_ID, PROFILE, Artifacts, open_examples, single, split_folders
+from components.artifacts import Artifacts, open_examples, single, split_folders
+from components.properties import EXAMPLES_ID, PROFILE
 from components.statistics_gen.statistics import profile_of, write_statistics
 from models.features import STATISTICS_FILE
 

@@ -18,8 +18,9 @@ from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY
 from tfx.utils import json_utils
 
 from components import places
-from components.artifacts import CHECKPOINT, Artifacts, open_examples, single
+from components.artifacts import Artifacts, open_examples, single
 from components.errors import InputError
+from components.properties import CHECKPOINT
 from components.trainer.logs import show_files, show_folder
 from models.examples import Examples
 from models.profile_report import INPUT_SHARE_LIMIT

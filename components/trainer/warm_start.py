@@ -15,8 +15,8 @@ from tfx import types
 from tfx.dsl.components.common import resolver
 from tfx.dsl.io import fileio
 
-from components.artifacts import EXAMPLES_ID, TRAINED_ID
 from components.latest_blessed import CANDIDATE, MODEL_ID, PUSHED
+from components.properties import EXAMPLES_ID, TRAINED_ID
 
 MODEL = "model"
 _Artifacts = dict[str, list[types.Artifact]]

@@ -20,8 +20,8 @@ from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot
 from pipeline.run.console import event_line
 from pipeline.run.data import name_spans, published_as, with_floors
+from pipeline.run.outcome import PASSED
 from pipeline.run.provenance import describe_code
-from pipeline.run.record import PASSED
 from pipeline.run.run import check, run_pipeline
 from pipeline.run.uptake import NEW, SET_ASIDE, Known, Plan, plan_uptake, read_span, settle
 from pipeline.settings import Settings

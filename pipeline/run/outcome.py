@@ -15,6 +15,8 @@ from models.errors import ArtifactError
 
 WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
 NODE_RAN, NODE_CACHED, NODE_FAILED, NODE_SKIPPED = "ran", "cached", "failed", "skipped"
+# Of a gate.
+PASSED, REFUSED = "passed", "refused"
 NOT_BLESSED = 4
 _STATES = {0: "done", 3: "data refused", NOT_BLESSED: "not blessed"}
 

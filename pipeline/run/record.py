@@ -40,6 +40,8 @@ from pipeline.run.outcome import (
     NODE_FAILED,
     NODE_RAN,
     NODE_SKIPPED,
+    PASSED,
+    REFUSED,
     RUNNING,
     WAITING,
     describe_failure,
@@ -49,7 +51,6 @@ from pipeline.run.provenance import environment
 from pipeline.settings import Settings
 
 _RUN = "pipeline_run"
-PASSED, REFUSED = "passed", "refused"
 _CANCELED = metadata_store_pb2.Execution.CANCELED
 # Kept as properties of their own, so that a list of runs reads no more than it shows.
 _INDEX = (

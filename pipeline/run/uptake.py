@@ -15,18 +15,18 @@ import hashlib
 import json
 from pathlib import Path
 
-from components.artifacts import SPAN_NUMBER, SPAN_VERSION
 from components.errors import InputError
 from components.example_gen.classes import Classes
 from components.example_gen.dataset import Dataset, Earlier, inspect_dataset, unreadable_span
 from components.example_gen.spans import Found, Span, SpanPattern, signature
+from components.properties import SPAN_NUMBER, SPAN_VERSION
 from pipeline.config import PipelineConfig
 from pipeline.metadata.store import Run, Store
 from pipeline.nodes import NODES
 from pipeline.output_root import OutputRoot
 from pipeline.run.code_digest import code_digest
 from pipeline.run.data import image_settings
-from pipeline.run.record import PASSED, REFUSED
+from pipeline.run.outcome import PASSED, REFUSED
 
 IN, SET_ASIDE, NEW = "in", "set aside", "new"
 UNREADABLE = "unreadable"
