@@ -1,0 +1,236 @@
+"""What is to be done with each span, given what earlier runs decided."""
+
+import dataclasses
+import struct
+
+import numpy as np
+import pytest
+
+from components.errors import InputError
+from components.example_gen.spans import Span, SpanPattern, signature
+from pipeline.config import PipelineConfig
+from pipeline.run.outcome import PASSED, REFUSED
+from pipeline.run.uptake import (
+    BEFORE,
+    BY_NAME,
+    IN,
+    NEW,
+    SET_ASIDE,
+    UNREADABLE,
+    Decision,
+    Known,
+    form_of,
+    plan_uptake,
+    read_span,
+    settle,
+)
+
+
+@pytest.fixture
+def incoming(tmp_path, idx_file):
+    """Writes a span of 30 images of a few classes, and gives the pattern."""
+
+    def write(number, *, classes=3, seed=None, version="", shape=(6, 6)):
+        rng = np.random.default_rng(number if seed is None else seed)
+        folder = tmp_path / "incoming" / f"span-{number}{version}"
+        idx_file(rng.integers(0, 256, (30, *shape)), "train-images-idx3-ubyte", folder)
+        idx_file(np.arange(30) % classes, "train-labels-idx1-ubyte", folder)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def pattern(tmp_path):
+    return SpanPattern(str(tmp_path / "incoming" / "span-{SPAN}"))
+
+
+@pytest.fixture
+def config(pattern, tmp_path):
+    return PipelineConfig(data_dir=tmp_path / "incoming" / "span-{SPAN}")
+
+
+def decided(config, pattern, number, verdict=PASSED, *, reasons=(), **changes):
+    """A decision on a span as it lies there."""
+    (found,) = [found for found in pattern.found() if found.number == number]
+    span = Span(
+        name=found.name,
+        number=number,
+        version=found.version,
+        pattern=pattern.text,
+        signature=signature(found.folder),
+        form=form_of(config),
+    )
+    span = dataclasses.replace(span, **changes)
+    (plan,) = [plan for plan in plan_uptake(config, pattern, Known()) if plan.found.number == number]
+    dataset = read_span(config, plan, Known())
+    data = {name: getattr(dataset, name) for name in ("digest", "class_names", "class_values", "image_shape")}
+    return Decision(run_id=f"run-{number}", verdict=verdict, span=span, data=data, reasons=reasons)
+
+
+def known(*decisions):
+    alive = {(one.span.number, one.span.version) for one in decisions if one.verdict == PASSED}
+    return Known(decisions=decisions, alive=frozenset(alive))
+
+
+def states(config, pattern, known):
+    return [(plan.found.number, plan.state) for plan in plan_uptake(config, pattern, known)]
+
+
+def test_what_no_run_decided_is_new(incoming, config, pattern):
+    for number in (2, 1):
+        incoming(number)
+    assert states(config, pattern, Known()) == [(1, NEW), (2, NEW)]
+
+
+def test_a_late_span_is_taken_up_behind_newer_ones(incoming, config, pattern):
+    for number in (1, 2, 3):
+        incoming(number)
+    before = known(decided(config, pattern, 1), decided(config, pattern, 3))
+    assert states(config, pattern, before) == [(1, IN), (2, NEW), (3, IN)]
+
+
+def test_a_refused_span_is_set_aside_with_its_reason_until_it_is_admitted(incoming, config, pattern):
+    incoming(1)
+    before = known(decided(config, pattern, 1, REFUSED, reasons=("error: too bright", "error: too few")))
+    (plan,) = plan_uptake(config, pattern, before)
+    assert (plan.state, plan.why) == (SET_ASIDE, "refused by run run-1: error: too bright (and 1 more)")
+    (plan,) = plan_uptake(dataclasses.replace(config, admit=("1",)), pattern, before)
+    assert (plan.state, plan.span.admitted) == (NEW, BY_NAME)
+
+
+def test_a_refused_span_that_changed_is_new(incoming, config, pattern):
+    incoming(1)
+    before = known(decided(config, pattern, 1, REFUSED))
+    incoming(1, seed=99)
+    (plan,) = plan_uptake(config, pattern, before)
+    assert settle(plan, read_span(config, plan, before), before).state == NEW
+
+
+def test_a_span_that_changed_in_its_place_is_taken_up_again(incoming, config, pattern):
+    incoming(1)
+    before = known(decided(config, pattern, 1))
+    incoming(1, seed=99)
+    (plan,) = plan_uptake(config, pattern, before)
+    settled = settle(plan, read_span(config, plan, before), before)
+    assert (settled.state, settled.span.admitted) == (NEW, "")
+
+
+def test_a_span_that_was_only_copied_is_no_new_one(incoming, config, pattern):
+    incoming(1)
+    before = known(decided(config, pattern, 1, signature="of the disk before"))
+    (plan,) = plan_uptake(config, pattern, before)
+    assert plan.state == NEW
+    assert settle(plan, read_span(config, plan, before), before).state == IN
+    refused = known(decided(config, pattern, 1, REFUSED, signature="of the disk before"))
+    assert settle(plan, read_span(config, plan, refused), refused).state == SET_ASIDE
+
+
+def test_what_was_let_in_stays_in_when_settings_of_the_images_change(incoming, config, pattern):
+    incoming(1)
+    before = known(decided(config, pattern, 1))
+    other = dataclasses.replace(config, image_encoding="png")
+    (plan,) = plan_uptake(other, pattern, before)
+    settled = settle(plan, read_span(other, plan, before), before)
+    assert (settled.state, settled.span.admitted) == (NEW, BEFORE)
+    # A setting of the training makes no other examples.
+    assert states(dataclasses.replace(config, accuracy_tolerance=0.1), pattern, before) == [(1, IN)]
+
+
+def test_a_span_whose_examples_are_gone_is_taken_up_again(incoming, config, pattern):
+    incoming(1)
+    before = dataclasses.replace(known(decided(config, pattern, 1)), alive=frozenset())
+    (plan,) = plan_uptake(config, pattern, before)
+    assert settle(plan, read_span(config, plan, before), before).span.admitted == BEFORE
+
+
+def test_a_correction_is_another_version(incoming, tmp_path):
+    config = PipelineConfig(data_dir=tmp_path / "incoming" / "span-{SPAN}-v{VERSION}")
+    pattern = SpanPattern.of(config.data_dir)
+    incoming(1, version="-v1")
+    first = decided(config, pattern, 1)
+    incoming(1, version="-v2", seed=99)
+    assert [(plan.state, plan.found.version) for plan in plan_uptake(config, pattern, known(first))] == [(NEW, 2)]
+    second = decided(config, pattern, 1)
+    assert known(first, second).versions_in() == {1: 2}
+
+
+def test_the_span_that_is_expected_and_late_is_an_error_that_names_the_latest(incoming, config, pattern):
+    incoming(1)
+    expected = dataclasses.replace(config, span="2")
+    with pytest.raises(InputError, match=r"^span 2: expected it at .*found none, the latest is 1\. Wait for it"):
+        plan_uptake(expected, pattern, Known())
+    incoming(2)
+    incoming(3)
+    assert states(expected, pattern, Known()) == [(1, NEW), (2, NEW)]
+
+
+def test_a_window_concerns_the_latest_spans_and_not_those_that_are_set_aside(incoming, config, pattern):
+    for number in (1, 2, 3, 4):
+        incoming(number)
+    windowed = dataclasses.replace(config, window=2)
+    assert states(windowed, pattern, Known()) == [(3, NEW), (4, NEW)]
+    refused = known(decided(config, pattern, 4, REFUSED))
+    assert states(windowed, pattern, refused) == [(2, NEW), (3, NEW), (4, SET_ASIDE)]
+
+
+def test_no_spans_at_all_are_an_error_that_tells_what_is_there(config, pattern, tmp_path):
+    with pytest.raises(InputError, match="found no such folder"):
+        plan_uptake(config, pattern, Known())
+    (tmp_path / "incoming" / "day-1").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"expected spans, found day-1 in .*incoming\. Mend the pattern"):
+        plan_uptake(config, pattern, Known())
+
+
+def test_a_span_that_is_admitted_has_to_be_there(incoming, config, pattern):
+    incoming(1)
+    with pytest.raises(InputError, match="--admit 7: expected spans that are there, found none"):
+        plan_uptake(dataclasses.replace(config, admit=("7",)), pattern, Known())
+
+
+def test_a_span_that_cannot_be_read_says_why_and_is_tried_again_when_it_changes(incoming, config, pattern):
+    folder = incoming(1)
+    images = folder / "train-images-idx3-ubyte"
+    whole = images.read_bytes()
+    images.write_bytes(whole[:-100])
+    (plan,) = plan_uptake(config, pattern, Known())
+    dataset = read_span(config, plan, Known())
+    assert "the header promises" in dataset.unreadable
+    data = {"digest": dataset.digest}
+    decision = Decision(run_id="r", verdict=UNREADABLE, span=plan.span, data=data, reasons=(dataset.unreadable,))
+    (again,) = plan_uptake(config, pattern, known(decision))
+    assert again.state == SET_ASIDE
+    # To admit what cannot be read makes it no more readable.
+    assert plan_uptake(dataclasses.replace(config, admit=("1",)), pattern, known(decision))[0].state == SET_ASIDE
+    images.write_bytes(whole)
+    assert plan_uptake(config, pattern, known(decision))[0].state == NEW
+
+
+def test_classes_keep_their_numbers_and_a_new_one_comes_behind(incoming, config, pattern):
+    incoming(1, classes=3)
+    before = known(decided(config, pattern, 1))
+    # Without the class 1, and with a new one.
+    folder = incoming(2)
+    labels = np.array([2, 0, 7] * 10, np.uint8)
+    (folder / "train-labels-idx1-ubyte").write_bytes(struct.pack(">BBBBI", 0, 0, 8, 1, 30) + labels.tobytes())
+    plan = plan_uptake(config, pattern, before)[-1]
+    dataset = read_span(config, plan, before)
+    assert dataset.class_names == ("0", "1", "2", "7")
+    assert dataset.class_counts == (10, 0, 10, 10)
+    # Without earlier spans they would be numbered among themselves.
+    assert read_span(config, plan, Known()).class_names == ("0", "2", "7")
+
+
+def test_images_of_another_size_than_those_of_earlier_spans_are_told(incoming, config, pattern):
+    incoming(1)
+    before = known(decided(config, pattern, 1))
+    incoming(2, shape=(8, 8))
+    plan = plan_uptake(config, pattern, before)[-1]
+    told = "expected images of 6x6, as the spans before have, found 8x8"
+    assert told in read_span(config, plan, before).unreadable
+
+
+@pytest.mark.parametrize("given", [{"span": "1"}, {"window": 3}, {"admit": ("1",)}])
+def test_settings_of_spans_are_refused_for_other_data(given, tmp_path):
+    with pytest.raises(InputError, match=rf"^{next(iter(given))}: expected data in spans"):
+        PipelineConfig(data_dir=tmp_path, **given)
