@@ -148,6 +148,7 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
         accepted_data = add(
             Resolver(
                 strategy_class=EarlierSpans,
+                config={"window": config.window or 0},
                 blessing=Channel(type=DataBlessing),
                 model=Channel(type=standard_artifacts.Model),
                 pushed=Channel(type=standard_artifacts.PushedModel),
@@ -273,6 +274,8 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
             name=model_name(config, dataset),
             keep=config.kept_versions,
             replace_other_classes=config.replace_other_classes,
+            # A class that is new in a span was let in by name.
+            classes_may_grow=config.in_spans,
             push=config.push,
         ).with_id("Pusher")
     )

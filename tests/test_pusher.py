@@ -321,3 +321,13 @@ def test_driver_is_one_that_both_the_component_and_the_launcher_accept():
 
     assert issubclass(Driver, declared.BaseDriver)
     assert issubclass(Driver, launched.BaseDriver)
+
+
+def test_data_in_spans_may_bring_a_class_behind_the_others(base, model):
+    publish(saved_model(model("one")), base, keep=3)
+    grown = {**ANIMALS, "class_names": [*ANIMALS["class_names"], "dog"]}
+    check_replaces(grown, base, may_grow=True)
+    with pytest.raises(InputError, match="this model about"):
+        check_replaces(grown, base)
+    with pytest.raises(InputError, match="this model about dog"):
+        check_replaces({**grown, "class_names": grown["class_names"][::-1]}, base, may_grow=True)

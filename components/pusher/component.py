@@ -66,7 +66,8 @@ class _Executor(tfx_pusher.Executor):
             pushed.set_string_custom_property(OUTCOME, HELD_BACK if blessed else NOT_BLESSED)
             return
         card = None if exec_properties["replace_other_classes"] else read_card(model)
-        found = offer(model, base, keep=exec_properties["keep"], card=card)
+        may_grow = bool(exec_properties["classes_may_grow"])
+        found = offer(model, base, keep=exec_properties["keep"], card=card, may_grow=may_grow)
         version = base / str(found.version)
         link = Path(pushed.uri)
         link.rmdir()
@@ -85,6 +86,7 @@ class VersionedPusherSpec(component_spec.ComponentSpec):
         "name": component_spec.ExecutionParameter(type=str),
         "keep": component_spec.ExecutionParameter(type=int),
         "replace_other_classes": component_spec.ExecutionParameter(type=int),
+        "classes_may_grow": component_spec.ExecutionParameter(type=int),
         "push": component_spec.ExecutionParameter(type=int),
     }
     INPUTS = {
@@ -111,6 +113,7 @@ class VersionedPusher(base_component.BaseComponent):
         name: str,
         keep: int,
         replace_other_classes: bool,
+        classes_may_grow: bool = False,
         push: bool = True,
     ) -> None:
         """Takes what to publish, and how.
@@ -121,6 +124,7 @@ class VersionedPusher(base_component.BaseComponent):
           name: of the folder below `places.folder("serving")` that a model server watches.
           keep: how many models stay there.
           replace_other_classes: whether the served one may answer about other classes or another shape.
+          classes_may_grow: whether it may answer about some more.
           push: whether to publish at all.
         """
         super().__init__(
@@ -131,6 +135,7 @@ class VersionedPusher(base_component.BaseComponent):
                 name=name,
                 keep=keep,
                 replace_other_classes=int(replace_other_classes),
+                classes_may_grow=int(classes_may_grow),
                 push=int(push),
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
             )

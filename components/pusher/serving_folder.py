@@ -72,7 +72,15 @@ def publish(model: Path, base: Path, *, keep: int | None, card: dict | None = No
     return offer(model, base, keep=keep, card=card, asked=True).version
 
 
-def offer(model: Path, base: Path, *, keep: int | None, card: dict | None = None, asked: bool = False) -> Offer:
+def offer(
+    model: Path,
+    base: Path,
+    *,
+    keep: int | None,
+    card: dict | None = None,
+    may_grow: bool = False,
+    asked: bool = False,
+) -> Offer:
     """Has a model served unless a rollback took it back.
 
     It is copied into the folder as the newest version; if its content is there, that version is served, again if need
@@ -83,6 +91,7 @@ def offer(model: Path, base: Path, *, keep: int | None, card: dict | None = None
       base: what the model server watches; made if need be.
       keep: how many models stay, this one included; None: all.
       card: what the model says of itself, if it may not replace one that answers about something else.
+      may_grow: whether it may know further classes behind those of the served model.
       asked: whether a person asks for this model, a rollback notwithstanding.
 
     Raises:
@@ -93,7 +102,7 @@ def offer(model: Path, base: Path, *, keep: int | None, card: dict | None = None
         base.mkdir(parents=True, exist_ok=True)
         with _locked(base):
             if card is not None:
-                check_replaces(card, base)
+                check_replaces(card, base, may_grow=may_grow)
             shown, content = acts(base), content_digest(model)
             same = max((act.files for act in shown if act.content == content), default=None)
             if same is not None and shown[-1].content == content:
@@ -122,12 +131,13 @@ def offer(model: Path, base: Path, *, keep: int | None, card: dict | None = None
         ) from error
 
 
-def check_replaces(card: dict, base: Path) -> None:
+def check_replaces(card: dict, base: Path, *, may_grow: bool = False) -> None:
     """Refuses to publish a model over one that answers about other classes or images of another shape.
 
     Args:
       card: what the model says of itself, as `models.card.read_card` gives it.
       base: what the model server watches.
+      may_grow: whether it may know further classes behind those of the served model.
 
     Raises:
       InputError: that is so; nothing was published.
@@ -135,7 +145,10 @@ def check_replaces(card: dict, base: Path) -> None:
     served = served_version(base)
     theirs = None if served is None else read_card(base / str(served))
     for name, told in (("image_shape", "images of shape"), ("class_names", "the classes")):
-        if theirs and list(card[name]) != theirs[name]:
+        ours = list(card[name])
+        if theirs and may_grow and name == "class_names":
+            ours = ours[: len(theirs[name])]
+        if theirs and ours != theirs[name]:
             raise InputError(
                 f"{base}: version {served}, which is served there, answers about {told} "
                 f"{', '.join(map(str, theirs[name]))}; this model about {', '.join(map(str, card[name]))}. Give the "

@@ -34,7 +34,14 @@ _FORM = ("image_shape", "image_fit", "encoding", "compression")
 
 
 class EarlierSpans(resolver.ResolverStrategy):
-    """Resolver strategy over `blessing`, `model`, `pushed` and `candidate`, the examples of the new span."""
+    """Resolver strategy over `blessing`, `model`, `pushed` and `candidate`, the examples of the new span.
+
+    Attributes:
+      window: how many of the latest spans are looked at, 0 for all.
+    """
+
+    def __init__(self, window: int = 0) -> None:
+        self._window = window
 
     def resolve_artifacts(self, store: object, input_dict: _Artifacts) -> _Artifacts:
         """Returns the blessings of the other spans that were in before, and the model that was served then."""
@@ -47,7 +54,7 @@ class EarlierSpans(resolver.ResolverStrategy):
             found
             for found in blessed
             if found.id < before and found.get_int_custom_property(SPAN_NUMBER) != number and fileio.exists(found.uri)
-        )
+        )[-self._window :]
         models = {found.id: found for found in input_dict.get(MODEL, []) if fileio.exists(found.uri)}
         pushed = [
             found
