@@ -7,7 +7,7 @@
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup data browser run test test-fast lint format bench schema lock doctor clean
+.PHONY: help setup data browser run test test-fast lint format bench nights schema lock doctor clean
 
 override given = $(if $(filter command line,$(origin $1)),$(value $1))
 override quoted = '$(subst ','\'',$1)'
@@ -52,6 +52,9 @@ format: setup ## let ruff mend and format the code
 
 bench: setup data ## measure; see benchmarks/
 	@$(VENV_PYTHON) -m benchmarks $(GIVEN_ARGS)
+
+nights: setup data ## thirty nights of spans, in minutes; docs/every-night.md; ARGS="--page FILE"
+	@$(VENV_PYTHON) -m benchmarks.nights $(GIVEN_ARGS)
 
 schema: setup ## write the schema that the latest run inferred beside the curated one; ARGS="--name NAME"
 	@$(VENV_PYTHON) -m pipeline.propose_schema $(GIVEN_ARGS)

@@ -406,7 +406,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--warm-start", action="store_true", help="begin each training with what is served")
     parser.add_argument("--page", type=Path, help="file to write the table into")
     arguments = parser.parse_args(argv)
-    flags = ("--window", str(arguments.window), "--set", "kept_runs=5")
+    flags = ("--window", str(arguments.window))
     flags += ("--set", "training.warm_start=true") if arguments.warm_start else ()
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.output_root or Path(scratch, "nights")

@@ -143,9 +143,8 @@ def train_model(
       The network with the weights of its best epoch on `val`, calibrated there, and a report: `epochs` run,
       `stopped_early`, `best_epoch`, `val_accuracy` of the network in float32, `temperature` that its logits are
       divided by, the dtype policy it was trained in as `precision`, whether it began with `start` as `warm_start`,
-      whether images were mirrored as `flip` and why as
-      `flip_reason`,
-      `parameters`, `multiply_adds` for an image, `examples_per_second` of the last epoch, validation included, and
+      whether images were mirrored as `flip` and why as `flip_reason`, `parameters`, `multiply_adds` for an image,
+      `examples_per_second` of the last epoch, validation included, and
       `history`, a dict for each epoch (see `Progress`), whichever process ran it. The `val_loss` of an ensemble is that
       of the mean of its members, its `loss` the sum of theirs.
 

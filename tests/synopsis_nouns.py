@@ -1,5 +1,6 @@
 """What the synopses suppose, as small as it can be; `tests/test_synopses.py` runs them."""
 
+import dataclasses
 import functools
 import shutil
 import sys
@@ -213,6 +214,11 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         once.images.tofile(folder / "rows")
         return folder / "rows"
 
+    def in_spans() -> Settings:
+        made("incoming")
+        np.savez(folder / "incoming" / "span-1.npz", x_train=once.images[..., 0], y_train=once.labels)
+        return Settings.of(dataclasses.replace(smoke, data_dir=folder / "incoming" / "span-{SPAN}.npz"))
+
     def swept() -> list[Row]:
         measured = {"seconds": 60.0, "cpu_seconds": 60.0, "examples_per_second": 1e4}
         measured |= {"parameters": 9, "multiply_adds": 9}
@@ -339,6 +345,7 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         "root": lambda: root,
         "run_id": lambda: LATEST,
         "settings": lambda: Settings.of(smoke),
+        "pipeline.run.night.settings": in_spans,
         "pipeline.run.partial_run.pipeline": compiled,
         "pipeline.run.partial_run.root": lambda: OutputRoot(once.recorded),
         "pipeline.run.record.pipeline": compiled,

@@ -105,8 +105,8 @@ def test_missing_property_is_told_in_a_line_with_the_way_out(examples, name):
 
 def test_all_missing_properties_are_told_together():
     assert (
-        "say their encoding, compression, image_shape, image_fit, class_names, class_values, counts, digest, found"
-        in refusal(Examples.open, "nowhere", {})
+        "say their encoding, compression, image_shape, image_fit, class_names, class_values, counts, digest, "
+        "span_name, parts, found" in refusal(Examples.open, "nowhere", {})
     )
 
 

@@ -140,6 +140,6 @@ def test_registry_names_the_nodes_of_the_pipeline_and_code_that_exists():
     from pipeline.run.code_digest import imported_modules, library_versions
 
     assert set(dag()) == {node.id for node in NODES.values() if node.asked(PipelineConfig())}
-    assert set(NODES) - set(dag()) == {"Tuner"}
+    assert set(NODES) - set(dag()) == {"Spans", "Window", "Tuner", "WarmStart"}
     for node in NODES.values():
         assert imported_modules(node.modules) or library_versions(node.modules), node.id

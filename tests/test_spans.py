@@ -6,7 +6,8 @@ import os
 import pytest
 
 from components.errors import InputError
-from components.example_gen.spans import SpanPattern, signature
+from components.example_gen.signature import signature
+from components.example_gen.spans import SpanPattern
 
 
 def make(folder, *names):

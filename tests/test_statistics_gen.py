@@ -75,7 +75,12 @@ def test_finished_statistics_lie_alone(fashion_images, fashion_labels, examples)
     artifact = examples({"train": (fashion_images[:6], fashion_labels[:6])})
     statistics_of(artifact)
     names = sorted(path.name for path in artifact.split_folder("train").iterdir())
-    assert names == ["FeatureStats.pb", "data_tfrecord-00000-of-00002", "data_tfrecord-00001-of-00002"]
+    assert names == [
+        "FeatureStats.pb",
+        "accumulator.pickle",
+        "data_tfrecord-00000-of-00002",
+        "data_tfrecord-00001-of-00002",
+    ]
 
 
 def test_damaged_shard_is_refused_by_name_and_nothing_is_written(fashion_images, fashion_labels, examples):

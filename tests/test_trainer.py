@@ -401,6 +401,7 @@ def fn_args(examples, tmp_path, monkeypatch) -> Callable[..., SimpleNamespace]:
             custom_config=config | {"examples": where, "checkpoint_dir": str(tmp_path / "checkpoints")},
             transform_output="",
             hyperparameters=None,
+            base_model=None,
             model_run_dir=str(tmp_path / name / "model_run"),
             serving_model_dir=str(tmp_path / name / "model" / "Format-Serving"),
         )

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from components.errors import InputError
-from components.example_gen.spans import Span, SpanPattern, signature
+from components.example_gen.signature import signature
+from components.example_gen.spans import Span, SpanPattern
 from pipeline.config import PipelineConfig
 from pipeline.run.outcome import PASSED, REFUSED
 from pipeline.run.uptake import (

@@ -2,7 +2,7 @@
 
 Synopsis:
 
-    agreement(saved_model, examples)      # (1874, 2000), or None where the model is of other images
+    right, asked = agreement(saved_model, examples)      # e.g. 1874 of 2000; None where the model is of other images
 """
 
 from pathlib import Path

@@ -7,7 +7,9 @@ before it were without those that they were asked about, and a share of wrong la
 
 Synopsis:
 
-    for anomaly in compare_spans(span, earlier, ("cat", "dog"), GateLimits()): print(anomaly)
+    usual = Profile(span="1", images=100, labels=[50, 50], features={"image_mean": (73, 45), "image_stddev": (85, 20)})
+    bright = dataclasses.replace(usual, span="2", features=usual.features | {"image_mean": (182, 45)})
+    for anomaly in compare_spans(bright, [usual], ("cat", "dog"), GateLimits()): print(anomaly)      # an error
 """
 
 import dataclasses

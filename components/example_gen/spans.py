@@ -5,20 +5,18 @@ As TFX has them: {SPAN} is a number, or {YYYY}, {MM} and {DD} make a date, whose
 
 Synopsis:
 
-    for span in SpanPattern(str(data / "span-{SPAN}")).found(): print(span.name, span.number, span.folder)
-    SpanPattern("incoming/{YYYY}-{MM}-{DD}").number("2026-11-28")          # 20785
+    (folder / "span-7").mkdir()
+    for span in SpanPattern(str(folder / "span-{SPAN}")).found(): print(span.name, span.number, span.folder)
+    SpanPattern("incoming/{YYYY}-{MM}-{DD}").number("2026-11-28")      # 20785
 """
 
 import dataclasses
 import datetime
-import hashlib
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from components.errors import InputError
-from components.example_gen.kinds.registry import list_files
 
 _NUMBER, _DATE = ("SPAN",), ("YYYY", "MM", "DD")
 _VERSION = "VERSION"
@@ -162,25 +160,6 @@ class SpanPattern:
         except ValueError:
             return None
         return Found(name=date.isoformat(), number=(date - _EPOCH).days, version=version, folder=path)
-
-
-def signature(folder: Path) -> str:
-    """Returns a digest of the names, sizes and times of all files of a span.
-
-    The time is that at which a file, or what is known of it, was changed: a writer can set the other one back.
-
-    Raises:
-      InputError: a folder cannot be read.
-    """
-    digest = hashlib.sha256()
-    for path in list_files(folder).files:
-        try:
-            found = path.stat()
-            told = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
-        except OSError:
-            told = "gone"
-        digest.update(f"{os.path.relpath(path, folder)}\0{told}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()[:32]
 
 
 def _steps(text: str, root: Path) -> list[str]:

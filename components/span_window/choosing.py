@@ -6,11 +6,8 @@ was made of it: only what was there before its own blessing is looked at.
 
 Synopsis:
 
-    Resolver(
-        strategy_class=EarlierSpans,
-        blessing=Channel(type=DataBlessing), model=Channel(type=Model), pushed=Channel(type=PushedModel),
-        candidate=example_gen.outputs["examples"],
-    ).outputs["blessing"]
+    chosen = WindowOfSpans(window=7).resolve_artifacts(None, {"candidate": [artifact]})
+    chosen["examples"]      # [] without a span that is in
 """
 
 import json

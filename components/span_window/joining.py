@@ -5,8 +5,8 @@ examples needs not know that there are spans, but for whom it matters which one 
 
 Synopsis:
 
-    examples = join_examples([first, second], folder)            # models.examples.Examples of two spans
-    examples.counts, examples.spans("test")                      # {"train": 90, ...}, ("1", "1", "2", "2")
+    joined = join_examples([examples, examples], folder / "window")      # as if they were two spans
+    joined.counts["train"], joined.spans("test")                         # the span of each shard
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.examples import Examples, shard_name
+from models.examples import Examples, shard_name, split_folder
 from models.features import SPLITS
 from models.origins import Origins, read_origins, write_origins
 
@@ -35,7 +35,7 @@ def join_examples(spans: Sequence[Examples], folder: Path) -> Examples:
     """
     parts, origins = [], {}
     for split in SPLITS:
-        target = folder / f"Split-{split}"
+        target = split_folder(folder, split)
         target.mkdir(parents=True, exist_ok=True)
         shards = [path for span in spans for path in span.shards(split)]
         for number, path in enumerate(shards):

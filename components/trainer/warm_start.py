@@ -5,10 +5,7 @@ and never be served from the cache.
 
 Synopsis:
 
-    Resolver(
-        strategy_class=LatestServedTraining,
-        model=Channel(type=Model), pushed=Channel(type=PushedModel), candidate=window.outputs["examples"],
-    ).outputs["model"]
+    LatestServedTraining().resolve_artifacts(None, {"candidate": [artifact]})["model"]      # [] where nothing is served
 """
 
 from tfx import types

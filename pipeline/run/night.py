@@ -5,7 +5,7 @@ is stays what it was, and a span that is refused or cannot be read is a run that
 
 Synopsis:
 
-    run_night(settings, Path("."))          # 0; "nothing new" where nothing is
+    run_night(settings, Path("."), dry=True)      # of data in spans; it tells what it would do
 """
 
 import dataclasses

@@ -6,8 +6,9 @@ not known in this form is taken up, what the gate refused is set aside until it 
 
 Synopsis:
 
-    known = Known.of(root, published_as, pattern)
-    [plan.state for plan in plan_uptake(config, pattern, known)]        # ["in", "in", "set aside", "new"]
+    known = Known.of(root, "incoming")                                  # published as
+    pattern = SpanPattern(str(data / "span-{SPAN}"))
+    pattern.found() and plan_uptake(config, pattern, known)             # each "in", "set aside" or "new"
 """
 
 import dataclasses
@@ -18,7 +19,8 @@ from pathlib import Path
 from components.errors import InputError
 from components.example_gen.classes import Classes
 from components.example_gen.dataset import Dataset, Earlier, inspect_dataset, unreadable_span
-from components.example_gen.spans import Found, Span, SpanPattern, signature
+from components.example_gen.signature import signature
+from components.example_gen.spans import Found, Span, SpanPattern
 from components.properties import SPAN_NUMBER, SPAN_VERSION
 from pipeline.config import PipelineConfig
 from pipeline.metadata.store import Run, Store
