@@ -1,17 +1,18 @@
-"""Writes nights as the pipeline records them, without running anything: for the tests and the benchmark of the page of all runs.
+"""Writes nights as the pipeline records them, without running anything: for tests and benchmark of the page of all.
 
 Only the records: no executions, no artifacts. Data come in spans; every few nights something is amiss.
 
 Synopsis:
 
-    record_nights(tmp_path / "output", 30)
-    python -m benchmarks.recorded_nights 30 FOLDER      # the same, for a look
+    record_nights(tmp_path / "nights", 3)
+    python -m benchmarks.recorded_nights 30 FOLDER      # the same, to look at
 """
 
+import contextlib
 import datetime
 import json
-import os
 import random
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def states(number: int) -> str:
     return amiss.get(number % 20, "blessed")
 
 
-def record_nights(output_root: Path, nights: int, *, classes: int = 10, examples: int = 1000, spans: bool = True) -> list[str]:
+def record_nights(
+    output_root: Path, nights: int, *, classes: int = 10, examples: int = 1000, spans: bool = True
+) -> list[str]:
     """Writes that many nights below a new output root and returns the ids of the runs.
 
     Args:
@@ -59,7 +62,7 @@ def record_nights(output_root: Path, nights: int, *, classes: int = 10, examples
         begun = _FIRST + datetime.timedelta(days=number, seconds=7 * number % 60)
         content = _content(begun, number, classes, examples, chance, spans=spans)
         if content["blessed"]:
-            version = int(begun.timestamp()) + 80
+            version = int(begun.timestamp()) + 60
             content |= {"push": "pushed", "pushed_model": str(root.serving(NAME) / str(version))}
             content["model_digest"] = f"content {version}"
             pushed.append(version)
@@ -74,9 +77,11 @@ def record_nights(output_root: Path, nights: int, *, classes: int = 10, examples
         if nights - number < 200:
             folder.report.write_text("<!doctype html><title>a report</title>")
     store.put_contexts(found)
-    for number, begun in [(context.name, context.create_time_since_epoch) for context in found]:
-        # ML Metadata notes the time of the call.
-        _set_time(root, number, begun)
+    # ML Metadata notes the time of the call.
+    with contextlib.closing(sqlite3.connect(root.metadata)) as connection:
+        times = [(context.create_time_since_epoch, context.name) for context in found]
+        connection.executemany("UPDATE Context SET create_time_since_epoch = ? WHERE name = ?", times)
+        connection.commit()
     for version in pushed[-_KEPT:]:
         card = root.serving(NAME) / str(version) / CARD_FILE
         card.parent.mkdir(parents=True)
@@ -92,7 +97,9 @@ def roll_back(output_root: Path) -> int:
     return before
 
 
-def _content(begun: datetime.datetime, number: int, classes: int, examples: int, chance: random.Random, *, spans: bool) -> dict:
+def _content(
+    begun: datetime.datetime, number: int, classes: int, examples: int, chance: random.Random, *, spans: bool
+) -> dict:
     state = states(number)
     run_id = f"{begun:%Y%m%d-%H%M%S}-000"
     opening = {"run_id": run_id, "preset": "fast", "seed": 42, "name": NAME, "published_as": NAME, "environment": {}}
@@ -106,12 +113,17 @@ def _content(begun: datetime.datetime, number: int, classes: int, examples: int,
     if state == "refused":
         mean = 182.1
         labels["class 3"] *= 2
-    content["data"] |= {"digest": f"{number if spans else 0:064x}", "splits": {"train": images - 200, "val": 100, "test": 100}}
+    content["data"] |= {
+        "digest": f"{number if spans else 0:064x}",
+        "splits": {"train": images - 200, "val": 100, "test": 100},
+    }
     content["data"] |= {"labels": labels, "pixels": {"mean": mean, "std": 90 + chance.gauss(0, 0.4)}}
     if spans:
         named = {"name": str(number + 1), "number": number + 1, "version": 0}
         content["span"] = {**named, "pattern": "incoming/span-{SPAN}", "admitted": number % 20 == 6}
-        content["window"] = [{"name": str(n), "number": n, "version": 0, "examples": 1} for n in range(max(1, number - 5), number + 2)]
+        content["window"] = [
+            {"name": str(n), "number": n, "version": 0, "examples": 1} for n in range(max(1, number - 5), number + 2)
+        ]
     gate = {"result": "passed", "reasons": [WARNING] if state == "warned" else ["no anomaly"]}
     if state in ("blessed", "warned", "not blessed"):
         center = 0.93 - 0.05 * 0.9**number if state != "not blessed" else 0.811
@@ -121,7 +133,10 @@ def _content(begun: datetime.datetime, number: int, classes: int, examples: int,
         content["blessing_reasons"] = [] if content["blessed"] else [REASON]
     status = {"refused": 3, "not blessed": 4, "failed": 2, "interrupted": None}.get(state, 0)
     if state == "refused":
-        gate = {"result": "refused", "reasons": ["the data gate refuses the data:", REFUSAL, f"error: train: label: {'x' * 400}"]}
+        gate = {
+            "result": "refused",
+            "reasons": ["the data gate refuses the data:", REFUSAL, f"error: train: label: {'x' * 400}"],
+        }
         content["failure"] = {"node": "DataGate", "message": "\n".join(gate["reasons"]), "exit_status": 3}
     if state == "failed":
         content["failure"] = {"node": "ExampleGen", "message": FAILURE, "exit_status": 2}
@@ -138,15 +153,5 @@ def _tags(number: int) -> str:
     return json.dumps(["camera 2", "checked"]) if number % 9 == 4 else ""
 
 
-def _set_time(root: OutputRoot, run_id: str, milliseconds: int) -> None:
-    import contextlib
-    import sqlite3
-
-    with contextlib.closing(sqlite3.connect(root.metadata)) as connection:
-        connection.execute("UPDATE Context SET create_time_since_epoch = ? WHERE name = ?", (milliseconds, run_id))
-        connection.commit()
-
-
 if __name__ == "__main__":
     record_nights(Path(sys.argv[2]), int(sys.argv[1]))
-    os.sync()

@@ -5,11 +5,12 @@ before, a rollback included in them is not known any more.
 
 Synopsis:
 
-    for period in served_periods(root, Store(root.metadata).runs(), "fashion_mnist"):
+    for period in served_periods(root, runs, "fashion_mnist"):
         print(period.content, period.since, period.until)
 """
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 from components.pusher.history import acts
@@ -59,6 +60,6 @@ def served_periods(root: OutputRoot, runs: list[Run], place: str, standings: Sta
     moments = sorted(number for number in events if last is not None and number <= last)
     begun = [n for k, n in enumerate(moments) if not k or events[moments[k - 1]][0] != events[n][0]]
     return [
-        Period(content=events[n][0], since=n, until=until, is_rollback=events[n][1])
-        for n, until in zip(begun, [*begun[1:], None], strict=True)
-    ] if begun else []
+        Period(content=events[since][0], since=since, until=until, is_rollback=events[since][1])
+        for since, until in itertools.zip_longest(begun, begun[1:])
+    ]

@@ -1,4 +1,4 @@
-"""Writes the report of a run, or the page of all runs: python -m pipeline.report [RUN | --index] [--output-root OUTPUT]."""
+"""Writes the report of a run, or the page of all: python -m pipeline.report [RUN | --index] [--output-root OUTPUT]."""
 
 import argparse
 import os

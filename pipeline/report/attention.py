@@ -2,10 +2,12 @@
 
 Synopsis:
 
-    state(overlook(OutputRoot("output")))         # "The model of run 20261128-025037-729 is served as ..."
+    print(state(overview))              # The model of run ... is served as ... since ...: it is right about ...
+    print(*to_look_at(overview))
 """
 
 import datetime
+import itertools
 import statistics
 import time
 from collections.abc import Iterable, Iterator
@@ -18,7 +20,7 @@ from pipeline.report.index import Entry, Overview
 DAY = 86_400
 # So many times the usual time between two runs without a success are worth a word, and never less than two days.
 _LATE, _LATE_DAYS = 3, 2
-_NAMED = 4
+_NAMED = 3
 
 
 def moment(seconds: float, *, brief: bool = False) -> Markup:
@@ -85,7 +87,7 @@ def _last(entries: list[Entry]) -> Markup:
 
 def open_refusals(entries: Iterable[Entry]) -> list[Entry]:
     """Returns the runs that refused data which no later run accepted: the same span, or the same data."""
-    found: dict[tuple[str, object], Entry] = {}
+    found: dict[tuple[str, str | None], Entry] = {}
     for entry in entries:
         if entry.state == "data refused":
             key = (entry.place, _taken_up(entry))
@@ -96,9 +98,9 @@ def open_refusals(entries: Iterable[Entry]) -> list[Entry]:
     return list(found.values())
 
 
-def _taken_up(entry: Entry) -> object:
+def _taken_up(entry: Entry) -> str | None:
     # Data without spans are replaced by what comes next under the same name.
-    return entry.span["name"] if entry.span else None
+    return str(entry.span["name"]) if entry.span else None
 
 
 def to_look_at(overview: Overview, now: float | None = None) -> list[Markup]:
@@ -148,16 +150,15 @@ def _not_served(overview: Overview, place: str) -> Iterator[Markup]:
 def patience(entries: list[Entry]) -> float:
     """Returns after how many seconds without a success somebody should look: some times what runs lie apart."""
     starts = [entry.started / 1000 for entry in entries]
-    gaps = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
     return max(_LATE_DAYS * DAY, _LATE * statistics.median(gaps) if gaps else 0.0)
 
 
 def _made_good(failed: Entry, entries: list[Entry]) -> bool:
-    """Says whether a later run did what this one was to do: on the same span, or on any data where there are none."""
-    later = entries[entries.index(failed) + 1 :]
-    return any(
-        e.place == failed.place and e.is_success and (not failed.span or _taken_up(e) == _taken_up(failed)) for e in later
-    )
+    """Says whether a later run did what this one was to do: with its span, or with any data where there are none."""
+    later = [e for e in entries[entries.index(failed) + 1 :] if e.place == failed.place and e.is_success]
+    span = _taken_up(failed)
+    return any(span is None or _taken_up(e) == span or span in e.window for e in later)
 
 
 def _named(found: list[Entry], tell) -> Iterator[Markup]:
@@ -175,9 +176,9 @@ def _how(entry: Entry) -> Markup:
 def _refused(entry: Entry) -> Markup:
     if not entry.span:
         return Markup("The data of the last run were refused, in run")
-    return Markup("Span {0} was refused and waits for a look (<code>--admit {0}</code>, or a corrected version), in run").format(
-        entry.span["name"]
-    )
+    return Markup(
+        "Span {0} was refused and waits for a look (<code>--admit {0}</code>, or a corrected version), in run"
+    ).format(entry.span["name"])
 
 
 def _why(reasons: tuple[str, ...]) -> Markup:

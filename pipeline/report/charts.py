@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from markupsafe import Markup
 
 _WIDTH, _HEIGHT = 1000, 1000
-_TICKS, _DATES = 5, 6
+_TICKS, _DATES = 5, 5
+# Of the width: a bar among few is no wall.
+_WIDEST_BAR = 0.08
 Place = Callable[[float], float]
 Mark = Callable[[Place, Place], Markup]
 
@@ -33,17 +35,26 @@ def bars(kind: str, values: Mapping[int, float]) -> Mark:
     """Returns bars from 0 by column."""
 
     def draw(x: Place, y: Place) -> Markup:
-        half = 0.38 * (x(1) - x(0))
+        half = min(0.38 * (x(1) - x(0)), _WIDEST_BAR * _WIDTH / 2)
         return _path(
-            f"fill {kind}", (f"M{x(n) - half:.1f} {y(0):.0f}V{y(v):.0f}h{2 * half:.1f}V{y(0):.0f}z" for n, v in values.items())
+            f"fill {kind}",
+            (f"M{x(n) - half:.1f} {y(0):.0f}V{y(v):.0f}h{2 * half:.1f}V{y(0):.0f}z" for n, v in values.items()),
         )
 
     return draw
 
 
 def steps(kind: str, values: Sequence[tuple[float, float, float]]) -> Mark:
-    """Returns horizontal lines, each from column to column (both may lie between two) at a value."""
-    return lambda x, y: _path(kind, (f"M{x(a):.1f} {y(v):.0f}H{x(b):.1f}" for a, b, v in values))
+    """Returns horizontal lines at a value, from column to column (both may lie between two), joined if they meet."""
+
+    def draw(x: Place, y: Place) -> Markup:
+        parts, end = [], None
+        for a, b, value in values:
+            parts.append(f"{'V' if a == end else f'M{x(a):.1f} '}{y(value):.0f}H{x(b):.1f}")
+            end = b
+        return _path(kind, parts)
+
+    return draw
 
 
 def line(kind: str, values: Mapping[int, float]) -> Mark:
@@ -94,7 +105,8 @@ def chart(
     size = "few" if count <= 40 else "many" if count <= 160 else "crowd"
     return Markup(
         '<div class="chart {} {}" role="img" aria-label="{}" data-n="{}" data-about="{}"><div class="plot">'
-        '<svg viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">{}</svg><div class="y">{}</div></div>{}</div>'
+        '<svg viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">{}</svg>'
+        '<div class="y">{}</div></div>{}</div>'
     ).format(kind, size, label, count, about, _WIDTH, _HEIGHT, drawn, labels, dates(columns))
 
 

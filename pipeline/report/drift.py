@@ -5,8 +5,7 @@ What is usual is the median over the columns that were not refused.
 
 Synopsis:
 
-    taken = columns(overlook(OutputRoot("output")).entries)
-    shares(taken).shifts[:3]          # the largest changes: class, column, share, usual share
+    shares(columns(overview.entries))       # None where there are not two data sets to compare
 """
 
 import base64
@@ -23,6 +22,8 @@ _CLASSES = 30
 _SHIFTS = 6
 # A share of this many times the usual one, or of its inverse, has the full colour.
 FULL = 2.0
+# Standard deviations of a count by which chance alone changes no class of many in many spans.
+_SURPRISE = 4.5
 # Images that a class is given on top, so that chance in a small class is no change.
 _PRIOR = 4.0
 _MORE, _LESS = (214, 110, 20), (36, 100, 225)
@@ -49,7 +50,7 @@ class Shares:
 
 
 def columns(entries: list[Entry]) -> list[Entry]:
-    """Returns the last run on each version of a span or each data set that tells of its images, in the order of these."""
+    """Returns the last run that tells of its images on each version of a span, or data set, in the order of these."""
     found: dict[tuple[str, str], Entry] = {}
     for entry in entries:
         if (entry.labels or entry.pixels) and entry.data:
@@ -85,6 +86,7 @@ def shares(taken: list[Entry]) -> Shares | None:
     all_shares = counts / np.maximum(totals, 1)
     by_size = np.argsort(-np.abs(np.where(totals > 0, ratio, 0.0)), axis=None, kind="stable")[:_SHIFTS]
     places = [divmod(int(place), len(taken)) for place in by_size]
+    surprise = np.abs(counts - expected) / np.sqrt(expected + 1)
     return Shares(
         names=[names[row] for row in chosen],
         left_out=len(names) - len(chosen),
@@ -93,7 +95,7 @@ def shares(taken: list[Entry]) -> Shares | None:
         shifts=[
             (names[row], column, float(all_shares[row, column]), float(usual[row]))
             for row, column in places
-            if abs(strength[row, column]) >= 0.25
+            if surprise[row, column] >= _SURPRISE
         ],
         picture=_picture(strength[chosen]),
     )
@@ -108,7 +110,8 @@ def _picture(strength: np.ndarray) -> str:
     """Returns the changes, float [classes, columns] from -1 to 1, as colours that leave the page's through."""
     pixels = np.zeros((*strength.shape, 4), np.uint8)
     pixels[..., :3] = np.where(strength[..., None] > 0, _MORE, _LESS)
-    pixels[..., 3] = np.round(np.abs(strength) * 255)
+    # Less for what chance does in small classes, all for what stands out.
+    pixels[..., 3] = np.round(np.abs(strength) ** 1.4 * 255)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

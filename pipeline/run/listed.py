@@ -2,7 +2,7 @@
 
 Synopsis:
 
-    listed(summary)["reasons"]      # ["error: train: label: ..."]: why the run was refused, or failed
+    listed({"blessed": False, "blessing_reasons": ["too low"]})      # {"reasons": ["too low"]}
 """
 
 # Of the reasons and warnings of one run; its report has them all.
