@@ -67,7 +67,7 @@ def _last(entries: list[Entry]) -> Markup:
     if not entries:
         return Markup("There is no run yet.")
     last = entries[-1]
-    took = Markup(", on span {},").format(last.span["name"]) if last.span else ""
+    took = Markup(", on span {},").format(last.span["name"]) if last.span else ","
     told = Markup("The last run, of {}{} ").format(moment(last.started / 1000), took)
     told += {
         "blessed": "made a model that was blessed",

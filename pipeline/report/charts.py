@@ -15,6 +15,8 @@ from markupsafe import Markup
 
 _WIDTH, _HEIGHT = 1000, 1000
 _TICKS, _DATES = 5, 5
+# So few columns all have their name.
+_ALL_DATES = 8
 # Of the width: a bar among few is no wall.
 _WIDEST_BAR = 0.08
 Place = Callable[[float], float]
@@ -114,7 +116,7 @@ def dates(columns: Sequence[str]) -> Markup:
     """Returns the horizontal axis: some of the columns' names, evenly; on a telephone every other of them."""
     if not columns:
         return Markup("")
-    number = min(_DATES, len(columns))
+    number = len(columns) if len(columns) <= _ALL_DATES else _DATES
     places = sorted({round(k * (len(columns) - 1) / max(1, number - 1)) for k in range(number)})
     told = Markup("").join(
         Markup('<span style="left:{:.2f}%" class="{}">{}</span>').format(
@@ -126,9 +128,8 @@ def dates(columns: Sequence[str]) -> Markup:
 
 
 def _edge(position: int, count: int) -> str:
-    if count > 1 and position in (0, count - 1):
-        return "first" if position == 0 else "last"
-    return "odd" if position % 2 else ""
+    edge = {0: "first", count - 1: "last"}.get(position, "") if count > 1 else ""
+    return f"{edge} odd" if (count - 1 - position) % 2 else edge
 
 
 def nice(low: float, high: float) -> list[float]:

@@ -61,7 +61,7 @@ def accuracies(overview: Overview) -> list[dict]:
             high=high,
             label=f"test accuracy of {counted(len(values), 'run', 'runs')} of {place}, "
             f"from {percent(min(values.values()))} to {percent(max(values.values()))}; the table has each",
-            columns=[day(entry) for entry in own.values()],
+            columns=dates(list(own.values())),
             show=lambda value: percent(value, 0 if (high - low) > 0.04 else 1),  # noqa: B023
             kind="tall",
             about=place,
@@ -145,7 +145,7 @@ def _figures(
         low=0.0,
         high=high / units[name] * 1.04,
         label=f"{label}, at most {told(high)}; the table has each",
-        columns=[day(entry) for entry in entries],
+        columns=dates(entries),
         about="runs",
     )
     last = list(values.values())[-1]
@@ -199,6 +199,8 @@ def pixels(taken: list[Entry]) -> list[dict]:
     return found
 
 
-def day(entry: Entry) -> str:
-    """Returns the day of a run, for an axis."""
-    return f"{datetime.datetime.fromtimestamp(entry.started / 1000):%d %b}"
+def dates(entries: list[Entry]) -> list[str]:
+    """Returns the days of runs, for an axis; their times where all are of one day."""
+    starts = [datetime.datetime.fromtimestamp(entry.started / 1000) for entry in entries]
+    written = "%d %b" if len({start.date() for start in starts}) > 1 else "%H:%M"
+    return [f"{start:{written}}" for start in starts]
