@@ -22,7 +22,7 @@ def benchmark(repeats: int) -> str:
     return "\n\n".join(
         [
             f"Nights of {_CLASSES} classes, each with a span of its own; seconds, without and with the start of the "
-            "process. What a run waits for at its end is the first: it has imported all of that.",
+            "process. A run waits at its end for the first.",
             table(["runs", "making it", "whole process", "size, kB"], rows),
         ]
     )

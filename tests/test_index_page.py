@@ -16,7 +16,6 @@ from playwright.sync_api import expect
 
 from benchmarks import recorded_nights
 from benchmarks.recorded_nights import record_nights, roll_back
-from benchmarks.recorded_runs import RecordedRuns
 from components.errors import InputError
 from pipeline.metadata.periods import Period, served_periods
 from pipeline.metadata.store import Store
@@ -170,8 +169,7 @@ def test_periods_of_before_what_the_folder_keeps_come_from_the_runs(nights, over
 
 
 def test_run_that_an_older_version_recorded_is_read_from_its_summary(tmp_path):
-    runs = RecordedRuns(tmp_path / "output")
-    runs.add("20260101-120000-000", accuracy=0.9)
+    record_nights(tmp_path / "output", 1)
     database = OutputRoot(tmp_path / "output").metadata
     with contextlib.closing(sqlite3.connect(database)) as connection:
         connection.execute("DELETE FROM ContextProperty WHERE name = 'listed'")
@@ -179,7 +177,7 @@ def test_run_that_an_older_version_recorded_is_read_from_its_summary(tmp_path):
         connection.execute("UPDATE ContextProperty SET string_value = ? WHERE name = 'summary'", (summary,))
         connection.commit()
     (found,) = overlook(OutputRoot(tmp_path / "output")).entries
-    assert (found.examples, found.accuracy) == (50, 0.9)
+    assert (found.examples, found.state, found.span) == (50, "blessed", None)
 
 
 def test_record_without_what_came_later_has_nothing_to_list():

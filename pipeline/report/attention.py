@@ -175,7 +175,7 @@ def _how(entry: Entry) -> Markup:
 
 def _refused(entry: Entry) -> Markup:
     if not entry.span:
-        return Markup("The data of the last run were refused, in run")
+        return Markup("Data were refused, and none accepted since, in run")
     return Markup(
         "Span {0} was refused and waits for a look (<code>--admit {0}</code>, or a corrected version), in run"
     ).format(entry.span["name"])
