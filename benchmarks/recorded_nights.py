@@ -5,7 +5,6 @@ Only the records: no executions, no artifacts. Data come in spans; every few nig
 Synopsis:
 
     record_nights(tmp_path / "nights", 3)
-    python -m benchmarks.recorded_nights 30 FOLDER      # the same, to look at
 """
 
 import contextlib
@@ -13,7 +12,6 @@ import datetime
 import json
 import random
 import sqlite3
-import sys
 from pathlib import Path
 
 from ml_metadata import metadata_store
@@ -151,7 +149,3 @@ def _note(number: int) -> str:
 
 def _tags(number: int) -> str:
     return json.dumps(["camera 2", "checked"]) if number % 9 == 4 else ""
-
-
-if __name__ == "__main__":
-    record_nights(Path(sys.argv[2]), int(sys.argv[1]))

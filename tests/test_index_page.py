@@ -324,6 +324,11 @@ def test_output_root_is_measured_with_each_file_once(tmp_path):
     assert 1_000_000 <= OutputRoot(tmp_path).bytes_on_disk() < 1_020_000
 
 
+def test_page_without_runs_says_so():
+    page = render(Overview(entries=[], periods={}), "output")
+    assert "No model is served. There is no run yet." in page and "all in order" not in page
+
+
 @pytest.mark.slow
 def test_page_of_500_runs_is_below_two_megabytes_with_all_of_them(many):
     assert len(many.read_bytes()) < 2_000_000
@@ -438,7 +443,9 @@ def test_old_page_says_that_runs_no_longer_start(opened, tmp_path):
     told = entry(1, accuracy=0.9, low=0.88, high=0.92, examples=1000)
     path = tmp_path / "index.html"
     path.write_text(render(Overview(entries=[told], periods={}), "output", now=told.started / 1000 + 90))
-    expect(opened(390, path).locator("#stale")).to_contain_text(re.compile(r"No run has succeeded for \d+ days"))
+    page = opened(390, path)
+    expect(page.locator("#stale")).to_contain_text(re.compile(r"No run has succeeded for \d+ days"))
+    expect(page.locator("#verdict")).to_have_text("1 thing to look at")
 
 
 @pytest.mark.slow
