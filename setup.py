@@ -88,7 +88,7 @@ setup(
     packages=[*find_packages(include=["pipeline*", "components*", "models*"]), "pipeline.schema"],
     # Where an installed program finds schema/ (pipeline/project.py); a package `schema` would be another project's.
     package_dir={"pipeline.schema": "schema"},
-    package_data={"pipeline.report": ["template.html.j2"], "pipeline.schema": ["fashion_mnist.*"]},
+    package_data={"pipeline.report": ["*.j2"], "pipeline.schema": ["fashion_mnist.*"]},
     py_modules=["local_runner"],
     entry_points={"console_scripts": [f"{command} = {function}" for command, function in COMMANDS.items()]},
     install_requires=RUNTIME,

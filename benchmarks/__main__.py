@@ -10,7 +10,17 @@ import importlib
 from benchmarks.process import ROOT
 from benchmarks.report import write_section
 
-NAMES = ("data_plane", "memory", "input_pipeline", "determinism", "whole_run", "best", "serving", "metadata")
+NAMES = (
+    "data_plane",
+    "memory",
+    "input_pipeline",
+    "determinism",
+    "whole_run",
+    "best",
+    "serving",
+    "metadata",
+    "index_page",
+)
 
 
 def main() -> None:

@@ -45,7 +45,8 @@ def benchmark(repeats: int) -> str:
         rows = [_measure(output, words, repeats) for words in _COMMANDS]
         database = str(OutputRoot(output).metadata)
         seconds = {
-            way: [_process(["-m", "benchmarks.metadata", way, database]) for _ in range(repeats)] for way in _WAYS
+            way: [seconds_of_process(["-m", "benchmarks.metadata", way, database]) for _ in range(repeats)]
+            for way in _WAYS
         }
         size = OutputRoot(output).metadata.stat().st_size / 2**20
     return "\n\n".join(
@@ -91,11 +92,12 @@ def _measure(output: Path, words: tuple[str, ...], repeats: int) -> list[object]
         seconds.append(time.perf_counter() - started)
         if status:
             raise RuntimeError(f"{' '.join(words)}: expected exit status 0, found {status}")
-    whole = [_process(["-m", "pipeline.metadata", *arguments]) for _ in range(repeats)]
+    whole = [seconds_of_process(["-m", "pipeline.metadata", *arguments]) for _ in range(repeats)]
     return [f"`{' '.join(words)}`", statistics.median(seconds), statistics.median(whole)]
 
 
-def _process(arguments: list[str]) -> float:
+def seconds_of_process(arguments: list[str]) -> float:
+    """Returns how long a Python command takes from its start to its end."""
     started = time.perf_counter()
     subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started

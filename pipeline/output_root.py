@@ -7,6 +7,7 @@
     serving/<name>/<version>    published models; `served` leads to the one that is served
     sweeps/                     pages and tables of sweeps
     runs/<run id>/              summary.json, report.html, log.txt
+    index.html                  all runs at a glance
     tensorboard/<run id>        a link to the logs of the training of that run; `<run id>.trials` of its search
 
 Synopsis:
@@ -19,6 +20,7 @@ Synopsis:
 
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +100,28 @@ class OutputRoot:
         """What TensorBoard is pointed to: the logs of each training under the id of the run that it was in."""
         return self.path / "tensorboard"
 
+    @property
+    def index(self) -> Path:
+        """The page of all runs."""
+        return self.path / "index.html"
+
+    def bytes_on_disk(self) -> int:
+        """Returns what all files take, each once, whatever links lead to it; what goes meanwhile counts for nothing."""
+        total, seen, waiting = 0, set(), [self.path]
+        while waiting:
+            # Others may delete while this looks.
+            with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    with contextlib.suppress(OSError):
+                        if entry.is_dir(follow_symlinks=False):
+                            waiting.append(Path(entry.path))
+                        elif (found := entry.stat(follow_symlinks=False)).st_ino not in seen:
+                            total += found.st_blocks * 512
+                            # A file without another name needs no memory of it.
+                            if found.st_nlink > 1:
+                                seen.add(found.st_ino)
+        return total
+
     def remove_dead_links(self) -> None:
         """Removes what leads to logs that are gone."""
         remove_dead(self.tensorboard)
@@ -146,6 +170,7 @@ class OutputRoot:
         for folder, kept in ((self.checkpoints, {".npz"}), (self.trials, {".npz", ".json"})):
             yield from (path for path in folder.glob("*") if path.suffix not in kept or path.name.startswith("."))
         yield from self.path.glob("runs/*/.*.partial")
+        yield from self.path.glob(".*.partial")
         yield from self.artifacts.glob("*/.system/stateful_working_dir/*")
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Takes the pictures in docs/images: TensorBoard's pages and the report of the latest run, in headless Chromium.
+"""Takes the pictures in docs/images: TensorBoard's pages, the latest run's report, and all runs, in headless Chromium.
 
 The browser tests open the pages through the same functions. Needs `make browser` and a finished run.
 
@@ -181,6 +181,23 @@ def report_pictures(browser: Browser, report: Path) -> None:
     page.close()
 
 
+def index_picture(browser: Browser, index: Path) -> None:
+    """Takes a picture of the page of all runs, wide and, beside it, narrow."""
+    pictures = []
+    for width in (1200, 390):
+        page = browser.new_page(viewport={"width": width, "height": NARROW_HEIGHT})
+        page.goto(index.resolve().as_uri())
+        pictures.append(Image.open(io.BytesIO(page.screenshot(full_page=True))))
+        page.close()
+    wide, narrow = pictures
+    sheet = Image.new("RGB", (wide.width + GAP + narrow.width, wide.height), "white")
+    sheet.paste(wide, (0, 0))
+    sheet.paste(narrow.crop((0, 0, narrow.width, min(narrow.height, wide.height))), (wide.width + GAP, 0))
+    stream = io.BytesIO()
+    sheet.save(stream, "PNG")
+    save(stream.getvalue(), "index")
+
+
 def _part(page: Page, first: str, last: str) -> bytes:
     """Returns a picture of the page from one element to another, over its whole width."""
     top = page.locator(first).bounding_box()["y"] + page.evaluate("scrollY")
@@ -205,6 +222,7 @@ def main(argv: list[str] | None = None) -> int:
         if trials := sorted(arguments.output_root.glob("tensorboard/*.trials")):
             tensorboard_pictures(browser, trials[-1], {"hparams": show_hparams})
         report_pictures(browser, reports[-1])
+        index_picture(browser, arguments.output_root / "index.html")
     return 0
 
 

@@ -42,10 +42,12 @@ from models.profiling import StepProfiler
 from models.tfrecords import parse_example
 from models.trained import Trained
 from pipeline.config import PipelineConfig
+from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
 from pipeline.pipeline import create_pipeline
 from pipeline.presets import preset
 from pipeline.report.collect import collect
+from pipeline.report.index import overlook
 from pipeline.run.code_digest import ROOT
 from pipeline.run.database import connection_to
 from pipeline.settings import Settings
@@ -338,6 +340,9 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
             model=Channel(type=standard_artifacts.Model),
         ),
         "facts": lambda: collect(OutputRoot(once.recorded), "latest"),
+        "overview": lambda: overlook(OutputRoot(once.recorded)),
+        "pipeline.metadata.periods.root": lambda: OutputRoot(once.recorded),
+        "pipeline.metadata.periods.runs": lambda: Store(OutputRoot(once.recorded).metadata).runs(),
         "outputs": lambda: {"examples": {"id": 1, "uri": "", "counts": '{"train": 3, "test": 1}'}},
         "pipeline": new_pipeline,
         "project": lambda: ROOT,

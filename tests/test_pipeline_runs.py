@@ -485,6 +485,9 @@ def test_leaked_test_images_end_3_and_name_the_split(altered_data, train_images,
     assert told in run.error and told not in run.console
     assert told in (run.output / "runs" / run.summary["run_id"] / "log.txt").read_text()
     assert not (run.output / "serving").exists()
+    # A refused run is told on the page of all runs as well, and how large the output root is.
+    assert told in (run.output / "index.html").read_text()
+    assert run.summary["disk_bytes"] > 100_000
 
 
 def test_truncated_images_end_2_in_one_line_and_leave_nothing(altered_data, tmp_path):

@@ -256,3 +256,22 @@ def test_state_of_an_ended_run_follows_from_its_exit_status(status, state):
 )
 def test_failure_is_told_in_the_words_that_help_with_its_exit_status(error, told):
     assert describe_failure(error) == told
+
+
+def test_size_of_the_output_root_is_noted_behind_the_end_and_the_time_stays(record, root):
+    record.close(0)
+    before = kept(root)
+    record.content["wall_seconds"] = 12.5
+    record.note_disk(5_000)
+    found = kept(root)
+    assert (before["disk_bytes"], found["disk_bytes"], found["wall_seconds"]) == (None, 5_000, 12.5)
+    (run,) = Store(root.metadata).runs()
+    assert run.properties["listed"]["disk_bytes"] == 5_000
+
+
+def test_what_lists_show_is_no_part_of_the_provenance_of_a_killed_run(record, root):
+    record.start("ExampleGen")
+    with metadata.Metadata(connection_to(root)) as handle:
+        close_abandoned(handle, root)
+    assert "listed" not in Store(root.metadata).find_run("now").record["provenance"]
+    assert "listed" not in json.loads(root.run("now").summary.read_text())["provenance"]

@@ -60,6 +60,8 @@ AROUND = {
     "pipeline.metadata.connection": ("recorded",),
     "pipeline.metadata.store": ("recorded",),
     "pipeline.report.collect": ("output",),
+    "pipeline.report.index": ("recorded",),
+    "pipeline.report.index_page": ("recorded",),
     "pipeline.report.render": ("output",),
     "pipeline.run.run": ("data", "output"),
     "pipeline.sweep.trainings": ("data", "output"),

@@ -33,7 +33,7 @@ _STRUCT = "mlmd-struct::"
 T = TypeVar("T")
 _INPUTS, _OUTPUTS = (2, 3, 5), (1, 4, 6)
 _PROVENANCE = ("settings", "origins", "data", "code", "git", "packages", "machine", "variables", "command")
-_JSON_PROPERTIES = (*_PROVENANCE, "failure", "span", "window", "summary")
+_JSON_PROPERTIES = (*_PROVENANCE, "failure", "span", "window", "listed", "summary")
 # Long, and of no use for a list of runs.
 _BULKY = ("code", "packages", "origins", "summary")
 

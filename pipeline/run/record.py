@@ -34,6 +34,7 @@ from models.host import peak_memory_bytes
 from pipeline.nodes import NODES, Outputs, best_trial
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.data import model_name
+from pipeline.run.listed import LISTED, listed
 from pipeline.run.outcome import (
     INTERRUPTED,
     NODE_CACHED,
@@ -90,6 +91,7 @@ _EMPTY = {
     "tensorboard": None,
     "data": {"digest": None, "splits": None, "labels": None, "pixels": None},
     "window": None,
+    "disk_bytes": None,
     "gates": {},
     "logged": {},
 }
@@ -248,6 +250,12 @@ class RunRecord:
         self.content["state"] = state_of(self.content)
         self._write(handle, seconds)
 
+    def note_disk(self, count: int) -> None:
+        """Notes how many bytes the output root has when a run is over; its time stays."""
+        self.content["disk_bytes"] = count
+        with metadata.Metadata(self._connection) as handle:
+            self._write(handle, self.content["wall_seconds"])
+
     def _write(self, handle: metadata.Metadata, seconds: float | None = None) -> None:
         own = seconds is None
         self.content["wall_seconds"] = round(time.monotonic() - self._started if own else seconds, 2)
@@ -285,7 +293,7 @@ def properties_of(content: dict) -> dict:
         index |= {"trials": len(trials), "best_trial": best_trial(trials)["val_accuracy"]}
     summary = {name: value for name, value in content.items() if name != "provenance"}
     known = {name: value for name, value in index.items() if value is not None}
-    return {**content["provenance"], **known, "summary": json.dumps(summary)}
+    return {**content["provenance"], **known, LISTED: json.dumps(listed(content)), "summary": json.dumps(summary)}
 
 
 def close_abandoned(handle: metadata.Metadata, root: OutputRoot) -> None:
@@ -300,7 +308,8 @@ def close_abandoned(handle: metadata.Metadata, root: OutputRoot) -> None:
         provenance = {
             name: json.loads(value.string_value)
             for name, value in kept.items()
-            if name not in (*_INDEX, "data_gate", "summary", "test_accuracy", "test_loss") and value.string_value
+            if name not in (*_INDEX, LISTED, "data_gate", "summary", "test_accuracy", "test_loss")
+            and value.string_value
         }
         folder = root.run(run.name)
         folder.folder.mkdir(parents=True, exist_ok=True)

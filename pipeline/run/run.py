@@ -23,7 +23,7 @@ from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.console import Console
 from pipeline.run.data import check_classes, describe_plan, find_dataset, model_name
 from pipeline.run.outcome import exit_status_of
-from pipeline.run.telling import tell, write_report_if_possible
+from pipeline.run.telling import tell, write_index_if_possible, write_report_if_possible
 from pipeline.scratch import scratch
 from pipeline.settings import Settings
 from pipeline.surroundings import taken_over
@@ -223,8 +223,9 @@ def _run(
             # As the next run would.
             settle(connection, root)
             raise
+        record.note_disk(root.bytes_on_disk())
     report = write_report_if_possible(root, run_id, console)
-    tell(record.content, folder, report, console)
+    tell(record.content, folder, report, write_index_if_possible(root, console), console)
     console.result(state=record.content["state"], exit_status=status, summary=str(folder.summary))
     return status
 

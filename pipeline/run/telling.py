@@ -23,7 +23,22 @@ def write_report_if_possible(root: OutputRoot, run_id: str, console: Console) ->
         return None
 
 
-def tell(content: dict, folder: RunFolder, report: Path | None, console: Console) -> None:
+def write_index_if_possible(root: OutputRoot, console: Console) -> Path | None:
+    """Writes the page of all runs and returns its path; no run fails for it."""
+    console.start("index")
+    try:
+        from pipeline.report.index_page import write_index
+
+        return write_index(root)
+    except Exception as error:
+        logging.exception("the page of all runs could not be written")
+        console.error(
+            f"no page of all runs: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        )
+        return None
+
+
+def tell(content: dict, folder: RunFolder, report: Path | None, index: Path | None, console: Console) -> None:
     """Tells what came of the run, from its record."""
     if failure := content["failure"]:
         console.error(f"{failure['node']} failed: {failure['message']}")
@@ -45,6 +60,8 @@ def tell(content: dict, folder: RunFolder, report: Path | None, console: Console
         console.line(f"summary        {folder.summary} ({content['wall_seconds']:.0f} s)")
     if report:
         console.line(f"report         {report}")
+    if index:
+        console.line(f"all runs       {index}")
 
 
 def _publication(content: dict) -> str:
