@@ -172,6 +172,7 @@ REFUSED = {
     "accuracy_tolerance": ("2", "expected 0 to 1, found 2.0"),
     "replace_other_classes": ("1", "expected true or false, found 1"),
     "kept_versions": ("0", "expected 1 or more, found 0"),
+    "kept_runs": ("0", "expected none, or 1 or more, found 0"),
     "training.network.kind": ("", "expected the name of a network, found ''"),
     "training.network.stem_size": ("0", "expected 1 or more, found 0"),
     "training.network.widths": ("16,32", "expected one entry a stage, like blocks (3) and pools (3), found 2 entries"),

@@ -70,7 +70,9 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     command.add_argument("node", metavar="NODE")
     command.add_argument("run", metavar="RUN", nargs="?", default="latest", help="default: the latest")
     command = add("gc", _gc, "list what could go: orphans, outputs of failures, and what is superseded")
-    command.add_argument("--keep", type=int, default=5, metavar="N", help="keep all of the latest N runs (5)")
+    command.add_argument(
+        "--keep", type=int, metavar="N", help="keep all of the latest N runs of each name (as kept_runs of the latest)"
+    )
     command.add_argument("--delete", action="store_true", help="delete it; without, nothing changes")
     return parser.parse_args(argv)
 
@@ -109,7 +111,7 @@ def _why(arguments: argparse.Namespace, store: Store) -> str:
 
 
 def _gc(arguments: argparse.Namespace, store: Store) -> str:
-    if arguments.keep < 0:
+    if arguments.keep is not None and arguments.keep < 0:
         raise InputError(f"--keep: expected 0 or more runs, found {arguments.keep}.")
     plan = garbage.find(store, OutputRoot(arguments.output_root), keep=arguments.keep)
     if arguments.delete:

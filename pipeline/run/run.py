@@ -22,7 +22,7 @@ from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.console import Console
 from pipeline.run.data import check_classes, describe_plan, find_dataset, model_name
 from pipeline.run.outcome import exit_status_of
-from pipeline.run.telling import tell, write_report_if_possible
+from pipeline.run.telling import clear_if_possible, tell, write_report_if_possible
 from pipeline.scratch import scratch
 from pipeline.settings import Settings
 from pipeline.surroundings import taken_over
@@ -215,6 +215,8 @@ def _run(
             # As the next run would.
             settle(connection, root)
             raise
+    if settings.config.kept_runs is not None:
+        clear_if_possible(root, console)
     report = write_report_if_possible(root, run_id, console)
     tell(record.content, folder, report, console)
     console.result(state=record.content["state"], exit_status=status, summary=str(folder.summary))
