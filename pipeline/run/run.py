@@ -29,7 +29,12 @@ from pipeline.surroundings import taken_over
 
 
 def run_pipeline(
-    settings: Settings, project: Path, selection: Selection | None = None, *, log_format: str = "text"
+    settings: Settings,
+    project: Path,
+    selection: Selection | None = None,
+    *,
+    log_format: str = "text",
+    labels: dict | None = None,
 ) -> int:
     """Runs the DAG and returns the exit status.
 
@@ -38,6 +43,7 @@ def run_pipeline(
       project: its folder; `data/` is looked for there.
       selection: the part of the DAG to run; the whole of it by default.
       log_format: "text" or "json", of what is told meanwhile.
+      labels: `note` and `tags` of the run, as pipeline/metadata/labels.py checked them.
 
     Raises:
       InputError: data, settings or output root cannot be used; nothing was run.
@@ -57,7 +63,9 @@ def run_pipeline(
             taken_over(os.environ, temporary) as notes,
             Console(folder.log, log_format) as console,
         ):
-            return _run(settings, dataset, [*plan, *notes], project, selection, run_id, folder, console, started)
+            return _run(
+                settings, dataset, [*plan, *notes], project, selection, run_id, folder, console, started, labels or {}
+            )
     except (PipelineError, KeyboardInterrupt):
         # Refused or stopped before anything was recorded: nothing of it stays.
         if not folder.summary.exists():
@@ -165,6 +173,7 @@ def _run(
     folder: RunFolder,
     console: Console,
     started: float,
+    labels: dict,
 ) -> int:
     root = OutputRoot(settings.config.output_root)
     if not selection:
@@ -200,7 +209,7 @@ def _run(
     made_of = collect(settings, dataset, project)
     if "refuses" in (missing := made_of["git"]["missing"] or ""):
         console.line(f"no revision: {missing}")
-    record = RunRecord(folder, connection, opening(run_id, settings, dataset, made_of), started=started)
+    record = RunRecord(folder, connection, opening(run_id, settings, dataset, made_of) | labels, started=started)
     places.tell(tensorboard=root.tensorboard / run_id)
     runner = ReportingRunner(
         record,
