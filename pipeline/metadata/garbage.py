@@ -7,7 +7,8 @@ does all that ML Metadata has of it.
 
 Synopsis:
 
-    plan = find(store, OutputRoot(output), keep=1)         # nothing is deleted by this
+    store = Store(Path("output/metadata.db"))
+    plan = find(store, OutputRoot("output"), keep=1)         # nothing is deleted by this
     plan["items"], plan["bytes"]
 """
 

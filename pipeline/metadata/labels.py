@@ -6,8 +6,9 @@ them too; that of a run that goes on gets them with the run's next write.
 
 Synopsis:
 
-    check_tag("baseline")                             # refuses what a command line could not tell from something else
-    label(store, store.find_run("latest"), OutputRoot(output), add=["baseline"])["tags"]      # ["baseline"]
+    store = Store(Path("output/metadata.db"))
+    run = store.find_run("latest")
+    label(store, run, OutputRoot("output"), add=["baseline"])["tags"]      # ["baseline"]
 """
 
 import contextlib

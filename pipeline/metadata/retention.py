@@ -8,7 +8,8 @@ with one before it, and would keep all of them. What an execution put out stays 
 
 Synopsis:
 
-    stays = what_stays(store, OutputRoot(output))
+    store = Store(Path("output/metadata.db"))
+    stays = what_stays(store, OutputRoot("output"))
     stays.artifacts, stays.runs, stays.since
 """
 

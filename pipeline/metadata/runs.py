@@ -2,6 +2,7 @@
 
 Synopsis:
 
+    store = Store(Path("output/metadata.db"))
     found = list_runs(store, since=moment("7d"))
     best = select(found, states=["done"], sort="accuracy", limit=3)
     render(best)
