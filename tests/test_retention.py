@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from benchmarks.recorded_runs import RecordedRuns
 from pipeline.metadata import garbage
@@ -138,6 +139,23 @@ def test_what_comes_again_is_compared_with_the_model_before_it(nights):
     assert {nights.model(first), nights.model(second)} <= live(nights.store)
     evaluations = {nights.runs.artifacts[run_id]["Evaluator.blessing"] for run_id in (first, second)}
     assert evaluations <= live(nights.store)
+
+
+@pytest.mark.slow
+def test_model_that_a_training_began_with_stays_and_those_that_it_had_begun_with_itself_go(nights):
+    for _ in range(KEPT_RUNS + 4):
+        run_id = nights.add(cleared=False)
+        begun_with = nights.runs.artifacts[run_id].get("BlessedModel.subject")
+        if begun_with:
+            event = mlmd.Event(
+                artifact_id=begun_with, execution_id=nights.runs.executions[run_id]["Trainer"], type=mlmd.Event.INPUT
+            )
+            event.path.steps.add().key = "base_model"
+            nights.runs.store.put_events([event])
+    clear(nights.root, unknown=False)
+    there = live(nights.store)
+    # Of the runs 5, 6 and 7 the first began with the model of the fourth.
+    assert [nights.model(night(number)) in there for number in range(1, 8)] == [False] * 3 + [True] * 4
 
 
 @pytest.mark.slow

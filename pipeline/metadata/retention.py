@@ -3,8 +3,9 @@
 Of each name under which models are published the latest runs stay whole, as many as its latest run's `kept_runs` says;
 so do runs that go on. Beyond them stays what is served and can be served again, what the next candidate and the next
 data will be compared with, the newest version of each span, and everything that any of these was made of. What was only
-looked up (a baseline, the data of an earlier gate) stays itself, without what it was made of: each model is compared
-with one before it, and would keep all of them. What an execution put out stays or goes together: TFX's cache needs all.
+looked up by a resolver (a baseline, the data of an earlier gate, a model that a training begins with) stays itself,
+without what it was made of: each model would keep the one before it, and so all of them. What an execution put out
+stays or goes together: TFX's cache needs all.
 
 Synopsis:
 
