@@ -60,6 +60,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     part.add_argument("--only", dest="only_node", metavar="NODE", help="run this node alone")
     parser.add_argument("--no-cache", action="store_true", help="run every node, even if nothing has changed")
     parser.add_argument("--no-push", action="store_true", help="publish nothing; python -m pipeline.publish does")
+    parser.add_argument("--note", metavar="TEXT", help="a line about the run, kept with it")
+    parser.add_argument(
+        "--tag", action="append", default=[], metavar="NAME", help="by which to find the run again; may be repeated"
+    )
     parser.add_argument("--dry-run", action="store_true", help="tell what would run, what is cached, and why")
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="of the run's log (text)")
     arguments = parser.parse_args(argv)
@@ -120,9 +124,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from pipeline.metadata.labels import check_note, check_tag
     from pipeline.nodes import Selection
     from pipeline.settings import resolve
 
+    labels = {"note": check_note(arguments.note or "") or None, "tags": sorted({*map(check_tag, arguments.tag)})}
     settings = resolve(
         preset=arguments.preset,
         flags=flags_of_settings(arguments),
@@ -147,7 +153,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return run_night(settings, root, selection, dry=arguments.dry_run, log_format=arguments.log_format)
     if arguments.dry_run:
         return tell_plan(settings, root, selection, log_format=arguments.log_format)
-    return run_pipeline(settings, root, selection, log_format=arguments.log_format)
+    return run_pipeline(settings, root, selection, log_format=arguments.log_format, labels=labels)
 
 
 if __name__ == "__main__":

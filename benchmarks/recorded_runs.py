@@ -24,6 +24,7 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from tfx.dsl.compiler import compiler
 
+from components.properties import EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION
 from models.card import CARD_FILE
 from pipeline.config import PipelineConfig
 from pipeline.output_root import OutputRoot
@@ -122,6 +123,7 @@ class RecordedRuns:
         blessed: bool = True,
         failed: str = "",
         record: bool = True,
+        span: int | None = None,
     ) -> None:
         """Adds a run.
 
@@ -134,6 +136,7 @@ class RecordedRuns:
           packages: versions; every node depends on all of them.
           accuracy, blessed: what the Evaluator finds; without its blessing nothing is pushed.
           failed: the node that fails; those after it are not reached.
+          span: number of the one that the data are, where the ExampleGen runs; None for data that come in none.
           record: whether the run keeps a record of itself; another runner of TFX's would keep none.
         """
         settings, modules = settings or {"seed": 1}, modules or {"models.networks.residual": "aa"}
@@ -160,7 +163,7 @@ class RecordedRuns:
                 sources = {key: made.get(source) for key, source in node.inputs.items()}
                 events = [(key, number, _EVENT.INPUT) for key, number in sources.items() if number is not None]
                 if state == "COMPLETE":
-                    made |= self._outputs(node, run_id, accuracy=accuracy, blessed=blessed, made=made)
+                    made |= self._outputs(node, run_id, accuracy=accuracy, blessed=blessed, made=made, span=span)
                 if state != "FAILED":
                     events += [(key, made[f"{node.id}.{key}"], _EVENT.OUTPUT) for key in node.outputs]
             contexts = [run, self._context("pipeline", PIPELINE), self._context("node", f"{PIPELINE}.{node.id}")]
@@ -202,7 +205,7 @@ class RecordedRuns:
         return next((number for number in reversed(self._blessed[node.id]) if number != candidate), None)
 
     def _outputs(
-        self, node: RecordedNode, run_id: str, *, accuracy: float, blessed: bool, made: dict
+        self, node: RecordedNode, run_id: str, *, accuracy: float, blessed: bool, made: dict, span: int | None
     ) -> dict[str, int]:
         version = next(self._versions)
         serving = self._root.serving("fashion_mnist") / str(version)
@@ -216,6 +219,10 @@ class RecordedRuns:
             (folder / "content").write_bytes(b"0123456789")
             artifact = mlmd.Artifact(type_id=self._type("artifact", kind), uri=str(folder), state=mlmd.Artifact.LIVE)
             properties = _properties(f"{node.id}.{key}", run_id, accuracy, blessed, serving, made, content)
+            if span is not None and node.id in ("ExampleGen", "DataGate"):
+                properties |= {SPAN_NUMBER: span, SPAN_VERSION: 0}
+            if span is not None and node.id == "DataGate":
+                properties[EXAMPLES_ID] = made["ExampleGen.examples"]
             _set(artifact.custom_properties, properties)
             (number,) = self.store.put_artifacts([artifact])
             self._properties[number] = {"id": number, "uri": str(folder), **properties}

@@ -64,6 +64,8 @@ class PipelineConfig:
       replace_other_classes: whether a model may be published over one that answers about other classes or images of
         another shape.
       kept_versions: how many different models stay in the serving folder.
+      kept_runs: how many of the latest runs of each served name keep all that they made; what stays beyond them is in
+        pipeline/metadata/retention.py. Each run deletes the rest at its end; None: nothing is deleted by itself.
       push: whether a blessed model is published; without, `python -m pipeline.publish RUN` does it later.
       training: network and recipe.
       tune: the search for better hyperparameters.
@@ -101,6 +103,7 @@ class PipelineConfig:
     accuracy_tolerance: float = 0.005
     replace_other_classes: bool = False
     kept_versions: int = 5
+    kept_runs: int | None = 10
     push: bool = True
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     tune: TuneConfig = dataclasses.field(default_factory=TuneConfig)
@@ -132,6 +135,8 @@ class PipelineConfig:
         _require(0 <= tolerance <= 1, "duplicate_tolerance", "a share from 0 to 1", tolerance)
         _require(0 <= self.accuracy_tolerance <= 1, "accuracy_tolerance", "0 to 1", self.accuracy_tolerance)
         _require(self.kept_versions >= 1, "kept_versions", "1 or more", self.kept_versions)
+        some = self.kept_runs is None or self.kept_runs >= 1
+        _require(some, "kept_runs", "none, or 1 or more", self.kept_runs)
         enough = self.memory_mib is None or SMALLEST_MIB <= self.memory_mib < math.inf
         _require(enough, "memory_mib", f"none, or a finite number from {SMALLEST_MIB}", self.memory_mib)
         for name in ("split_sizes", "split_limits", "shards"):

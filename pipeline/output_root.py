@@ -165,6 +165,10 @@ class OutputRoot:
         yield from self.artifacts.glob(f"*/*/{execution_id}")
         yield from self.artifacts.glob(f"*/.system/executor_execution/{execution_id}")
 
+    def training_states(self) -> list[Path]:
+        """Returns what interrupted trainings and trials left to be taken up again from."""
+        return sorted(path for folder in (self.checkpoints, self.trials) for path in folder.glob("[!.]*.npz"))
+
     def half_written(self) -> Iterator[Path]:
         """Yields what only a run that goes on may have: temporary files of writers, and TFX's working folders."""
         for folder, kept in ((self.checkpoints, {".npz"}), (self.trials, {".npz", ".json"})):
@@ -172,6 +176,7 @@ class OutputRoot:
         yield from self.path.glob("runs/*/.*.partial")
         yield from self.path.glob(".*.partial")
         yield from self.artifacts.glob("*/.system/stateful_working_dir/*")
+        yield from self.artifacts.glob("*/.system/executor_execution/*")
 
     @contextlib.contextmanager
     def lock(self, advice: str) -> Iterator[None]:

@@ -241,7 +241,7 @@ def _read(key: str, value: object, origin: str, text: str | None = None) -> dict
         readings = [leaf] if text is None or name != key or isinstance(leaf, str) else [leaf, text]
         if text is not None and ... in typing.get_args(kind) and not isinstance(leaf, list):
             readings.append([leaf] if text else [])  # a list of one, or of none, without brackets
-        if text and ... in typing.get_args(kind):
+        if text and ... in typing.get_args(kind) and not isinstance(leaf, bool | dict):
             readings.append([part.strip() for part in text.split(",")])  # of texts that look like numbers
         found[name] = (_typed(name, kind, readings, _where(name, origin)), origin)
     return found

@@ -29,6 +29,7 @@ NAN, INFINITY = float("nan"), float("inf")
         ("accuracy_tolerance", 2, "0 to 1, found 2"),
         ("accuracy_tolerance", NAN, "0 to 1, found nan"),
         ("kept_versions", 0, "1 or more, found 0"),
+        ("kept_runs", 0, "none, or 1 or more, found 0"),
         ("memory_mib", 255.9, "none, or a finite number from 256, found 255.9"),
         ("memory_mib", INFINITY, "none, or a finite number from 256, found inf"),
         ("memory_mib", NAN, "none, or a finite number from 256, found nan"),

@@ -15,6 +15,7 @@ from pipeline.config import PipelineConfig, flatten
 from pipeline.output_root import OutputRoot
 
 ROOT = Path(__file__).resolve().parent.parent
+SAID_NOTHING = {"note": None, "tags": []}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -192,11 +193,15 @@ def test_machine_reads_of_a_refusal_as_well(capsys):
 @pytest.mark.parametrize(
     ("arguments", "called"),
     [
-        ((), ("run_pipeline", {"log_format": "text"})),
-        (("--log-format", "json"), ("run_pipeline", {"log_format": "json"})),
+        ((), ("run_pipeline", {"log_format": "text", "labels": SAID_NOTHING})),
+        (
+            ("--note", " said ", "--tag", "b", "--tag", "a"),
+            ("run_pipeline", {"log_format": "text", "labels": {"note": "said", "tags": ["a", "b"]}}),
+        ),
+        (("--log-format", "json"), ("run_pipeline", {"log_format": "json", "labels": SAID_NOTHING})),
         (("--dry-run",), ("tell_plan", {"log_format": "text"})),
     ],
-    ids=("run", "run with its log as JSON", "dry run"),
+    ids=("run", "run with note and tags", "run with its log as JSON", "dry run"),
 )
 def test_command_line_starts_what_it_asks_for_with_its_settings(monkeypatch, arguments, called):
     calls = []

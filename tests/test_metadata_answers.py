@@ -97,9 +97,9 @@ def test_runs_lists_the_latest_first_with_what_came_of_it(ask_json):
 
 def test_table_has_a_column_for_searches_where_there_was_one():
     nothing = dict.fromkeys(
-        ("started", "name", "preset", "seed", "state", "seconds", "accuracy", "blessed", "pushed", "standing")
+        ("started", "name", "preset", "seed", "state", "seconds", "accuracy", "blessed", "pushed", "standing", "note")
     )
-    run = nothing | {"id": "one", "trials": 20, "best_trial": 0.944}
+    run = nothing | {"id": "one", "tags": [], "trials": 20, "best_trial": 0.944}
     told = listing.render([run, run | {"id": "two", "trials": None, "best_trial": None}]).splitlines()
     assert told[0].endswith("search")
     assert told[1].endswith("best of 20: 0.9440 of val")
@@ -458,7 +458,7 @@ def test_folder_that_cannot_be_deleted_is_named(own_runs, refusal, monkeypatch):
 
     monkeypatch.setattr(shutil, "rmtree", refuse)
     line = refusal("gc", "--keep", "1", "--delete", output=own_runs.output_root)
-    assert line.endswith("cannot be deleted (Permission denied). Mend its permissions and repeat.")
+    assert line.endswith("cannot be deleted (Permission denied), nor can 9 more. Mend the permissions and repeat.")
 
 
 def test_deleting_while_a_run_goes_on_is_refused_and_changes_nothing(own_runs, refusal):

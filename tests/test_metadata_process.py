@@ -10,7 +10,7 @@ import pytest
 from benchmarks.recorded_runs import RecordedRuns
 from pipeline.run.code_digest import ROOT
 
-COMMANDS = ("runs", "show", "lineage", "diff", "why", "gc")
+COMMANDS = ("runs", "show", "lineage", "diff", "why", "gc", "tag", "note")
 
 
 @pytest.fixture(scope="module")

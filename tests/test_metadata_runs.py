@@ -149,7 +149,7 @@ def test_deleted_outputs_are_not_taken_from_the_cache_and_served_models_stay(pro
     served = {path: path.read_bytes() for path in project.output.glob("serving/**/*") if path.is_file()}
     plan = json.loads(project.ask("gc", "--keep", "0", "--json"))
     # What was trained with the other seed and what followed, the refusal, and the predictions of the first run.
-    assert {item["node"] for item in plan["items"]} == {
+    assert {item["node"] for item in plan["items"] if item["artifact"]} == {
         "Trainer",
         "Exporter",
         "InfraValidator",
@@ -163,3 +163,20 @@ def test_deleted_outputs_are_not_taken_from_the_cache_and_served_models_stay(pro
     assert "is gone" in project.ask("why", "Trainer")
     for path, content in served.items():
         assert path.read_bytes() == content
+
+
+def test_run_clears_behind_itself_and_the_next_one_is_all_cached(project):
+    validator = project.root / "components" / "infra_validator" / "component.py"
+    validator.write_text(validator.read_text().replace("    def Undone(", "    def Do(", 1))
+    kept = ("--set", "kept_runs=1", "--note", "the last but one", "--tag", "kept")
+    told = project.run(*kept)
+    assert re.search(r"^retention +\S+ s  \d+ folders .* of superseded runs deleted$", told, re.MULTILINE)
+    latest, *others = [run["id"] for run in json.loads(project.ask("runs", "--json"))]
+    # The first run's model is served: what it said stays too. Of the others stays what a script reads.
+    reports = {path.parent.name for path in project.output.glob("runs/*/report.html")}
+    assert reports == {latest, others[-1]}
+    assert {path.parent.name for path in project.output.glob("runs/*/summary.json")} == {latest, *others}
+    assert json.loads(project.ask("show", "kept", "--json"))["run"]["note"] == "the last but one"
+    assert json.loads((project.output / "runs" / latest / "summary.json").read_text())["tags"] == ["kept"]
+    again = project.run("--set", "kept_runs=1")
+    assert set(project.states(again).values()) == {"cached"}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
@@ -16,6 +17,7 @@ from components.errors import DataRefused, InputError, ModelRefused
 from components.example_gen.dataset import inspect_dataset
 from components.logged import LOGGED
 from pipeline.metadata import runs
+from pipeline.metadata.labels import label
 from pipeline.metadata.store import Store
 from pipeline.nodes import NODES
 from pipeline.output_root import OutputRoot
@@ -275,3 +277,41 @@ def test_what_lists_show_is_no_part_of_the_provenance_of_a_killed_run(record, ro
         close_abandoned(handle, root)
     assert "listed" not in Store(root.metadata).find_run("now").record["provenance"]
     assert "listed" not in json.loads(root.run("now").summary.read_text())["provenance"]
+
+
+def test_what_is_said_of_a_run_while_it_goes_on_is_lost_by_neither_side(record, root):
+    record.start("ExampleGen")
+    with root.lock("Wait."):
+        store = Store(root.metadata)
+        label(store, store.find_run("now"), root, note="slow disk", add=["july"])
+    record.end("ExampleGen", state="ran", seconds=1.0, outputs={})
+    found = kept(root)
+    assert (found["note"], found["tags"]) == ("slow disk", ["july"])
+    assert {node["id"]: node["state"] for node in found["nodes"]}["ExampleGen"] == "ran"
+    record.close(0)
+    assert (kept(root)["note"], kept(root)["tags"], kept(root)["state"]) == ("slow disk", ["july"], "done")
+
+
+def test_tag_written_between_the_run_s_reading_and_its_writing_stays(record, root, monkeypatch):
+    real, store = metadata_store.MetadataStore.put_contexts, Store(root.metadata)
+
+    def put_late(self, contexts, *arguments, **options):
+        label(store, store.find_run("now"), root, add=["between"])
+        return real(self, contexts, *arguments, **options)
+
+    monkeypatch.setattr(metadata_store.MetadataStore, "put_contexts", put_late)
+    record.start("ExampleGen")
+    monkeypatch.undo()
+    record.close(0)
+    assert kept(root)["tags"] == ["between"]
+
+
+def test_note_and_tags_of_a_run_that_was_killed_stay(record, root):
+    record.start("ExampleGen")
+    store = Store(root.metadata)
+    label(store, store.find_run("now"), root, note="killed it", add=["july"])
+    with metadata.Metadata(connection_to(root)) as handle:
+        close_abandoned(handle, root)
+    found = kept(root)
+    assert (found["state"], found["note"], found["tags"]) == ("interrupted", "killed it", ["july"])
+    assert set(json.loads(root.run("now").summary.read_text())["provenance"]) == {"settings", "git", "command"}

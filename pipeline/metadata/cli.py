@@ -1,6 +1,6 @@
 """Answers from ML Metadata on the command line: python -m pipeline.metadata COMMAND.
 
-Read-only but for `gc --delete`, and safe while a run goes on.
+Read-only but for `gc --delete`, `tag` and `note`, and safe while a run goes on.
 """
 
 import argparse
@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 from components.errors import InputError
-from pipeline.metadata import differences, drawing, garbage, lineage, names, runs, show, why
+from pipeline.metadata import differences, drawing, garbage, labels, lineage, names, runs, show, why
 from pipeline.metadata.store import Store
 from pipeline.output_root import DEFAULT, OutputRoot
 from pipeline.project import program
 from pipeline.run.console import legible
+from pipeline.run.outcome import STATES
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,7 +41,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=program("python -m pipeline.metadata"),
         description="Answers from ML Metadata: what happened in a run, where a model comes from, why a node ran.",
-        epilog="RUN is 'latest', a run's id, or the beginning of one. ARTIFACT is a8, a path, or a served version.",
+        epilog="RUN is 'latest', a run's id, its beginning, or a tag. ARTIFACT is a8, a path, or a served version.",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -50,7 +51,36 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         command.set_defaults(answer=answer)
         return command
 
-    add("runs", _runs, "list the runs, the latest first")
+    command = add("runs", _runs, "list the runs, the latest first")
+    command.add_argument("--since", metavar="WHEN", help="that began since then: 2026-11-20, or 7d, 12h, 30m ago")
+    command.add_argument(
+        "--state",
+        action="append",
+        choices=STATES,
+        type=lambda state: state.replace("-", " "),
+        metavar="STATE",
+        help=f"in this state ({', '.join(STATES)}); may be repeated: one of these",
+    )
+    command.add_argument(
+        "--tag", action="append", default=[], metavar="NAME", help="that have it; may be repeated: all"
+    )
+    command.add_argument("--data", metavar="NAME", help="on the data set of this name")
+    command.add_argument(
+        "--sort",
+        choices=runs.KEYS,
+        default="started",
+        metavar="KEY",
+        help=f"by one of {', '.join(runs.KEYS)} (started)",
+    )
+    command.add_argument("--limit", type=int, metavar="N", help="the first N of them")
+    command.add_argument("--csv", metavar="FILE", help="write CSV, what --json has as columns; - prints it")
+    command = add("tag", _tag, "tag a run, to find it again")
+    command.add_argument("run", metavar="RUN")
+    command.add_argument("tags", metavar="NAME", nargs="+")
+    command.add_argument("--remove", action="store_true", help="take the tags away")
+    command = add("note", _note, "say something of a run, in a line")
+    command.add_argument("run", metavar="RUN")
+    command.add_argument("text", metavar="TEXT", help="in the place of what was said before; '' takes it away")
     command = add("show", _show, "all about a run, an artifact (a8) or an execution (e8)")
     command.add_argument("subject", metavar="RUN|ARTIFACT|EXECUTION")
     command = add("lineage", _lineage, "what an artifact was made of, or what was made of it")
@@ -70,7 +100,9 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     command.add_argument("node", metavar="NODE")
     command.add_argument("run", metavar="RUN", nargs="?", default="latest", help="default: the latest")
     command = add("gc", _gc, "list what could go: orphans, outputs of failures, and what is superseded")
-    command.add_argument("--keep", type=int, default=5, metavar="N", help="keep all of the latest N runs (5)")
+    command.add_argument(
+        "--keep", type=int, metavar="N", help="keep all of the latest N runs of each name (as kept_runs of the latest)"
+    )
     command.add_argument("--delete", action="store_true", help="delete it; without, nothing changes")
     return parser.parse_args(argv)
 
@@ -80,8 +112,41 @@ def _json(value: object) -> str:
 
 
 def _runs(arguments: argparse.Namespace, store: Store) -> str:
-    found = runs.list_runs(store)
-    return _json(found) if arguments.json else runs.render(found)
+    since = None if arguments.since is None else runs.moment(arguments.since)
+    found = runs.select(
+        runs.list_runs(store, since=since),
+        states=arguments.state,
+        tags=arguments.tag,
+        data=arguments.data,
+        sort=arguments.sort,
+        limit=arguments.limit,
+    )
+    if arguments.csv is None:
+        return _json(found) if arguments.json else runs.render(found, asked=since is not None or _asks(arguments))
+    if arguments.json:
+        raise InputError("--csv: expected no --json beside it. Give one of them.")
+    return runs.write_csv(found, arguments.csv)
+
+
+def _asks(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.state or arguments.tag or arguments.data)
+
+
+def _tag(arguments: argparse.Namespace, store: Store) -> str:
+    change = {"remove" if arguments.remove else "add": arguments.tags}
+    return _labelled(arguments, store, **change)
+
+
+def _note(arguments: argparse.Namespace, store: Store) -> str:
+    return _labelled(arguments, store, note=arguments.text)
+
+
+def _labelled(arguments: argparse.Namespace, store: Store, **change) -> str:
+    run = store.find_run(arguments.run)
+    found = labels.label(store, run, OutputRoot(arguments.output_root), **change)
+    if arguments.json:
+        return _json({"run": run.id, **found})
+    return f"run {run.id}: tags {', '.join(found['tags']) or 'none'}; note {found['note'] or 'none'}"
 
 
 def _show(arguments: argparse.Namespace, store: Store) -> str:
@@ -109,7 +174,7 @@ def _why(arguments: argparse.Namespace, store: Store) -> str:
 
 
 def _gc(arguments: argparse.Namespace, store: Store) -> str:
-    if arguments.keep < 0:
+    if arguments.keep is not None and arguments.keep < 0:
         raise InputError(f"--keep: expected 0 or more runs, found {arguments.keep}.")
     plan = garbage.find(store, OutputRoot(arguments.output_root), keep=arguments.keep)
     if arguments.delete:

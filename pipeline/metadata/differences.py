@@ -34,6 +34,7 @@ def describe(run: Run) -> dict[str, dict[str, object]]:
     found["command"] = {"line": " ".join(run.properties.get("command", []))}
     found["code"] = run.properties.get("code", {}).get("modules", {})
     line = runs.describe(run)
+    found["said"] = {name: line[name] or None for name in ("note", "tags")}
     found["result"] = {name: line[name] for name in ("state", "seconds", "blessed", "pushed")}
     found["metrics"] = metrics(run)
     return found

@@ -31,13 +31,7 @@ class Lineage:
 
 def trace(store: Store, artifact: Artifact, *, down: bool) -> Lineage:
     """Returns everything that `artifact` was made of, or, `down`, that was made of it."""
-    chosen = {
-        (execution.run, number)
-        for execution in store.executions.values()
-        if is_resolver(execution)
-        for key, number in store.outputs.get(execution.id, ())
-        if key != "candidate"
-    }
+    chosen = looked_up(store)
     edges: list[Edge] = []
     seen_artifacts, seen_executions = {artifact.id}, set()
     waiting = [artifact.id]
@@ -56,6 +50,17 @@ def trace(store: Store, artifact: Artifact, *, down: bool) -> Lineage:
                     seen_artifacts.add(edge.artifact)
                     waiting.append(edge.artifact)
     return Lineage(root=artifact.id, down=down, edges=edges)
+
+
+def looked_up(store: Store) -> set[tuple[str, int]]:
+    """Returns the artifacts that resolvers chose, each with the run that they chose it in."""
+    return {
+        (execution.run, number)
+        for execution in store.executions.values()
+        if is_resolver(execution)
+        for key, number in store.outputs.get(execution.id, ())
+        if key != "candidate"
+    }
 
 
 def _makers(store: Store, artifact: int) -> list[Edge]:

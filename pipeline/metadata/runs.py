@@ -1,16 +1,88 @@
-"""`runs`: a line for each run, from what it kept of itself."""
+"""`runs`: a line for each run, from what it kept of itself; those that one asks for, sorted, also as CSV.
 
+Synopsis:
+
+    store = Store(Path("output/metadata.db"))
+    found = list_runs(store, since=moment("7d"))
+    best = select(found, states=["done"], sort="accuracy", limit=3)
+    render(best)
+"""
+
+import csv
+import datetime
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from components.errors import InputError
+from models.files import write_text
 from pipeline.metadata.served import Standings
 from pipeline.metadata.store import Run, Store
-from pipeline.metadata.text import duration, table, when
+from pipeline.metadata.text import duration, shorten, table, when
 from pipeline.output_root import OutputRoot
 
+# What a run can be sorted by, of what the table shows; of these the largest or latest comes first, of the others A.
+_DOWN = ("started", "accuracy", "seconds", "blessed", "trials", "best_trial", "id")
+KEYS = (*_DOWN, "seed", "name", "preset", "state", "pushed", "standing", "note")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_NOTE_WIDTH = 40
 
-def list_runs(store: Store) -> list[dict]:
-    """Returns, for each run and the latest first, what the table shows."""
+
+def list_runs(store: Store, since: datetime.datetime | None = None) -> list[dict]:
+    """Returns, for each run, or each that began since, and the latest first, what the table shows."""
     found = store.runs()
     standings = Standings(OutputRoot.of_database(store.path)).of(found)
-    return [describe(run) | {"standing": standings.get(run.id)} for run in reversed(found)]
+    first = 0.0 if since is None else 1000 * since.timestamp()
+    return [describe(run) | {"standing": standings.get(run.id)} for run in reversed(found) if run.started >= first]
+
+
+def moment(text: str, now: datetime.datetime | None = None) -> datetime.datetime:
+    """Returns the time that a day or a time (2026-11-20, 2026-11-20T14:00), or how long ago it was (7d), names.
+
+    Raises:
+      InputError: it names none.
+    """
+    ago = re.fullmatch(r"(\d+)([mhdw])", text, re.ASCII)
+    try:
+        if ago is None:
+            return datetime.datetime.fromisoformat(text)
+        return (now or datetime.datetime.now()) - datetime.timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    except (ValueError, OverflowError):
+        raise InputError(
+            f"--since {text}: expected a day or a time (2026-11-20, 2026-11-20T14:00), or how long ago (30m, 12h, 7d, "
+            "2w)."
+        ) from None
+
+
+def select(
+    found: list[dict],
+    *,
+    states: Sequence[str] | None = None,
+    tags: Sequence[str] = (),
+    data: str | None = None,
+    sort: str = "started",
+    limit: int | None = None,
+) -> list[dict]:
+    """Returns those of the runs that `list_runs` gave which have one of the states, all of the tags and the data set.
+
+    They are sorted by one of `KEYS`; those that have no such value come last.
+
+    Raises:
+      InputError: a limit below 1.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"--limit: expected 1 or more runs, found {limit}.")
+    chosen = [
+        run
+        for run in found
+        if (not states or run["state"] in states)
+        and set(tags) <= {*run["tags"]}
+        and (data is None or run["name"] == data)
+    ]
+    known = [run for run in chosen if run[sort] is not None]
+    known.sort(key=lambda run: run[sort], reverse=sort in _DOWN)
+    return [*known, *(run for run in chosen if run[sort] is None)][:limit]
 
 
 def describe(run: Run) -> dict:
@@ -30,13 +102,41 @@ def describe(run: Run) -> dict:
         "pushed": kept.get("pushed_model", "").rsplit("/", 1)[-1] or None,
         "trials": kept.get("trials"),
         "best_trial": kept.get("best_trial"),
+        "note": kept.get("note") or None,
+        "tags": kept.get("tags") or [],
     }
 
 
-def render(runs: list[dict]) -> str:
-    """Returns the table."""
+def write_csv(runs: list[dict], place: str) -> str:
+    """Writes a line for each run, and returns what to print: how many, or, where the place is "-", all of it.
+
+    Raises:
+      InputError: the file cannot be written.
+    """
+    stream = io.StringIO()
+    columns = [*(runs[0] if runs else describe(Run(number=0, id="", started=0, properties={}))), "standing"]
+    writer = csv.DictWriter(stream, dict.fromkeys(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in run.items()} for run in runs)
+    if place == "-":
+        return stream.getvalue().rstrip("\n")
+    try:
+        write_text(Path(place), stream.getvalue())
+    except OSError as error:
+        raise InputError(f"--csv {place}: cannot be written ({error.strerror}). Name another file.") from None
+    return f"{len(runs)} run{'s' * (len(runs) != 1)} in {place}"
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return " ".join(value) if isinstance(value, list) else value
+
+
+def render(runs: list[dict], *, asked: bool = False) -> str:
+    """Returns the table; `asked` says that some runs may have been left out."""
     if not runs:
-        return "no runs yet"
+        return "no such run; 'runs' alone lists all" if asked else "no runs yet"
     rows = [
         [
             *(run[name] for name in ("id", "started", "name", "preset", "seed", "state")),
@@ -49,8 +149,16 @@ def render(runs: list[dict]) -> str:
         for run in runs
     ]
     header = ["run", "started", "data", "preset", "seed", "state", "time", "accuracy", "blessed", "pushed", "standing"]
-    if any(run["trials"] for run in runs):
-        header.append("search")
-        for row, run in zip(rows, runs, strict=True):
-            row.append(run["trials"] and f"best of {run['trials']}: {run['best_trial']:.4f} of val")
+    columns = {
+        "search": lambda run: run["trials"] and f"best of {run['trials']}: {run['best_trial']:.4f} of val",
+        "tags": lambda run: " ".join(run["tags"]) or None,
+        "note": lambda run: run["note"] and shorten(run["note"], _NOTE_WIDTH),
+    }
+    # Where nobody searched or said anything there is no such column.
+    for name, cell in columns.items():
+        cells = [cell(run) for run in runs]
+        if any(cells):
+            header.append(name)
+            for row, value in zip(rows, cells, strict=True):
+                row.append(value)
     return table(header, rows, right=("seed", "time", "accuracy"))

@@ -9,6 +9,8 @@ from pipeline.metadata.store import Artifact, Execution, Run, Store, state_told
 from pipeline.metadata.text import duration, flatten, shorten, size, table, when
 from pipeline.output_root import OutputRoot
 
+_SHOWN_APART = ("code", "packages", "summary", "note", "tags")
+
 
 def show(store: Store, found: Run | Artifact | Execution) -> dict:
     """Returns what is known, as values for JSON."""
@@ -22,7 +24,7 @@ def show_run(store: Store, run: Run) -> dict:
     standings = Standings(OutputRoot.of_database(store.path))
     # Not as they were recorded: what a part of the pipeline takes over is recorded in any order.
     order = {node["id"]: position for position, node in enumerate(run.record.get("nodes", ()))}
-    kept = {name: value for name, value in run.properties.items() if name not in ("code", "packages", "summary")}
+    kept = {name: value for name, value in run.properties.items() if name not in _SHOWN_APART}
     return {
         "run": runs.describe(run) | {"standing": standings.of(store.runs()).get(run.id)},
         "properties": kept,

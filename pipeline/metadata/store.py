@@ -33,7 +33,7 @@ _STRUCT = "mlmd-struct::"
 T = TypeVar("T")
 _INPUTS, _OUTPUTS = (2, 3, 5), (1, 4, 6)
 _PROVENANCE = ("settings", "origins", "data", "code", "git", "packages", "machine", "variables", "command")
-_JSON_PROPERTIES = (*_PROVENANCE, "failure", "span", "window", "listed", "summary")
+_JSON_PROPERTIES = (*_PROVENANCE, "failure", "span", "window", "listed", "summary", "tags")
 # Long, and of no use for a list of runs.
 _BULKY = ("code", "packages", "origins", "summary")
 
@@ -60,7 +60,9 @@ class Run:
         kept = self.properties
         if "summary" not in kept:
             return {}
-        return {**kept["summary"], "provenance": {name: kept.get(name) for name in _PROVENANCE}}
+        # What a person said afterwards is in the properties alone.
+        said = {"note": kept.get("note") or None, "tags": kept.get("tags") or []}
+        return {**kept["summary"], **said, "provenance": {name: kept.get(name) for name in _PROVENANCE}}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,7 +160,7 @@ class Store:
         return found, before or root.is_in_use()
 
     def find_run(self, text: str) -> Run:
-        """Returns the run that "latest", an id or the beginning of one names, with all of its properties.
+        """Returns the run that "latest", an id, the beginning of one or a tag names, with all of its properties.
 
         Raises:
           InputError: there is none, or more than one.
@@ -169,8 +171,14 @@ class Store:
         if text == "latest":
             return self.whole(runs[-1])
         found = [run for run in runs if run.id == text] or [run for run in runs if run.id.startswith(text)]
-        if len(found) == 1:
-            return self.whole(found[0])
+        tagged = [run for run in runs if text in run.properties.get("tags", ())] if not found else []
+        if len(found or tagged) == 1:
+            return self.whole((found or tagged)[0])
+        if tagged:
+            raise InputError(
+                f"tag {text}: expected one run that has it, found {len(tagged)} ({tagged[0].id} to {tagged[-1].id}). "
+                f"Name one by its id; 'runs --tag {text}' lists them."
+            )
         if found:
             raise InputError(
                 f"run {text}: expected the beginning of one run's id, found {len(found)} ({found[0].id} to "

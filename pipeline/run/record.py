@@ -52,6 +52,8 @@ from pipeline.run.provenance import environment
 from pipeline.settings import Settings
 
 _RUN = "pipeline_run"
+# Of a person, who may change them while the run goes on: written once, and read again each time.
+_LABELS = ("note", "tags")
 _CANCELED = metadata_store_pb2.Execution.CANCELED
 # Kept as properties of their own, so that a list of runs reads no more than it shows.
 _INDEX = (
@@ -135,7 +137,15 @@ class RunRecord:
         self._started = time.monotonic() if started is None else started
         self._is_open = False
         empty = json.loads(json.dumps(_EMPTY))
-        self.content = {**opening, "wall_seconds": 0.0, "peak_rss_mib": 0, "nodes": [], **empty}
+        self.content = {
+            "note": None,
+            "tags": [],
+            **opening,
+            "wall_seconds": 0.0,
+            "peak_rss_mib": 0,
+            "nodes": [],
+            **empty,
+        }
 
     def open(self, handle: metadata.Metadata, pipeline: pipeline_pb2.Pipeline, base_run: str | None) -> None:
         """Makes the context of the run, as TFX would at its first node, and lists the nodes as waiting."""
@@ -161,7 +171,7 @@ class RunRecord:
             for node in pipeline.nodes
         ]
         self._is_open = True
-        self._write(handle)
+        self._write(handle, labels={name: self.content[name] for name in _LABELS if self.content[name]})
 
     def node(self, node_id: str) -> dict:
         """Returns the entry of a node: id, state, seconds, detail, the nodes that it comes after, and what it made."""
@@ -256,15 +266,22 @@ class RunRecord:
         with metadata.Metadata(self._connection) as handle:
             self._write(handle, self.content["wall_seconds"])
 
-    def _write(self, handle: metadata.Metadata, seconds: float | None = None) -> None:
+    def _write(self, handle: metadata.Metadata, seconds: float | None = None, labels: dict | None = None) -> None:
+        """Writes what is known; note and tags only at first (`labels`), for from then on a person may change them."""
         own = seconds is None
         self.content["wall_seconds"] = round(time.monotonic() - self._started if own else seconds, 2)
         if own:
             self.content["peak_rss_mib"] = round(peak_memory_bytes() / 2**20)
         run = handle.store.get_context_by_type_and_name(_RUN, self.content["run_id"])
-        for name, value in properties_of(self.content).items():
+        if labels is None:
+            said = run.custom_properties
+            self.content["note"] = (said["note"].string_value if "note" in said else "") or None
+            self.content["tags"] = json.loads(said["tags"].string_value) if "tags" in said else []
+        changed = {**properties_of(self.content), **(labels or {})}
+        for name, value in changed.items():
             set_property(run.custom_properties[name], value)
-        handle.store.put_contexts([run])
+        # Masked: `pipeline.metadata tag` may write others between the two calls.
+        handle.store.put_contexts([run], [f"custom_properties.{name}" for name in changed])
         try:
             write_text(self._folder.summary, json.dumps(self.content, indent=2) + "\n")
         except OSError as error:
@@ -291,7 +308,7 @@ def properties_of(content: dict) -> dict:
         index["data_gate"] = gate["result"]
     if trials := (content.get("search") or {}).get("trials"):
         index |= {"trials": len(trials), "best_trial": best_trial(trials)["val_accuracy"]}
-    summary = {name: value for name, value in content.items() if name != "provenance"}
+    summary = {name: value for name, value in content.items() if name not in ("provenance", *_LABELS)}
     known = {name: value for name, value in index.items() if value is not None}
     return {**content["provenance"], **known, LISTED: json.dumps(listed(content)), "summary": json.dumps(summary)}
 
@@ -308,7 +325,7 @@ def close_abandoned(handle: metadata.Metadata, root: OutputRoot) -> None:
         provenance = {
             name: json.loads(value.string_value)
             for name, value in kept.items()
-            if name not in (*_INDEX, LISTED, "data_gate", "summary", "test_accuracy", "test_loss")
+            if name not in (*_INDEX, *_LABELS, LISTED, "data_gate", "summary", "test_accuracy", "test_loss")
             and value.string_value
         }
         folder = root.run(run.name)

@@ -23,7 +23,7 @@ from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.console import Console
 from pipeline.run.data import check_classes, describe_plan, find_dataset, model_name
 from pipeline.run.outcome import exit_status_of
-from pipeline.run.telling import tell, write_index_if_possible, write_report_if_possible
+from pipeline.run.telling import clear_if_possible, tell, write_index_if_possible, write_report_if_possible
 from pipeline.scratch import scratch
 from pipeline.settings import Settings
 from pipeline.surroundings import taken_over
@@ -36,6 +36,7 @@ def run_pipeline(
     *,
     dataset: Dataset | None = None,
     log_format: str = "text",
+    labels: dict | None = None,
 ) -> int:
     """Runs the DAG and returns the exit status.
 
@@ -45,6 +46,7 @@ def run_pipeline(
       selection: the part of the DAG to run; the whole of it by default.
       dataset: what to read; by default what the settings or, for a part of the DAG, its base says.
       log_format: "text" or "json", of what is told meanwhile.
+      labels: `note` and `tags` of the run, as pipeline/metadata/labels.py checked them.
 
     Raises:
       InputError: data, settings or output root cannot be used; nothing was run.
@@ -64,7 +66,9 @@ def run_pipeline(
             taken_over(os.environ, temporary) as notes,
             Console(folder.log, log_format) as console,
         ):
-            return _run(settings, dataset, [*plan, *notes], project, selection, run_id, folder, console, started)
+            return _run(
+                settings, dataset, [*plan, *notes], project, selection, run_id, folder, console, started, labels or {}
+            )
     except (PipelineError, KeyboardInterrupt):
         # Refused or stopped before anything was recorded: nothing of it stays.
         if not folder.summary.exists():
@@ -173,6 +177,7 @@ def _run(
     folder: RunFolder,
     console: Console,
     started: float,
+    labels: dict,
 ) -> int:
     root = OutputRoot(settings.config.output_root)
     if dataset:
@@ -208,7 +213,7 @@ def _run(
     made_of = collect(settings, dataset, project)
     if "refuses" in (missing := made_of["git"]["missing"] or ""):
         console.line(f"no revision: {missing}")
-    record = RunRecord(folder, connection, opening(run_id, settings, dataset, made_of), started=started)
+    record = RunRecord(folder, connection, opening(run_id, settings, dataset, made_of) | labels, started=started)
     places.tell(tensorboard=root.tensorboard / run_id)
     runner = ReportingRunner(
         record,
@@ -223,6 +228,8 @@ def _run(
             # As the next run would.
             settle(connection, root)
             raise
+        if settings.config.kept_runs is not None:
+            clear_if_possible(root, console)
         record.note_disk(root.bytes_on_disk())
     report = write_report_if_possible(root, run_id, console)
     tell(record.content, folder, report, write_index_if_possible(root, console), console)

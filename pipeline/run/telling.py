@@ -1,13 +1,34 @@
-"""What is told when a run has ended: its report and, from its record, figures, verdict, and what became of the push."""
+"""What is told when a run has ended: what was cleared behind it, its report and, from its record, figures, verdict, and
+what became of the push.
+"""
 
 import logging
+import time
 from pathlib import Path
 
 from components.evaluator.metrics import METRICS
 from components.pusher.outcomes import HELD_BACK, PUSHED, SERVED_AGAIN, TAKEN_BACK
+from pipeline.metadata.garbage import clear, summed
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.console import Console
 from pipeline.run.outcome import NODE_RAN
+
+
+def clear_if_possible(root: OutputRoot, console: Console) -> None:
+    """Deletes what no run that stays needs, and tells how much that was; a run that has done its work fails not for it.
+
+    The caller holds the lock of the output root. Folders that ML Metadata never heard of stay, for `gc` to delete.
+    """
+    console.start("retention")
+    started = time.monotonic()
+    try:
+        plan = clear(root, unknown=False)
+    except Exception as error:
+        logging.exception("what is superseded could not be deleted")
+        console.error(f"retention: {_first_line(error)}")
+        return
+    if plan["items"]:
+        console.end("retention", "", time.monotonic() - started, f"{summed(plan)} of superseded runs deleted")
 
 
 def write_report_if_possible(root: OutputRoot, run_id: str, console: Console) -> Path | None:
@@ -19,7 +40,7 @@ def write_report_if_possible(root: OutputRoot, run_id: str, console: Console) ->
         return write_report(root, run_id)
     except Exception as error:
         logging.exception("the report could not be written")
-        console.error(f"no report: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        console.error(f"no report: {type(error).__name__}: {_first_line(error)}")
         return None
 
 
@@ -79,6 +100,10 @@ def _publication(content: dict) -> str:
     (pusher,) = [node for node in content["nodes"] if node["id"] == "Pusher"]
     is_new = pusher["state"] == NODE_RAN and content["push"] in (PUSHED, SERVED_AGAIN)
     return f"{'pushed to' if is_new else 'served as':<15}{pushed}"
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")
 
 
 def _number(value: float | None) -> str:
