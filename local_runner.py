@@ -55,6 +55,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-cache", action="store_true", help="run every node, even if nothing has changed")
     parser.add_argument("--no-push", action="store_true", help="publish nothing; python -m pipeline.publish does")
     parser.add_argument("--dry-run", action="store_true", help="tell what would run, what is cached, and why")
+    parser.add_argument("--on-end", metavar="COMMAND", help="run when the run has ended: docs/unattended.md")
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="of the run's log (text)")
     arguments = parser.parse_args(argv)
     if arguments.only_node and (arguments.from_node or arguments.to_node):
@@ -64,7 +65,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def flags_of_settings(arguments: argparse.Namespace) -> dict[str, tuple[str, object]]:
     """Returns the flags of single settings that were given: the setting's name, the flag as typed, the value."""
-    names = ("output_root", "data_dir", "name", "seed", "image_encoding", "gate_severity")
+    names = ("output_root", "data_dir", "name", "seed", "image_encoding", "gate_severity", "on_end")
     values = {name: getattr(arguments, name) for name in names}
     flags = {
         name: (f"--{name.replace('_', '-')} {value}", value) for name, value in values.items() if value is not None

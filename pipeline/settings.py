@@ -30,7 +30,7 @@ from pipeline.presets import PRESETS
 
 ENVIRONMENT_PREFIX = "IMAGE_PIPELINE_"
 # Where and how to run, not what: never taken over from an earlier run.
-_OF_THIS_RUN = ("output_root", "data_dir", "memory_mib", "enable_cache")
+_OF_THIS_RUN = ("output_root", "data_dir", "memory_mib", "on_end", "on_end_seconds", "enable_cache")
 _KINDS = {
     int: "a whole number",
     float: "a number",
@@ -67,7 +67,7 @@ class Settings:
     def on_top_of(self, values: dict, run_id: str) -> "Settings":
         """Returns what was given here on top of the settings of an earlier run; the rest keeps the run's values.
 
-        `output_root`, `data_dir`, `memory_mib` and `enable_cache` stay as they are here.
+        What says where and how to run (`output_root`, `memory_mib`, ...) stays as it is here.
 
         Args:
           values: `as_dict()` of that run; names that are unknown by now are ignored.

@@ -17,6 +17,8 @@ WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "fa
 NODE_RAN, NODE_CACHED, NODE_FAILED, NODE_SKIPPED = "ran", "cached", "failed", "skipped"
 NOT_BLESSED = 4
 _STATES = {0: "done", 3: "data refused", NOT_BLESSED: "not blessed"}
+# All that a run can be in.
+STATES = (RUNNING, *_STATES.values(), FAILED, INTERRUPTED)
 
 
 def exit_status_of(content: dict) -> int:
