@@ -1,4 +1,4 @@
-"""An Airflow DAG, version 3, that runs the pipeline every night; put it, or a link to it, into the folder of DAGs.
+"""An Airflow DAG (loaded and run by Airflow 3.3) that runs the pipeline every night; put it, or a link to it, into the folder of DAGs.
 
 Airflow has an environment of its own and only calls the command. A busy output root (75) is tried again; bad input (2),
 refused data (3), a model that was not blessed (4) and the rest are failures at once, for trying again changes nothing.
@@ -6,9 +6,9 @@ refused data (3), a model that was not blessed (4) and the rest are failures at 
 
 import datetime
 
-from airflow.exceptions import AirflowException, AirflowFailException
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 PROJECT = "/srv/image-pipeline"
 BUSY = 75

@@ -9,8 +9,9 @@ nothing but `summary.json`:
     local_runner.py --on-end 'mlflow-env/bin/python deploy/mlflow_export.py'
     mlflow-env/bin/python deploy/mlflow_export.py output/runs/*/summary.json
 
-The experiment is MLFLOW_EXPERIMENT_NAME, else the name that the model is published under. A run that was exported is
-passed over; one that was exported in part, or has changed since, is exported anew in its place.
+The experiment is MLFLOW_EXPERIMENT_NAME, else the name that the model is published under; a new one keeps its
+artifacts below MLFLOW_ARTIFACT_ROOT, else where the store says (without a server `mlruns` in the working folder). A run
+that was exported is passed over; one that was exported in part, or has changed since, is exported anew in its place.
 """
 
 import hashlib
@@ -84,7 +85,9 @@ def export(client: MlflowClient, summary: Path) -> str:
     run, digest = json.loads(content), hashlib.sha256(content).hexdigest()
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or run["published_as"]
     experiment = client.get_experiment_by_name(name)
-    number = experiment.experiment_id if experiment else client.create_experiment(name)
+    place = os.environ.get("MLFLOW_ARTIFACT_ROOT")
+    location = f"{place.rstrip('/')}/{name}" if place else None
+    number = experiment.experiment_id if experiment else client.create_experiment(name, location)
     for known in client.search_runs([number], f"tags.`{_RUN_ID}` = '{run['run_id']}'"):
         if known.data.tags.get(_EXPORTED) == digest:
             return "exported before"
