@@ -1,7 +1,8 @@
 """An Airflow DAG that runs the pipeline every night; put it, or a link to it, into the folder of DAGs.
 
-Airflow (3.3 has loaded and run it) has an environment of its own and only calls the command. A busy output root (75) is tried again; bad input (2),
-refused data (3), a model that was not blessed (4) and the rest are failures at once, for trying again changes nothing.
+Airflow has an environment of its own and only calls the command; 3.3 has loaded and run this. A busy output root (75)
+is tried again; bad input (2), refused data (3), a model that was not blessed (4) and the rest are failures at once, for
+trying again changes nothing.
 """
 
 import datetime

@@ -1,11 +1,6 @@
 """What there is to tell of the end of a run, from what the pipeline tells a command (docs/unattended.md).
 
 Standard library only: whatever Python runs it.
-
-Synopsis:
-
-    told = notice(os.environ)
-    told["title"]     # "fashion_mnist: done (exit status 0), accuracy 93.42 %"
 """
 
 import json

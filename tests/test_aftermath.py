@@ -124,6 +124,20 @@ def test_folder_that_nothing_was_run_in_gets_no_metrics(tmp_path):
     assert not root.path.exists()
 
 
+@pytest.mark.slow
+def test_command_is_no_part_of_a_cache_key():
+    from tfx.dsl.compiler import compiler
+
+    from pipeline.pipeline import create_pipeline
+    from pipeline.run.partial_run import ANY_DATA
+
+    def compiled(**settings: object) -> bytes:
+        made = compiler.Compiler().compile(create_pipeline(PipelineConfig(**settings), ANY_DATA))
+        return made.SerializeToString(deterministic=True)
+
+    assert compiled(on_end="true", on_end_seconds=1.0) == compiled() != compiled(seed=7)
+
+
 @pytest.fixture
 def config(idx_folder, root, tmp_path: Path) -> PipelineConfig:
     images, labels = np.zeros((4, 5, 5), np.uint8), np.array([0, 1, 0, 1], np.uint8)

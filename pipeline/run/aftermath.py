@@ -91,16 +91,26 @@ def after_run(config: PipelineConfig, runs: list[RunFolder], status: int, state:
             _log(summaries[-1].with_name("log.txt"), told)
 
 
+def refresh(root: OutputRoot, exit_status: int | None = None) -> Iterator[str]:
+    """Writes anew what tells how an output root stands, and yields a line for each thing that could not be written.
+
+    Args:
+      root: which is left as it is where nothing was ever run in it.
+      exit_status: of a run that ends; None where something else has changed what is served.
+    """
+    if not root.metadata.exists():
+        return
+    try:
+        from pipeline.run.monitoring import write_metrics
+
+        write_metrics(root, exit_status=exit_status, now=time.time())
+    except Exception as error:
+        yield f"{root.metrics}: not written ({type(error).__name__}: {error})."
+
+
 def _steps(config: PipelineConfig, root: OutputRoot, end: End) -> Iterator[str]:
     """Takes the steps in their order, and yields a line for each that failed."""
-    # An output root that nothing was ever run in is left as it is.
-    if root.metadata.exists():
-        try:
-            from pipeline.run.monitoring import write_metrics
-
-            write_metrics(root, exit_status=end.exit_status, now=time.time())
-        except Exception as error:
-            yield f"{root.metrics}: not written ({type(error).__name__}: {error})."
+    yield from refresh(root, end.exit_status)
     if config.on_end:
         told = run_command(config.on_end, end, seconds=config.on_end_seconds)
         if told:

@@ -6,7 +6,8 @@ its model that got so far, so that a refused night does not take the accuracy aw
 
 Synopsis:
 
-    path = write_metrics(OutputRoot("output"), exit_status=0, now=1_795_894_488.0)
+    root.make_run("20261123-200513-360")
+    path = write_metrics(root, exit_status=0, now=1_795_894_488.0)
     path.read_text().splitlines()[0]     # "# HELP image_pipeline_ends_total ..."
 """
 
