@@ -65,6 +65,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--tag", action="append", default=[], metavar="NAME", help="by which to find the run again; may be repeated"
     )
     parser.add_argument("--dry-run", action="store_true", help="tell what would run, what is cached, and why")
+    parser.add_argument("--on-end", metavar="COMMAND", help="run when the run has ended: docs/unattended.md")
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="of the run's log (text)")
     arguments = parser.parse_args(argv)
     if arguments.only_node and (arguments.from_node or arguments.to_node):
@@ -74,7 +75,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def flags_of_settings(arguments: argparse.Namespace) -> dict[str, tuple[str, object]]:
     """Returns the flags of single settings that were given: the setting's name, the flag as typed, the value."""
-    names = ("output_root", "data_dir", "span", "window", "name", "seed", "image_encoding", "gate_severity")
+    names = ("output_root", "data_dir", "span", "window", "name", "seed", "image_encoding", "gate_severity", "on_end")
     values = {name: getattr(arguments, name) for name in names}
     flags = {
         name: (f"--{name.replace('_', '-')} {value}", value) for name, value in values.items() if value is not None
@@ -148,9 +149,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
     root = folder()
     if settings.config.in_spans and not selection.from_node:
-        from pipeline.run.night import run_night
+        from pipeline.run.night import run_night, tell_night
 
-        return run_night(settings, root, selection, dry=arguments.dry_run, log_format=arguments.log_format)
+        if arguments.dry_run:
+            return tell_night(settings, root, selection, log_format=arguments.log_format)
+        return run_night(settings, root, selection, log_format=arguments.log_format, labels=labels)
     if arguments.dry_run:
         return tell_plan(settings, root, selection, log_format=arguments.log_format)
     return run_pipeline(settings, root, selection, log_format=arguments.log_format, labels=labels)

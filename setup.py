@@ -43,6 +43,8 @@ RUNTIME = [
     "tensorflow-serving-api",
     "markupsafe",
     "google-crc32c",
+    # Writes metrics.prom.
+    "prometheus-client",
 ]
 
 DEV = [
@@ -56,6 +58,10 @@ DEV = [
     # Execute the notebook.
     "nbclient",
     "ipykernel",
+    # Check what lies in deploy/: a mail server, and the API's types of Kubernetes.
+    "aiosmtpd",
+    "kubernetes",
+    "pyyaml",
 ]
 
 # What scripts/setup_env.py itself uses, locked with the rest so that the tools are checked too.

@@ -71,6 +71,8 @@ class PipelineConfig:
       tune: the search for better hyperparameters.
       memory_mib: how much of the data a run may hold in memory, in MiB; None: a quarter of what the machine has, or its
         container. It changes no result.
+      on_end: a command for `sh -c` that is run when a run has ended, however it ended (docs/unattended.md).
+      on_end_seconds: that it may take; then it is ended.
       enable_cache: whether a node whose inputs, settings and code are unchanged is served from the cache.
 
     Raises:
@@ -108,6 +110,8 @@ class PipelineConfig:
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     tune: TuneConfig = dataclasses.field(default_factory=TuneConfig)
     memory_mib: float | None = None
+    on_end: str | None = None
+    on_end_seconds: float = 120.0
     enable_cache: bool = True
 
     def __post_init__(self) -> None:
@@ -139,6 +143,8 @@ class PipelineConfig:
         _require(some, "kept_runs", "none, or 1 or more", self.kept_runs)
         enough = self.memory_mib is None or SMALLEST_MIB <= self.memory_mib < math.inf
         _require(enough, "memory_mib", f"none, or a finite number from {SMALLEST_MIB}", self.memory_mib)
+        _require(self.on_end != "", "on_end", "none, or a command", "none between the quotes")
+        _require(0 < self.on_end_seconds < math.inf, "on_end_seconds", "a finite number above 0", self.on_end_seconds)
         for name in ("split_sizes", "split_limits", "shards"):
             value = getattr(self, name)
             _require(len(value) == len(SPLITS), name, f"one entry for each of {', '.join(SPLITS)}", value)

@@ -1,6 +1,7 @@
 """The folder that everything a run makes lies in: the one place that knows its layout, and its lock.
 
     metadata.db                 ML Metadata, sqlite
+    metrics.prom                how it stands, for Prometheus
     artifacts/<node>/<key>/<n>  what each execution put out; TFX's layout
     checkpoints/                of trainings that were interrupted
     trials/                     what each trial of a search or a sweep gave, and states of interrupted ones
@@ -74,6 +75,11 @@ class OutputRoot:
     def metadata(self) -> Path:
         """The sqlite database of ML Metadata."""
         return self.path / "metadata.db"
+
+    @property
+    def metrics(self) -> Path:
+        """What node_exporter's textfile collector reads."""
+        return self.path / "metrics.prom"
 
     @property
     def artifacts(self) -> Path:

@@ -15,6 +15,7 @@ from pipeline.config import PipelineConfig
 from pipeline.metadata.artifacts import RunArtifacts
 from pipeline.metadata.store import Run, Store
 from pipeline.output_root import OutputRoot
+from pipeline.run.aftermath import refresh
 from pipeline.run.console import legible
 from pipeline.served import parser_of, serving_folder
 
@@ -34,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"publish: {error}", file=sys.stderr)
         return error.exit_status
+    for told in refresh(root):
+        print(f"publish: {told}", file=sys.stderr)
     return 0
 
 

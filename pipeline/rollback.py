@@ -13,6 +13,7 @@ from pipeline.metadata.served import Standings
 from pipeline.metadata.store import Run, Store
 from pipeline.metadata.text import table, when
 from pipeline.output_root import OutputRoot
+from pipeline.run.aftermath import refresh
 from pipeline.run.console import legible
 from pipeline.served import parser_of, serving_folder
 
@@ -35,8 +36,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"rollback: {error}", file=sys.stderr)
         return error.exit_status
     print(f"version {now} is served again, as {number}; before it was {served}")
-    if problem := record(root):
-        print(f"rollback: {problem}", file=sys.stderr)
+    problem = record(root)
+    for told in [*([problem] if problem else []), *refresh(root)]:
+        print(f"rollback: {told}", file=sys.stderr)
     return 0
 
 

@@ -30,7 +30,7 @@ from pipeline.presets import PRESETS
 
 ENVIRONMENT_PREFIX = "IMAGE_PIPELINE_"
 # Where and how to run, not what: never taken over from an earlier run.
-_OF_THIS_RUN = ("output_root", "data_dir", "memory_mib", "enable_cache")
+OF_THIS_RUN = ("output_root", "data_dir", "memory_mib", "on_end", "on_end_seconds", "enable_cache")
 _KINDS = {
     int: "a whole number",
     float: "a number",
@@ -67,7 +67,7 @@ class Settings:
     def on_top_of(self, values: dict, run_id: str) -> "Settings":
         """Returns what was given here on top of the settings of an earlier run; the rest keeps the run's values.
 
-        `output_root`, `data_dir`, `memory_mib` and `enable_cache` stay as they are here.
+        What says where and how to run (`output_root`, `memory_mib`, ...) stays as it is here.
 
         Args:
           values: `as_dict()` of that run; names that are unknown by now are ignored.
@@ -84,7 +84,7 @@ class Settings:
             name: (_typed(name, kind, [value], f"{origin}: {name}"), origin)
             for key, inside in values.items()
             for name, kind, value in _leaves(key, inside)
-            if kind is not None and name not in _OF_THIS_RUN
+            if kind is not None and name not in OF_THIS_RUN
         }
         layers = {**kept, **earlier, **{name: own[name] for name in self.given}}
         by_hand = {name for name in self.given if not self.origins[name].startswith(("preset ", "default"))}
@@ -241,7 +241,7 @@ def _read(key: str, value: object, origin: str, text: str | None = None) -> dict
         readings = [leaf] if text is None or name != key or isinstance(leaf, str) else [leaf, text]
         if text is not None and ... in typing.get_args(kind) and not isinstance(leaf, list):
             readings.append([leaf] if text else [])  # a list of one, or of none, without brackets
-        if text and ... in typing.get_args(kind) and not isinstance(leaf, bool | dict):
+        if text and text[0] not in "[{" and ... in typing.get_args(kind) and not isinstance(leaf, bool):
             readings.append([part.strip() for part in text.split(",")])  # of texts that look like numbers
         found[name] = (_typed(name, kind, readings, _where(name, origin)), origin)
     return found

@@ -14,9 +14,20 @@ import signal
 import threading
 from collections.abc import Iterator
 
+_heard: list[KeyboardInterrupt] = []
+
 
 class Terminated(KeyboardInterrupt):
     """A signal that asks to end; `args` has its number."""
+
+
+def stopped() -> KeyboardInterrupt | None:
+    """Returns what was raised for the first signal within `stoppable`, None if there was none.
+
+    Who runs others' code asks this behind it: Beam raises what it met as an error of another type, and what meets a
+    finalizer is swallowed.
+    """
+    return _heard[0] if _heard else None
 
 
 @contextlib.contextmanager
@@ -26,19 +37,31 @@ def stoppable() -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    interrupt = signal.getsignal(signal.SIGINT)
+    _heard.clear()
 
     def stop(number: int, _: object) -> None:
         # Once is enough: a second one must not cut short how the first is settled.
         for other in before:
             signal.signal(other, signal.SIG_IGN)
-        raise Terminated(number)
+        _heard.append(Terminated(number))
+        raise _heard[-1]
+
+    def interrupted(*_: object) -> None:
+        _heard.append(KeyboardInterrupt())
+        raise _heard[-1]
 
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, stop)
+    if interrupt is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupted)
     try:
         yield
     finally:
+        _heard.clear()
+        if interrupt is signal.default_int_handler:
+            signal.signal(signal.SIGINT, interrupt)
         for number, handler in before.items():
             # None: set by another language, which Python cannot put back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

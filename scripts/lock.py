@@ -1,5 +1,7 @@
 """Makes requirements.lock from setup.py, and reads from it. The lock holds no addresses.
 
+Likewise deploy/mlflow.lock from deploy/mlflow.in, for an environment beside the project's.
+
 Synopsis:
 
     make lock               # keeps the versions of the lock where setup.py admits them
@@ -22,10 +24,8 @@ from scripts.installers import installer_environment
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 # One lock for all the Pythons that setup.py admits, from the lowest on, and for all platforms.
-COMPILE = (
-    "pip compile setup.py --extra dev --extra setup --universal --python-version 3.11 "
-    "--generate-hashes --custom-compile-command make.lock --output-file requirements.lock"
-)
+LOCKS = {"requirements.lock": "setup.py --extra dev --extra setup", "deploy/mlflow.lock": "deploy/mlflow.in"}
+COMPILE = "--universal --python-version 3.11 --generate-hashes --custom-compile-command make.lock --output-file"
 # What only this host has must not get into a lock for all.
 LOCAL_VARIABLES = ("UV_INDEX", "UV_FIND_LINKS", "UV_NO_INDEX")
 
@@ -52,10 +52,13 @@ def main(argv: list[str] | None = None) -> int:
         raise Stop(f"{uv} makes the lock, and it is not there: run 'make setup' first.")
     told = installer_environment(VENV / "bin/python", os.environ)
     env = {name: value for name, value in told.items() if name not in LOCAL_VARIABLES}
-    words = [word.replace("make.lock", "make lock") for word in COMPILE.split()]
     upgrade = ["--upgrade"] if args.upgrade else []
-    command = [uv, *words, *upgrade, "--python", VENV / "bin/python", "--quiet"]
-    return subprocess.call(command, cwd=ROOT, env=env)
+    for lock, source in LOCKS.items():
+        words = [word.replace("make.lock", "make lock") for word in f"pip compile {source} {COMPILE} {lock}".split()]
+        command = [uv, *words, *upgrade, "--python", VENV / "bin/python", "--quiet"]
+        if status := subprocess.call(command, cwd=ROOT, env=env):
+            return status
+    return 0
 
 
 if __name__ == "__main__":

@@ -272,3 +272,16 @@ def test_seed_out_of_range_ends_2_in_one_line():
     process = run("--seed", "-1", "--data-dir", "/nowhere")
     assert process.returncode == 2
     assert process.stderr == "local_runner.py: --seed -1: expected 0 to 2147483647, found -1.\n"
+
+
+@pytest.mark.slow
+def test_make_ends_2_and_prints_the_status_which_the_command_itself_ends_with(tmp_path, fashion_mnist):
+    where = ["--output-root", str(tmp_path), "--data-dir", str(fashion_mnist)]
+    # Neither the set-up nor the data are made anew for it.
+    make = ["make", "run", "--old-file", "setup", "--old-file", "data", f"ARGS={' '.join(where)}"]
+    with OutputRoot(tmp_path).lock("Wait."):
+        made = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert run(*where).returncode == 75
+    assert made.returncode == 2
+    assert "another run is using it. Wait for it" in made.stderr
+    assert "Error 75" in made.stderr

@@ -15,6 +15,7 @@ from pipeline.metadata.cli import main as ask
 from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
 from pipeline.publish import main
+from pipeline.rollback import main as rollback_command
 from pipeline.run.publications import record_in
 
 FIRST, SECOND, REFUSED = (f"2026010{day}-120000-000" for day in (1, 2, 3))
@@ -70,6 +71,21 @@ def test_held_back_model_is_published_by_its_run_and_a_version_by_its_number(out
     assert list(versions(base_of(output)).values()) == [one, two, one, two]
     assert main([SECOND, "--output-root", str(output)]) == 0
     assert "is served already, as" in capsys.readouterr().out
+
+
+def test_monitoring_knows_at_once_of_what_is_published_and_rolled_back(output, capsys):
+    def served_since() -> str:
+        name = 'image_pipeline_served_since_timestamp_seconds{model="fashion_mnist"} '
+        (line,) = [line for line in OutputRoot(output).metrics.read_text().splitlines() if line.startswith(name)]
+        return line.removeprefix(name)
+
+    for run in (FIRST, SECOND):
+        assert main([run, "--output-root", str(output)]) == 0
+        assert float(served_since()) == max(versions(base_of(output)))
+    assert rollback_command(["--output-root", str(output)]) == 0
+    assert float(served_since()) == max(versions(base_of(output)))
+    assert len(versions(base_of(output))) == 3
+    assert capsys.readouterr().err == ""
 
 
 def test_published_model_leads_to_its_training_and_the_rollback_is_known_too(output, capsys):

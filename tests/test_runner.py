@@ -1,13 +1,19 @@
 """What a killed run leaves in ML Metadata and on the disk, on a real sqlite database."""
 
+import contextlib
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
+from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.output_root import OutputRoot
+from pipeline.run import runner
 from pipeline.run.abandoned import settle
+from pipeline.stopping import Terminated, stoppable
 
 Execution = metadata_store_pb2.Execution
 STATES = {
@@ -105,3 +111,26 @@ def test_what_a_writer_was_killed_over_is_deleted_and_checkpoints_stay(connectio
     assert [path for path in left if path.exists()] == []
     assert all(path.exists() for path in kept)
     assert not left[-1].parent.exists()
+
+
+@pytest.mark.parametrize("taken", ["for an error", "by nobody"])
+def test_signal_that_a_node_takes_otherwise_ends_the_run_and_fails_no_node(monkeypatch, heard, taken):
+    """Beam raises it as a RuntimeError; in a finalizer it is printed and passed over."""
+
+    def launch() -> SimpleNamespace:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as error:
+            if taken == "for an error":
+                raise RuntimeError("Terminated: 15 [while running 'Tables']") from error
+        return SimpleNamespace(execution_id=1)
+
+    monkeypatch.setattr(runner, "launcher_of", lambda *_: SimpleNamespace(launch=launch))
+    monkeypatch.setattr(runner.metadata, "Metadata", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(runner, "node_state", lambda *_: ("ran", None))
+    monkeypatch.setattr(runner, "outputs_of", lambda *_: {})
+    # A record without `end`: the node has not ended.
+    running = runner.ReportingRunner(SimpleNamespace(), print, print)
+    node = pipeline_pb2.PipelineNode(node_info={"id": "StatisticsGen"})
+    with stoppable(), pytest.raises(Terminated):
+        running._launch(pipeline_pb2.Pipeline(), node, None, None)

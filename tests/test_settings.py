@@ -208,7 +208,7 @@ REFUSED = {
     "training.flip": ("0", "expected true or false or none, found 0"),
     "training.shift": ("-1", "expected 0 or more, found -1"),
     "training.erase": ("2.0", "expected a whole number, found 2.0"),
-    "training.augmentations": ("true", "expected a list, each text, found True"),
+    "training.augmentations": ("[1]", "expected a list, each text, found [1]"),
     "training.erase_share": ("1.5", "expected 0 to 1, found 1.5"),
     "training.patience": ('"3"', "expected a whole number or none, found '3'"),
     "training.precision": ("float16", "expected auto or float32 or bfloat16, found 'float16'"),
@@ -219,6 +219,8 @@ REFUSED = {
     "tune.side_by_side": ("0", "expected 1 or more, found 0"),
     "tune.fixed": ("speed", "expected names of settings below training., found speed"),
     "memory_mib": ("255", "expected none, or a finite number from 256, found 255.0"),
+    "on_end": ("", "expected none, or a command, found none between the quotes"),
+    "on_end_seconds": ("0", "expected a finite number above 0, found 0.0"),
     "enable_cache": ("none", "expected true or false, found 'none'"),
 }
 
@@ -344,7 +346,7 @@ def test_settings_from_code_are_given_where_they_differ_from_the_defaults():
 @pytest.fixture
 def earlier() -> dict:
     """What was recorded of a smoke run with seed 9, whose folders were others."""
-    elsewhere = ("data_dir=/old", "output_root=/old/output", "memory_mib=512", "enable_cache=false")
+    elsewhere = ("data_dir=/old", "output_root=/old/output", "memory_mib=512", "enable_cache=false", "on_end=old")
     settings = settle("seed=9", *elsewhere, preset="smoke")
     return json.loads(json.dumps(settings.as_dict()))
 
@@ -355,7 +357,7 @@ def test_settings_on_top_of_a_run_are_the_runs_but_for_what_is_given(earlier):
     assert (config.preset, config.seed, config.training.network.widths) == ("smoke", 9, (16, 32, 64))
     assert (config.training.epochs, config.split_limits) == (2, (4000, 500, 1000))
     assert (config.output_root, config.data_dir, config.enable_cache) == (Path("/new"), Path("/data"), True)
-    assert config.memory_mib is None
+    assert (config.memory_mib, config.on_end) == (None, None)
     assert settings.origins["seed"] == "run 20260101-1"
     assert settings.origins["training.epochs"] == "--set training.epochs=2"
     assert settings.origins["enable_cache"] == "default"
@@ -364,7 +366,7 @@ def test_settings_on_top_of_a_run_are_the_runs_but_for_what_is_given(earlier):
 
 
 def test_nothing_given_on_top_of_a_run_is_that_run(earlier):
-    elsewhere = ("data_dir=/old", "output_root=/old/output", "memory_mib=512", "enable_cache=false")
+    elsewhere = ("data_dir=/old", "output_root=/old/output", "memory_mib=512", "enable_cache=false", "on_end=old")
     assert settle(*elsewhere).on_top_of(earlier, "1").as_dict() == earlier
 
 

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from pipeline.stopping import Terminated, how_stopped, stoppable
+from pipeline.stopping import Terminated, how_stopped, stoppable, stopped
 
 
 @pytest.mark.parametrize(("stop", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -35,3 +35,31 @@ def test_what_is_ignored_stays_ignored():
 def test_ctrl_c_is_an_interruption():
     assert how_stopped(KeyboardInterrupt()) == ("interrupted", 130)
     assert issubclass(Terminated, KeyboardInterrupt)
+
+
+@pytest.mark.parametrize(("stop", "kind"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_signal_that_others_take_for_an_error_is_remembered_as_long_as_it_can_be_told(heard, stop, kind):
+    with stoppable():
+        assert stopped() is None
+        with pytest.raises(RuntimeError):
+            try:
+                signal.raise_signal(stop)
+            except BaseException as error:
+                raise RuntimeError("as Beam does") from error
+        assert type(stopped()) is kind
+    assert stopped() is None
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_beam_takes_a_signal_for_an_error_of_its_step(heard, stop):
+    import apache_beam as beam
+
+    def step(_: int) -> None:
+        signal.raise_signal(stop)
+
+    with stoppable():
+        with pytest.raises(Exception, match="while running"), beam.Pipeline(runner="FnApiRunner") as pipeline:
+            pipeline | beam.Create([1]) | beam.Map(step)
+        assert stopped() is not None

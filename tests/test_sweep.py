@@ -7,6 +7,8 @@ import pytest
 
 from components.errors import InputError
 from pipeline.presets import preset
+from pipeline.settings import Settings
+from pipeline.sweep import trainings
 from pipeline.sweep.__main__ import main
 from pipeline.sweep.factors import Factor, Point, plan, read_factor, read_point
 from pipeline.sweep.page import render_table, write_page
@@ -288,3 +290,16 @@ def test_measuring_side_by_side_is_refused(capsys):
 def test_table_has_what_was_measured():
     measured = [dataclasses.replace(line, input_share=0.015, peak_mib=1500.4, disk_mib=43.0) for line in ROWS]
     assert render_table(summarize(measured)).splitlines()[2].endswith("| x1.00 | x1.00 | 1.5 | 1,500 | 43.0 |")
+
+
+def test_beginning_of_a_sweep_is_no_end_of_a_run(monkeypatch, tmp_path):
+    asked = []
+
+    def run(settings: Settings, *_: object) -> int:
+        asked.append(settings.config)
+        return 3
+
+    monkeypatch.setattr(trainings, "run_pipeline", run)
+    with pytest.raises(trainings.NoDataError):
+        trainings.prepare(Settings.of(preset("smoke", on_end="true", output_root=tmp_path)), tmp_path)
+    assert [config.on_end for config in asked] == [None]

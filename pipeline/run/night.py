@@ -5,7 +5,7 @@ is stays what it was, and a span that is refused or cannot be read is a run that
 
 Synopsis:
 
-    run_night(settings, Path("."), dry=True)      # of data in spans; it tells what it would do
+    tell_night(settings, Path("."))      # 0; what `run_night` would do, of data in spans
 """
 
 import dataclasses
@@ -18,27 +18,29 @@ from components.example_gen.dataset import Dataset
 from components.example_gen.spans import SpanPattern
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot
+from pipeline.run.aftermath import followed_up
 from pipeline.run.console import event_line
 from pipeline.run.data import name_spans, published_as, with_floors
 from pipeline.run.outcome import PASSED
 from pipeline.run.provenance import describe_code
 from pipeline.run.run import check, run_pipeline
 from pipeline.run.uptake import NEW, SET_ASIDE, Known, Plan, plan_uptake, read_span, settle
-from pipeline.settings import Settings
+from pipeline.settings import OF_THIS_RUN, Settings
 
 _UNREADABLE, _REFUSED = 2, 3
 _GATE = "DataGate"
 # What of the settings decides no result.
-_INDIFFERENT = ("output_root", "data_dir", "memory_mib", "enable_cache", "admit", "span", "on_end", "kept_runs")
+_INDIFFERENT = (*OF_THIS_RUN, "admit", "span", "kept_runs")
 
 
+@followed_up
 def run_night(
     settings: Settings,
     project: Path,
     selection: Selection | None = None,
     *,
-    dry: bool = False,
     log_format: str = "text",
+    labels: dict | None = None,
 ) -> int:
     """Takes up what is new and trains on the window; returns the exit status.
 
@@ -49,30 +51,42 @@ def run_night(
       settings: what is in force; `data_dir` is a pattern.
       project: its folder.
       selection: nothing; a part of the DAG begins with a node, and stands on a run.
-      dry: whether to tell what would be done, and do nothing.
       log_format: "text" or "json", of what is told meanwhile.
+      labels: `note` and `tags` of each run.
 
     Raises:
       InputError: a part of the DAG is asked for; settings, pattern or output root cannot be used, or the span that is
         expected is missing.
     """
-    check(settings)
-    if selection:
-        raise InputError(
-            f"{selection}: expected a node to begin with, --from or --only: of data in spans, what a night does "
-            "follows from what is new. Leave it out."
-        )
-    night = _Night(settings, project, log_format)
+    night = _begin(settings, project, selection, log_format, labels)
     new, aside = night.look()
-    if dry:
-        night.tell_plan(new, aside)
-        return 0
     status = night.take_up(new) if new else 0
     if status is None or (not new and night.is_outdated()):
         return night.train()
     if not new:
         night.tell(aside)
     return status
+
+
+def tell_night(
+    settings: Settings, project: Path, selection: Selection | None = None, *, log_format: str = "text"
+) -> int:
+    """Prints what a night would do and changes nothing; returns the exit status 0. Arguments and errors as above."""
+    night = _begin(settings, project, selection, log_format, None)
+    night.tell_plan(*night.look())
+    return 0
+
+
+def _begin(
+    settings: Settings, project: Path, selection: Selection | None, log_format: str, labels: dict | None
+) -> "_Night":
+    check(settings)
+    if selection:
+        raise InputError(
+            f"{selection}: expected a node to begin with, --from or --only: of data in spans, what a night does "
+            "follows from what is new. Leave it out."
+        )
+    return _Night(settings, project, log_format, labels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +96,7 @@ class _Night:
     settings: Settings
     project: Path
     log_format: str
+    labels: dict | None
 
     @functools.cached_property
     def root(self) -> OutputRoot:
@@ -183,7 +198,8 @@ class _Night:
 
     def _run(self, dataset: Dataset, selection: Selection | None = None) -> int:
         named = with_floors(dataclasses.replace(dataset, name=self.name))
-        return run_pipeline(self.settings, self.project, selection, dataset=named, log_format=self.log_format)
+        told = {"log_format": self.log_format, "labels": self.labels}
+        return run_pipeline(self.settings, self.project, selection, dataset=named, **told)
 
 
 def _decisive(settings: dict) -> dict:

@@ -19,6 +19,7 @@ NODE_RAN, NODE_CACHED, NODE_FAILED, NODE_SKIPPED = "ran", "cached", "failed", "s
 PASSED, REFUSED = "passed", "refused"
 NOT_BLESSED = 4
 _STATES = {0: "done", 3: "data refused", NOT_BLESSED: "not blessed"}
+# All that a run can be in.
 STATES = (RUNNING, *_STATES.values(), FAILED, INTERRUPTED)
 
 

@@ -20,6 +20,7 @@ from components.pusher.serving_folder import check_replaces
 from models.plain_paths import UNLOADABLE
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot, RunFolder
+from pipeline.run.aftermath import followed_up, made
 from pipeline.run.console import Console
 from pipeline.run.data import check_classes, describe_plan, find_dataset, model_name
 from pipeline.run.outcome import exit_status_of
@@ -29,6 +30,7 @@ from pipeline.settings import Settings
 from pipeline.surroundings import taken_over
 
 
+@followed_up
 def run_pipeline(
     settings: Settings,
     project: Path,
@@ -59,6 +61,7 @@ def run_pipeline(
     plan = _plan(settings, dataset)
     run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
     folder = root.make_run(run_id)
+    made(folder)
     try:
         with (
             root.lock("Wait for it, or choose another --output-root."),

@@ -19,6 +19,7 @@ from components.latest_blessed import CANDIDATE
 from pipeline.run import partial_run
 from pipeline.run.outcome import NODE_CACHED, NODE_FAILED, NODE_RAN, NODE_SKIPPED
 from pipeline.run.record import RunRecord, outputs_of
+from pipeline.stopping import stopped
 
 _Execution = metadata_store_pb2.Execution
 _STATES = {_Execution.COMPLETE: NODE_RAN, _Execution.CACHED: NODE_CACHED}
@@ -92,6 +93,9 @@ class ReportingRunner(local_dag_runner.LocalDagRunner):
                 outputs = outputs_of(handle, execution_id) if error is None else None
         except Exception as raised:  # whatever a component raises, the run has to end in order
             state, error = NODE_FAILED, raised
+        if (stop := stopped()) is not None:
+            # However the node took it: it was not the node that failed.
+            raise stop from error
         if error is not None:
             traceback.print_exception(error)
         return self._record.end(node_id, state=state, seconds=time.monotonic() - started, outputs=outputs, error=error)

@@ -59,7 +59,9 @@ def prepare(settings: Settings, project: Path) -> Data:
       InputError: data or settings cannot be used.
       NoDataError: a node failed, or the gate refused.
     """
-    status = run_pipeline(settings, project, Selection(to_node="Transform"))
+    # The command `on_end` waits for the end of a run, and this is the beginning of a sweep.
+    quiet = dataclasses.replace(settings, config=dataclasses.replace(settings.config, on_end=None))
+    status = run_pipeline(quiet, project, Selection(to_node="Transform"))
     if status:
         raise NoDataError("no data to train on.")
     store = Store(OutputRoot(settings.config.output_root).metadata)

@@ -1,0 +1,47 @@
+"""An Airflow DAG that runs the pipeline every night; put it, or a link to it, into the folder of DAGs.
+
+Airflow has an environment of its own and only calls the command; 3.3 has loaded and run this. A busy output root (75)
+is tried again; bad input (2), refused data (3), a model that was not blessed (4) and the rest are failures at once, for
+trying again changes nothing.
+"""
+
+import datetime
+
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+PROJECT = "/srv/image-pipeline"
+BUSY = 75
+
+
+class RunPipeline(BashOperator):
+    """Runs a command, and fails for good unless it ended with `BUSY`."""
+
+    def execute(self, context):
+        """Raises AirflowException where another attempt may help, AirflowFailException where not."""
+        try:
+            return super().execute(context)
+        except AirflowException as error:
+            # Only its text has the exit code.
+            if str(error).endswith(f" {BUSY}."):
+                raise
+            raise AirflowFailException(str(error)) from error
+
+
+with DAG(
+    dag_id="image_pipeline",
+    schedule="30 2 * * *",
+    start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
+    catchup=False,
+    # An output root has one writer.
+    max_active_runs=1,
+    dagrun_timeout=datetime.timedelta(hours=8),
+) as dag:
+    RunPipeline(
+        task_id="run",
+        bash_command="exec .venv/bin/python local_runner.py --on-end 'python3 deploy/webhook.py'",
+        cwd=PROJECT,
+        retries=4,
+        retry_delay=datetime.timedelta(minutes=10),
+    )

@@ -1,0 +1,56 @@
+"""Sends a mail about the end of a run.
+
+By environment: MAIL_TO (addresses with commas between them), MAIL_HOST (localhost), MAIL_PORT (587 with MAIL_USER, else
+25), MAIL_FROM (the first of MAIL_TO), MAIL_USER and MAIL_PASSWORD, with which STARTTLS is required. MAIL_ON names the
+exit statuses that are worth one, such as "2 3 4"; all by default.
+
+    MAIL_TO=me@example.org local_runner.py --on-end 'python3 deploy/mail.py'
+"""
+
+import os
+import smtplib
+import ssl
+import sys
+from collections.abc import Mapping
+from email.message import EmailMessage
+
+from notice import notice, text
+
+_SECONDS = 20
+
+
+def letter(environ: Mapping[str, str]) -> EmailMessage:
+    """Returns what is sent."""
+    told, to = notice(environ), environ["MAIL_TO"]
+    message = EmailMessage()
+    message["To"] = to
+    message["From"] = environ.get("MAIL_FROM") or to.split(",")[0].strip()
+    message["Subject"] = told["title"]
+    message.set_content(text(told))
+    return message
+
+
+def main() -> int:
+    """Returns 0 where the server took it, or nothing was to be sent."""
+    environ = os.environ
+    if not environ.get("MAIL_TO"):
+        print("mail.py: MAIL_TO: expected an address, found none.", file=sys.stderr)
+        return 2
+    if environ["PIPELINE_EXIT_STATUS"] not in environ.get("MAIL_ON", environ["PIPELINE_EXIT_STATUS"]).split():
+        return 0
+    user = environ.get("MAIL_USER")
+    host, port = environ.get("MAIL_HOST", "localhost"), int(environ.get("MAIL_PORT", 587 if user else 25))
+    try:
+        with smtplib.SMTP(host, port, timeout=_SECONDS) as server:
+            if user:
+                server.starttls(context=ssl.create_default_context())
+                server.login(user, environ.get("MAIL_PASSWORD", ""))
+            server.send_message(letter(environ))
+    except (OSError, smtplib.SMTPException) as error:
+        print(f"mail.py: {host}:{port} did not take it ({type(error).__name__}: {error}).", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
