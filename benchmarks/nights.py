@@ -7,6 +7,7 @@ is 1 where something else happened than should.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -184,6 +185,8 @@ def scenario() -> list[Night]:
             status=-signal.SIGKILL,
             trains=False,
             serves=False,
+            # Long enough to be met.
+            flags=("--set", "training.epochs=30"),
             kill=True,
         ),
         **drift,
@@ -302,8 +305,9 @@ class Nights:
             )
             if night.kill:
                 while process.poll() is None and not self._trains():
-                    time.sleep(0.1)
-                os.killpg(process.pid, signal.SIGKILL)
+                    time.sleep(0.05)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
             return process.wait()
 
     def _trains(self) -> bool:
@@ -406,7 +410,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--warm-start", action="store_true", help="begin each training with what is served")
     parser.add_argument("--page", type=Path, help="file to write the table into")
     arguments = parser.parse_args(argv)
-    flags = ("--window", str(arguments.window))
+    flags = ("--window", str(arguments.window), "--set", "kept_runs=5")
     flags += ("--set", "training.warm_start=true") if arguments.warm_start else ()
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.output_root or Path(scratch, "nights")
