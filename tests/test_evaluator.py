@@ -1,5 +1,6 @@
 """TFMA's figures, and who is blessed beside which baseline, on a model whose predictions are known."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def good(make_model):
 def judge(examples, tmp_path_factory):
     """Runs the executor and returns the properties of the blessing and the metrics."""
 
-    def run(candidate, *baselines, floors=FLOORS, tolerance=0.02, examples=examples):
+    def run(candidate, *baselines, floors=FLOORS, tolerance=0.02, examples=examples, spans=False):
         evaluation, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
         evaluation.uri, blessing.uri = (str(tmp_path_factory.mktemp(name)) for name in ("evaluation", "blessing"))
         scratch = str(tmp_path_factory.mktemp("scratch"))
@@ -81,7 +82,7 @@ def judge(examples, tmp_path_factory):
         ReportingEvaluator.EXECUTOR_SPEC.executor_class(context).Do(
             {"examples": [examples], "model": [candidate], "baseline_model": list(baselines)},
             {"evaluation": [evaluation], "blessing": [blessing]},
-            {"eval_config": proto_utils.proto_to_json(eval_config(floors, tolerance))},
+            {"eval_config": proto_utils.proto_to_json(eval_config(floors, tolerance, spans=spans))},
         )
         return blessing, json.loads(evaluation.get_string_custom_property("metrics"))
 
@@ -120,6 +121,18 @@ def test_slices_have_names_in_the_order_of_the_classes(alone):
     assert sum(part["examples"] for part in brightness.values()) == 36
     assert brightness["dark"]["accuracy"] == 1.0
     assert all(0 <= part["expected_calibration_error"] <= 1 for part in brightness.values())
+
+
+def test_each_span_is_a_slice_with_the_examples_of_its_shards(judge, good, tmp_path):
+    artifact = artifact_of(tmp_path, bounds=[6, 30])
+    parts = (("2026-11-27", {"test": 1}), ("2026-11-28", {"test": 2}))
+    describe_examples(artifact, dataclasses.replace(open_examples(artifact), parts=parts))
+    _, metrics = judge(good, examples=artifact, spans=True)
+    # The three ants that are labelled bees are among the first six.
+    found = {name: (part["examples"], part["accuracy"]) for name, part in metrics["slices"]["span"].items()}
+    assert found == {"2026-11-27": (6, 0.5), "2026-11-28": (30, 1.0)}
+    assert list(found) == ["2026-11-27", "2026-11-28"]
+    assert metrics["test_accuracy"] == 33 / 36
 
 
 def test_class_names_that_look_like_something_else_are_slices_all_the_same(judge, good, tmp_path):

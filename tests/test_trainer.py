@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -61,9 +62,10 @@ def split(examples) -> Split:
     return open_split(examples, TRAIN, memory=2**20, scratch=examples.folder)
 
 
-def train(split: Split, folder, **changes) -> tuple[Trained, dict]:
+def train(split: Split, folder, start: Trained | None = None, **changes) -> tuple[Trained, dict]:
     config = dataclasses.replace(CONFIG, **changes)
-    return train_model(config, split, split, **MOMENTS, seed=1, log_dir=folder, checkpoint_path=folder / "state.npz")
+    paths = {"log_dir": folder, "checkpoint_path": folder / "state.npz"}
+    return train_model(config, split, split, **MOMENTS, seed=1, start=start, **paths)
 
 
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
@@ -92,6 +94,50 @@ def test_history_has_each_epoch_with_what_the_report_draws(split, tmp_path, prec
         assert max(first["val_accuracy"], last["val_accuracy"]) == pytest.approx(report["val_accuracy"], abs=1e-6)
     assert last["learning_rate"] < first["learning_rate"], "the schedule ends low"
     json.dumps(report)
+
+
+def test_warm_start_begins_where_the_served_model_ended_with_its_own_schedule(split, tmp_path):
+    trained, cold = train(split, tmp_path / "cold", epochs=3)
+    config = {"epochs": 3, "warm_epochs": 1, "warm_rate": 0.5}
+    again, warm = train(split, tmp_path / "warm", start=trained, **config)
+    assert (cold["warm_start"], cold["epochs"]) == (False, 3)
+    assert (warm["warm_start"], warm["epochs"]) == (True, 1)
+    assert warm["history"][0]["loss"] < cold["history"][0]["loss"]
+    # Nothing learned: the kernels are those that it began with; a norm's averages move all the same.
+    still, _ = train(split, tmp_path / "still", start=trained, **config | {"warm_rate": 1e-12})
+    for weight, same in zip(still.weights, trained.weights, strict=True):
+        if weight.ndim > 1:
+            np.testing.assert_allclose(weight, same, atol=1e-5)
+    assert again.digest() != trained.digest()
+
+
+def test_warm_start_gives_a_new_class_a_place_and_keeps_the_others(split, tmp_path):
+    trained, _ = train(split, tmp_path / "two")
+    grown = dataclasses.replace(split.examples, class_names=("dark", "bright", "grey"))
+    three = dataclasses.replace(split, examples=grown)
+    config = {"warm_epochs": 1, "warm_rate": 1e-12}
+    warm, report = train(three, tmp_path / "three", start=trained, **config)
+    assert report["warm_start"] is True
+    assert warm.class_names == ("dark", "bright", "grey")
+    logits = warm.model()(split.images).numpy() * warm.temperature
+    before = trained.model()(split.images).numpy() * trained.temperature
+    np.testing.assert_allclose(logits[:, :2], before, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"network": NetworkConfig(stem_size=3, widths=(4,), blocks=(0,), pools=(True,))}, "another network"),
+        ({"class_names": ("bright", "dark")}, "other classes"),
+        ({"image_shape": (28, 28)}, "images of another shape"),
+    ],
+)
+def test_what_a_training_cannot_begin_with_is_told_and_it_begins_anew(split, tmp_path, caplog, change, told):
+    trained, _ = train(split, tmp_path / "one", epochs=1)
+    caplog.set_level("INFO", "progress")
+    _, report = train(split, tmp_path / "two", epochs=1, start=dataclasses.replace(trained, **change))
+    assert report["warm_start"] is False
+    assert re.search(f"begun anew: the served model .*{told}", caplog.text)
 
 
 def test_diverged_training_ends_with_the_loss_and_the_epoch(split, tmp_path):

@@ -1,0 +1,116 @@
+"""What a night does with new, refused and unreadable spans; the runs themselves are stand-ins."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from components.errors import InputError
+from components.example_gen.spans import Found, Span
+from pipeline.config import PipelineConfig
+from pipeline.nodes import Selection
+from pipeline.run import night
+from pipeline.run.uptake import NEW, SET_ASIDE, Known, Plan
+from pipeline.settings import Settings
+
+
+@dataclasses.dataclass
+class Taken:
+    """Stands for a data set."""
+
+    name: str
+    span: Span
+    unreadable: str = ""
+
+
+class Nights:
+    """Spans that are new or set aside, what a run of each ends with, and the runs that there were."""
+
+    def __init__(self, new=(), aside=(), statuses=None, unreadable=(), outdated=False):
+        self.new, self.aside = list(new), list(aside)
+        self.statuses, self.unreadable, self.outdated = statuses or {}, unreadable, outdated
+        self.runs = []
+
+    def plans(self, *_):
+        def found(name):
+            return Found(name=name, number=int(name), version=0, folder=Path(name))
+
+        aside = [Plan(found=found(name), state=SET_ASIDE, why="refused by run r: too bright") for name in self.aside]
+        span = {name: Span(name=name, number=int(name), pattern="in/{SPAN}") for name in self.new}
+        return [*aside, *(Plan(found=found(name), state=NEW, span=span[name]) for name in self.new)]
+
+    def read(self, _, plan, known):
+        broken = plan.found.name in self.unreadable
+        return Taken(plan.found.name, plan.span, "the header promises more" if broken else "")
+
+    def run(self, settings, project, selection=None, *, dataset, log_format, labels):
+        self.runs.append((dataset.span.name, str(selection) if selection else "whole"))
+        status = self.statuses.get(dataset.span.name, 0)
+        return status.pop(0) if isinstance(status, list) else status
+
+
+@pytest.fixture
+def play(monkeypatch, tmp_path):
+    def start(**told):
+        nights = Nights(**told)
+        monkeypatch.setattr(night, "plan_uptake", nights.plans)
+        monkeypatch.setattr(night, "read_span", nights.read)
+        monkeypatch.setattr(night, "settle", lambda plan, dataset, known: plan)
+        monkeypatch.setattr(night, "run_pipeline", nights.run)
+        monkeypatch.setattr(night, "with_floors", lambda dataset: dataset)
+        monkeypatch.setattr(night.Known, "of", lambda *_: Known())
+        monkeypatch.setattr(night._Night, "is_outdated", lambda self: nights.outdated)
+        monkeypatch.setattr(night._Night, "train", lambda self: nights.runs.append(("train", "whole")) or 7)
+        config = PipelineConfig(data_dir=tmp_path / "in-{SPAN}", output_root=tmp_path / "output")
+        return night.run_night(Settings.of(config), tmp_path), nights.runs
+
+    return start
+
+
+GATE = "--to DataGate"
+
+
+def test_the_last_of_new_spans_is_a_whole_run_and_the_others_end_at_the_gate(play):
+    assert play(new="123") == (0, [("1", GATE), ("2", GATE), ("3", "whole")])
+
+
+def test_a_refused_span_stops_nobody(play):
+    assert play(new="123", statuses={"1": 3}) == (0, [("1", GATE), ("2", GATE), ("3", "whole")])
+
+
+def test_where_the_last_one_is_refused_what_was_let_in_is_trained_on(play):
+    assert play(new="123", statuses={"3": 3}) == (7, [("1", GATE), ("2", GATE), ("3", "whole"), ("train", "whole")])
+
+
+def test_where_all_are_refused_nothing_is_trained_and_the_status_tells(play):
+    assert play(new="12", statuses={"1": 3, "2": 3}, outdated=True) == (3, [("1", GATE), ("2", "whole")])
+
+
+def test_a_span_that_cannot_be_read_is_told_by_a_run_and_stops_nobody(play):
+    assert play(new="12", statuses={"1": 2}, unreadable="1") == (0, [("1", GATE), ("2", "whole")])
+    assert play(new="12", statuses={"2": 2}, unreadable="2") == (7, [("1", GATE), ("2", GATE), ("train", "whole")])
+    assert play(new="1", statuses={"1": 2}, unreadable="1") == (2, [("1", GATE)])
+
+
+def test_a_run_that_fails_for_another_reason_ends_the_night_with_its_status(play):
+    assert play(new="123", statuses={"2": 1}) == (1, [("1", GATE), ("2", GATE)])
+    # A full disk, for one: it is not the span's fault.
+    assert play(new="123", statuses={"1": 2}) == (2, [("1", GATE)])
+    assert play(new="1", statuses={"1": 4}) == (4, [("1", "whole")])
+
+
+def test_nothing_new_is_told_with_what_is_set_aside_and_ends_with_0(play, capsys):
+    assert play(aside="4") == (0, [])
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("nothing new at ")
+    assert out[1] == "set aside: span 4, refused by run r: too bright"
+
+
+def test_without_new_data_other_settings_are_a_reason_to_train(play):
+    assert play(aside="4", outdated=True) == (7, [("train", "whole")])
+
+
+def test_a_part_of_the_dag_needs_a_node_to_begin_with(tmp_path):
+    config = PipelineConfig(data_dir=tmp_path / "in-{SPAN}", output_root=tmp_path / "output")
+    with pytest.raises(InputError, match=r"--to Trainer: expected a node to begin with"):
+        night.run_night(Settings.of(config), tmp_path, Selection(to_node="Trainer"))
