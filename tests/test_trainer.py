@@ -107,7 +107,7 @@ def test_warm_start_begins_where_the_served_model_ended_with_its_own_schedule(sp
     still, _ = train(split, tmp_path / "still", start=trained, **config | {"warm_rate": 1e-12})
     for weight, same in zip(still.weights, trained.weights, strict=True):
         if weight.ndim > 1:
-            np.testing.assert_allclose(weight, same, atol=1e-5)
+            np.testing.assert_allclose(weight, same, atol=1e-3)
     assert again.digest() != trained.digest()
 
 
