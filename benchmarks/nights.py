@@ -1,4 +1,4 @@
-"""Thirty nights in minutes: python -m benchmarks.nights [--output-root FOLDER] [--page docs/every-night.md].
+"""Thirty nights in minutes: python -m benchmarks.nights [--warm-start] [--page docs/every-night.md].
 
 Fashion-MNIST comes in spans, one a night, with what goes wrong in practice: a night without data, spans that must be
 refused, one that cannot be read, a kill, a drift, a new class, a rollback. Each night is a process, as a timer starts
@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import signal
+import statistics
 import struct
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.process import ROOT
-from benchmarks.report import table
+from benchmarks.report import table, write_section
 from components.example_gen.idx import read_idx
 from models.features import FASHION_MNIST_CLASSES
 from pipeline.output_root import OutputRoot
@@ -130,8 +131,8 @@ def scenario() -> list[Night]:
         day: usual(
             day,
             what=f"a drift: {4 * (day - 11)} % brighter than at first",
-            should="trained on, and warned of" if day >= 13 else "trained on",
-            told="warning: all splits: image: brightness" if day >= 13 else "",
+            should="trained on, and warned of" if day >= 14 else "trained on",
+            told="warning: all splits: image: brightness" if day >= 14 else "",
         )
         for day in range(12, 19)
     }
@@ -368,7 +369,7 @@ def describe(mornings: list[Morning]) -> str:
             morning.night.should,
             _did(morning),
             morning.status,
-            f"{100 * morning.accuracy:.1f} %" if morning.accuracy else "-",
+            _percent(morning.accuracy),
             f"{morning.disk_mib:.0f}",
             f"{morning.seconds:.0f}",
         ]
@@ -376,6 +377,35 @@ def describe(mornings: list[Morning]) -> str:
     ]
     header = ["night", "what arrives or happens", "should be", "was", "status", "served", "disk, MiB", "seconds"]
     return table(header, rows)
+
+
+def compare(anew: list[Morning], warm: list[Morning]) -> str:
+    """Returns the table of nights that trained anew beside the same ones that began with the served model."""
+    rows = [
+        [one.night.day, *(_percent(_accuracy(side)) for side in pair), *(f"{_training(side):.1f}" for side in pair)]
+        for one, other in zip(anew, warm, strict=True)
+        for pair in [(one, other)]
+    ]
+    # The first has nothing to begin with.
+    means = [
+        [statistics.mean(figure(morning) for morning in side[1:]) for side in (anew, warm)]
+        for figure in (_accuracy, _training)
+    ]
+    rows.append(["mean of 2 and later", *map(_percent, means[0]), *(f"{mean:.1f}" for mean in means[1])])
+    header = ["night", "test accuracy, anew", "warm start", "training, s, anew", "warm start"]
+    return table(header, rows)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _accuracy(morning: Morning) -> float:
+    return morning.runs[-1]["metrics"]["test_accuracy"]
+
+
+def _training(morning: Morning) -> float:
+    return next(node["seconds"] for node in morning.runs[-1]["nodes"] if node["id"] == "Trainer")
 
 
 def _did(morning: Morning) -> str:
@@ -400,22 +430,35 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output-root", type=Path, help="for what arrives and what comes of it")
     parser.add_argument("--nights", type=int, default=30, metavar="N", help="how many (30)")
     parser.add_argument("--window", type=int, default=8, metavar="N", help="how many spans are trained on (8)")
-    parser.add_argument("--warm-start", action="store_true", help="begin each training with what is served")
-    parser.add_argument("--page", type=Path, help="file to write the table into")
+    parser.add_argument("--warm-start", action="store_true", help="usual nights only, trained anew and by a warm start")
+    parser.add_argument("--page", type=Path, help="file with a section for the table, such as docs/every-night.md")
     arguments = parser.parse_args(argv)
     flags = ("--window", str(arguments.window), "--set", "kept_runs=5")
-    flags += ("--set", "training.warm_start=true") if arguments.warm_start else ()
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.output_root or Path(scratch, "nights")
-        mornings = []
-        for morning in Nights(folder, flags=flags).play(scenario()[: arguments.nights]):
-            mornings.append(morning)
-            print(f"{morning.night.day:>2} {morning.night.what}: status {morning.status}, {_did(morning)}", flush=True)
-    text = describe(mornings)
-    print(text)
+        if arguments.warm_start:
+            nights = [usual(day) for day in range(1, arguments.nights + 1)]
+            sides = {"anew": flags, "warm": (*flags, "--set", "training.warm_start=true")}
+            played = {name: _play(nights, folder / name, own) for name, own in sides.items()}
+            name, title, body = "warm-start", "Warm start", compare(*played.values())
+            mornings = [morning for side in played.values() for morning in side]
+        else:
+            mornings = _play(scenario()[: arguments.nights], folder, flags)
+            name, title, body = "nights", "What happened", describe(mornings)
+    print(body)
     if arguments.page:
-        arguments.page.write_text(text + "\n")
+        more = [word for word in (argv or sys.argv[1:]) if word == "--warm-start"]
+        command = "make nights" + (f' ARGS="{more[0]} --nights {arguments.nights}"' if more else "")
+        write_section(arguments.page, name, title, body, command)
     return int(any(morning.odd for morning in mornings))
+
+
+def _play(nights: list[Night], folder: Path, flags: tuple[str, ...]) -> list[Morning]:
+    mornings = []
+    for morning in Nights(folder, flags=flags).play(nights):
+        mornings.append(morning)
+        print(f"{morning.night.day:>2} {morning.night.what}: status {morning.status}, {_did(morning)}", flush=True)
+    return mornings
 
 
 if __name__ == "__main__":

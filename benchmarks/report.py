@@ -33,10 +33,10 @@ def accuracies_line(accuracies: list[float]) -> str:
     return f"Our test accuracy with the seeds 0 to {last}: {listed}; mean {statistics.mean(accuracies):.2%}{spread}."
 
 
-def write_section(path: Path, name: str, title: str, body: str) -> None:
-    """Replaces the section `name` of the file, or appends it."""
+def write_section(path: Path, name: str, title: str, body: str, command: str = "") -> None:
+    """Replaces the section `name` of the file, or appends it; `command` is what it is made by, `make bench` if empty."""
     text = path.read_text() if path.exists() else _HEAD
-    stamp = f"`make bench ARGS={name}`, {datetime.date.today()}, {machine()}."
+    stamp = f"`{command or f'make bench ARGS={name}'}`, {datetime.date.today()}, {machine()}."
     section = f"<!-- {name} -->\n## {title}\n\n{stamp}\n\n{body.strip()}\n<!-- end of {name} -->\n"
     pattern = re.compile(rf"<!-- {name} -->\n.*?<!-- end of {name} -->\n", re.DOTALL)
     text = pattern.sub(lambda _: section, text) if pattern.search(text) else f"{text.rstrip()}\n\n{section}"
