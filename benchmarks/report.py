@@ -34,7 +34,7 @@ def accuracies_line(accuracies: list[float]) -> str:
 
 
 def write_section(path: Path, name: str, title: str, body: str, command: str = "") -> None:
-    """Replaces the section `name` of the file, or appends it; `command` is what it is made by, `make bench` if empty."""
+    """Replaces the section `name` of the file, or appends it; `command` made it, one of `make bench` by default."""
     text = path.read_text() if path.exists() else _HEAD
     stamp = f"`{command or f'make bench ARGS={name}'}`, {datetime.date.today()}, {machine()}."
     section = f"<!-- {name} -->\n## {title}\n\n{stamp}\n\n{body.strip()}\n<!-- end of {name} -->\n"

@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-from benchmarks.nights import Nights, describe, scenario
+from benchmarks.nights.playing import Nights
+from benchmarks.nights.scenario import scenario
+from benchmarks.nights.tables import describe
 from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
 
