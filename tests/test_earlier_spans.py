@@ -85,6 +85,35 @@ def test_a_drift_is_warned_of_long_before_it_is_refused():
     assert severities == [[], ["warning"], ["warning"], ["warning"], ["error"]]
 
 
+def test_a_slow_drift_is_told_though_each_span_is_like_those_before_it():
+    # A ninth of what is refused at once, each night: from the fourth night on it shows.
+    drift = [0, 0, 0, 0, 2.5, 5, 7.5, 10, 12.5]
+    rng = np.random.default_rng(3)
+    spans = [
+        dataclasses.replace(USUAL, span=str(n), features=FEATURES | {"image_mean": (73 + d + rng.normal(0, 1), 45.0)})
+        for n, d in enumerate(drift)
+    ]
+    warned = [
+        any("drift" in str(found) for found in compare_spans(spans[n], spans[max(0, n - 8) : n], NAMES, GateLimits()))
+        for n in range(1, len(spans))
+    ]
+    assert warned == [False] * 6 + [True] * 2
+    line = next(str(f) for f in compare_spans(spans[-1], spans[:-1], NAMES, GateLimits()) if "drift" in str(f))
+    assert line.startswith(
+        "warning: all splits: image: brightness: a drift: it has risen over the last 7 spans, from 7"
+    )
+
+
+def test_noise_is_no_drift():
+    rng = np.random.default_rng(5)
+    told = 0
+    for _ in range(200):
+        means = 73 + rng.normal(0, 1.4, 9)
+        spans = [dataclasses.replace(USUAL, features=FEATURES | {"image_mean": (mean, 45.0)}) for mean in means]
+        told += any("drift" in str(found) for found in compare_spans(spans[-1], spans[:-1], NAMES, GateLimits()))
+    assert told == 0
+
+
 def test_wrong_labels_show_in_what_the_served_model_says():
     (line,) = told(agreement=(815, 1_000))
     assert line.startswith("error: all splits: label: labels: the served model agrees with 81.5 % of 1,000, with 89.")

@@ -2,8 +2,9 @@
 
 What differs is told as a warning where it is more than chance, and as an error where it is also more than a limit. By
 chance is what the numbers of images make (four standard errors), and what the spans before differed by among
-themselves. Labels are compared with what the served model says: it was trained without the new span, as the models
-before it were without those that they were asked about, and a share of wrong labels lowers the agreement by itself.
+themselves. A slow drift is told by its slope over the last seven spans. Labels are compared with what the served model
+says: it was trained without the new span, as the models before it were without those that they were asked about, and a
+share of wrong labels lowers the agreement by itself.
 
 Synopsis:
 
@@ -34,6 +35,8 @@ _BEYOND_CHANCE = 4.0
 _WORTH_TELLING = 0.2
 # Spans from which their own spread says anything; the median of the deviations times this is a standard deviation.
 _FEWEST_SPANS, _TO_DEVIATION = 5, 1.4826
+# Spans over which a figure may move in one direction: a week's.
+_LONGEST_TREND = 7
 _NAMED = 3
 _FEATURES = {"image_mean": "brightness", "image_stddev": "contrast"}
 
@@ -128,11 +131,14 @@ def _classes(
     for place, number in enumerate(np.flatnonzero(old)):
         noise = math.sqrt(usual[place] * (1 - usual[place]) * (1 / counts[old].sum() + 1 / known[old].sum()))
         shift = found[place] - usual[place]
+        name, own = class_names[number], [*shares[:, place], found[place]]
+        if moved := _trend(own, math.sqrt(usual[place] * (1 - usual[place]) / counts[old].sum()), limits.class_shift):
+            yield _anomaly(False, LABEL, f"share of '{name}': {_moved(own, moved, 100, ' %')}")
         if severe := _judged(abs(shift), _BEYOND_CHANCE * max(noise, _spread(shares[:, place])), limits.class_shift):
             yield _anomaly(
                 severe == "error",
                 LABEL,
-                f"share of '{class_names[number]}': {100 * found[place]:.1f} %, {100 * usual[place]:.1f} % in "
+                f"share of '{name}': {100 * found[place]:.1f} %, {100 * usual[place]:.1f} % in "
                 f"{_before(earlier)}; {100 * limits.class_shift:g} points more or less are allowed",
             )
 
@@ -146,6 +152,9 @@ def _pixels(new: Profile, earlier: Sequence[Profile], limits: GateLimits) -> Ite
         found = new.features[name][0]
         noise = between * math.sqrt(1 / new.images + 1 / weights.sum())
         scale = between or 1.0
+        own = [*means, found]
+        if moved := _trend(own, between / math.sqrt(new.images), limits.pixel_shift * scale):
+            yield _anomaly(False, IMAGE, f"{word}: {_moved(own, moved, 1, ' (0 to 255)')}")
         chance = _BEYOND_CHANCE * max(noise, _spread(means)) / scale
         if severe := _judged(abs(found - usual) / scale, chance, limits.pixel_shift):
             yield _anomaly(
@@ -214,6 +223,29 @@ def _spread(values: np.ndarray) -> float:
     if len(values) < _FEWEST_SPANS:
         return 0.0
     return float(_TO_DEVIATION * np.median(np.abs(values - np.median(values))))
+
+
+def _trend(values: Sequence[float], noise: float, limit: float) -> int:
+    """Returns over how many of the last spans a figure has moved in one direction, 0 where it did not.
+
+    A slow drift is never far from the spans before it, of which most have it too. What tells it is the slope of a line
+    through the last figures, whose error follows from the noise of one of them or from how they lie about the line.
+    """
+    count = min(len(values), _LONGEST_TREND)
+    if count < _FEWEST_SPANS:
+        return 0
+    places, last = np.arange(count) - (count - 1) / 2, np.asarray(values[-count:], float)
+    slope = places @ last / (places @ places)
+    about = math.sqrt(float(np.sum((last - last.mean() - slope * places) ** 2)) / (count - 2))
+    error = max(noise, about) / math.sqrt(places @ places)
+    far = abs(slope) * (count - 1) > _WORTH_TELLING * limit
+    return count if far and abs(slope) > _BEYOND_CHANCE * error else 0
+
+
+def _moved(values: Sequence[float], count: int, factor: float, unit: str) -> str:
+    first, last = factor * values[-count], factor * values[-1]
+    word = "risen" if last > first else "fallen"
+    return f"a drift: it has {word} over the last {count} spans, from {first:.1f} to {last:.1f}{unit}"
 
 
 def _before(earlier: Sequence[Profile]) -> str:
