@@ -70,6 +70,13 @@ def test_a_new_class_is_an_error_and_takes_no_share_from_the_others():
     assert line == ("error: all splits: label: class: 'elk' is new, with 120 images; the 6 spans before have 4 classes")
 
 
+def test_a_class_that_came_lately_is_compared_with_the_spans_since_then():
+    with_it = dataclasses.replace(USUAL, span="9", labels=[220, 220, 220, 220, 120])
+    assert told(earlier=[*nights(), with_it], labels=[222, 218, 221, 219, 120]) == []
+    (line,) = [line for line in told(earlier=[*nights(), with_it], labels=[222, 218, 221, 219, 20]) if "'elk'" in line]
+    assert "share of 'elk': 2.2 %, 12.0 % in the span before" in line
+
+
 def test_inverted_images_are_an_error_in_standard_deviations_between_images():
     # 255 - 73 = 182: 109 away, of 45.
     (line,) = told(features=FEATURES | {"image_mean": (182.0, 45.0)})

@@ -68,7 +68,8 @@ class Nights:
             for arrival in night.arrives:
                 self._arrive(arrival)
             if night.rollback:
-                subprocess.run([sys.executable, "-m", "pipeline.rollback", *self._of_root()], cwd=ROOT, check=True)
+                command = [sys.executable, "-m", "pipeline.rollback", "--model", "incoming.smoke", *self._of_root()]
+                subprocess.run(command, cwd=ROOT, check=True)
                 self._served = self._now()[0]
             before, started = set(self._summaries()), time.monotonic()
             status = self._run(night)

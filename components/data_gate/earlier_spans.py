@@ -122,14 +122,16 @@ def _classes(
             f"class: '{class_names[number]}' is new, with {counts[number]:,.0f} images; {_before(earlier)} have "
             f"{np.count_nonzero(known)} classes",
         )
-    # A class that is new takes its share from the others.
+    # A class that is new takes its share from the others, and one that came lately was in none of the spans before it.
     old = known > 0
     if not counts[old].sum():
         return
-    shares = table[:, old] / table[:, old].sum(axis=1, keepdims=True)
-    usual, found = known[old] / known[old].sum(), counts[old] / counts[old].sum()
+    alike = table[(table[:, old] > 0).argmax(axis=0).max() :, old]
+    sums = alike.sum(axis=0)
+    shares, usual = alike / alike.sum(axis=1, keepdims=True), sums / sums.sum()
+    found = counts[old] / counts[old].sum()
     for place, number in enumerate(np.flatnonzero(old)):
-        noise = math.sqrt(usual[place] * (1 - usual[place]) * (1 / counts[old].sum() + 1 / known[old].sum()))
+        noise = math.sqrt(usual[place] * (1 - usual[place]) * (1 / counts[old].sum() + 1 / sums.sum()))
         shift = found[place] - usual[place]
         name, own = class_names[number], [*shares[:, place], found[place]]
         if moved := _trend(own, math.sqrt(usual[place] * (1 - usual[place]) / counts[old].sum()), limits.class_shift):
@@ -139,7 +141,7 @@ def _classes(
                 severe == "error",
                 LABEL,
                 f"share of '{name}': {100 * found[place]:.1f} %, {100 * usual[place]:.1f} % in "
-                f"{_before(earlier)}; {100 * limits.class_shift:g} points more or less are allowed",
+                f"{_before(alike)}; {100 * limits.class_shift:g} points more or less are allowed",
             )
 
 
@@ -248,7 +250,7 @@ def _moved(values: Sequence[float], count: int, factor: float, unit: str) -> str
     return f"a drift: it has {word} over the last {count} spans, from {first:.1f} to {last:.1f}{unit}"
 
 
-def _before(earlier: Sequence[Profile]) -> str:
+def _before(earlier: Sequence) -> str:
     return f"the {len(earlier)} spans before" if len(earlier) > 1 else "the span before"
 
 
