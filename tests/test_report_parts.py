@@ -173,6 +173,12 @@ def test_loss_on_the_measure_of_the_curves_by_hand(predictions):
     assert measured.smoothed_loss(predictions, 2.0, 0.2) is None
 
 
+def test_spans_come_behind_the_classes_in_the_order_of_their_numbers(predictions):
+    spans = {"span": np.array(["10", "9", "10", "9", "100", "9"], object)}
+    told = [q.value for q in measured.quality_by_slice(dataclasses.replace(predictions, slices=spans))]
+    assert told == ["all", "cat", "<dog>", "9", "10", "100"]
+
+
 def test_quality_by_slice_covers_each_class_and_value(predictions):
     found = {(q.slicing, q.value): (q.examples, q.accuracy) for q in measured.quality_by_slice(predictions)}
     assert found["overall", "all"] == (6, pytest.approx(4 / 6))

@@ -107,6 +107,12 @@ def read_predictions(path: Path, class_names: list[str]) -> Predictions:
     return Predictions(**columns, confidence=confidence, slices=slices, class_names=names, probabilities=probabilities)
 
 
+def _as_told(value: object) -> tuple:
+    """The numbers of spans as numbers, other names by their letters."""
+    text = str(value)
+    return (0, int(text), text) if text.isdecimal() else (1, 0, text)
+
+
 def confusion_matrix(predictions: Predictions) -> np.ndarray:
     """Returns the number of examples by label (row) and prediction (column), int64 [classes, classes]."""
     classes = len(predictions.class_names)
@@ -177,7 +183,7 @@ def quality_by_slice(predictions: Predictions) -> list[SliceQuality]:
     parts = [("overall", "all", np.ones(len(predictions.label), bool))]
     parts += [(CLASS, name, predictions.label == number) for number, name in enumerate(predictions.class_names)]
     for slicing, values in predictions.slices.items():
-        parts += [(slicing, str(value), values == value) for value in sorted(set(values.tolist()), key=str)]
+        parts += [(slicing, str(value), values == value) for value in sorted(set(values.tolist()), key=_as_told)]
     found = []
     counts = confusion_matrix(predictions)
     for slicing, value, inside in parts:
