@@ -107,12 +107,12 @@ def store(tmp_path):
     """Artifacts of spans as the resolvers see them: `add(id, number)` adds examples, statistics and a blessing."""
     artifacts = {"examples": [], "statistics": [], "blessing": []}
 
-    def add(first, number, *, version=0, blessed=1, encoding="tensor"):
+    def add(first, number, *, version=0, blessed=1, encoding="tensor", classes=(0, 1)):
         (tmp_path / str(first)).mkdir()
         place = {SPAN_NUMBER: number, SPAN_VERSION: version}
         form = {"image_shape": "[4, 4]", "image_fit": "pad", "encoding": encoding, "compression": ""}
         found = numbered(
-            standard_artifacts.Examples, first, tmp_path / str(first), **place, **form, class_values="[0, 1]"
+            standard_artifacts.Examples, first, tmp_path / str(first), **place, **form, class_values=json.dumps(classes)
         )
         artifacts["examples"].append(found)
         artifacts["statistics"].append(numbered(standard_artifacts.ExampleStatistics, first + 1, tmp_path / str(first)))
@@ -167,6 +167,15 @@ def test_of_examples_of_one_span_the_latest_count_and_those_stored_otherwise_are
     assert chosen(artifacts, candidate) == [20, 40]
     (tmp_path / "20").rmdir()
     assert chosen(artifacts, candidate) == [10, 40]
+
+
+def test_a_span_whose_classes_are_numbered_otherwise_is_not_in_the_window(store):
+    """Its labels would be taken for those of other classes."""
+    artifacts, add = store
+    add(10, 1, classes=("a", "c", "b"))
+    add(20, 2, classes=("a",))
+    add(30, 3, classes=("a", "b", "c", "d"))
+    assert chosen(artifacts, add(40, 4, classes=("a", "b", "c"))) == [20, 30, 40]
 
 
 def earlier(artifacts, candidate, **more):

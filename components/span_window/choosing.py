@@ -12,6 +12,7 @@ Synopsis:
 
 import json
 import math
+import operator
 from collections.abc import Iterable
 
 from tfx import types
@@ -26,8 +27,9 @@ EXAMPLES, STATISTICS, BLESSING, MODEL = "examples", "statistics", "blessing", "m
 # Of a blessing: the statistics that it is of.
 STATISTICS_ID = "current_statistics_id"
 _Artifacts = dict[str, list[types.Artifact]]
-# What examples that are read together have in common.
+# What examples that are read together have in common, beside the first of their classes.
 _FORM = ("image_shape", "image_fit", "encoding", "compression")
+_CLASSES = ("class_names", "class_values")
 
 
 class EarlierSpans(resolver.ResolverStrategy):
@@ -82,7 +84,7 @@ class WindowOfSpans(resolver.ResolverStrategy):
 
     def resolve_artifacts(self, store: object, input_dict: _Artifacts) -> _Artifacts:
         """Returns the examples and the statistics of the latest spans that are in and are stored alike."""
-        form = _form(input_dict[CANDIDATE][0])
+        (candidate,) = input_dict[CANDIDATE]
         examples, statistics = (
             {found.id: found for found in input_dict.get(name, []) if fileio.exists(found.uri)}
             for name in (EXAMPLES, STATISTICS)
@@ -92,7 +94,7 @@ class WindowOfSpans(resolver.ResolverStrategy):
             for found in _blessed(input_dict.get(BLESSING, []))
             if found.get_int_custom_property(EXAMPLES_ID) in examples
             and found.get_int_custom_property(STATISTICS_ID) in statistics
-            and _form(examples[found.get_int_custom_property(EXAMPLES_ID)]) == form
+            and _are_alike(examples[found.get_int_custom_property(EXAMPLES_ID)], candidate)
             and (self._last < 0 or found.get_int_custom_property(SPAN_NUMBER) <= self._last)
         )[-self._window :]
         return {
@@ -120,7 +122,10 @@ def _latest(blessings: Iterable[types.Artifact]) -> list[types.Artifact]:
     return [latest[number] for number in sorted(latest)]
 
 
-def _form(examples: types.Artifact) -> dict:
-    found = custom_properties(examples)
-    # The classes of earlier spans are the first of later ones.
-    return {name: found.get(name) for name in _FORM} | {"first": json.loads(found.get("class_values", "[null]"))[:1]}
+def _are_alike(examples: types.Artifact, candidate: types.Artifact) -> bool:
+    """Whether two spans can be read together: the classes of one are the first of the other's."""
+    one, other = custom_properties(examples), custom_properties(candidate)
+    if any(one.get(name) != other.get(name) for name in _FORM):
+        return False
+    classes = ([json.loads(found.get(name, "[]")) for found in (one, other)] for name in _CLASSES)
+    return all(all(map(operator.eq, *pair)) for pair in classes)

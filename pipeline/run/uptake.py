@@ -14,13 +14,15 @@ Synopsis:
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from components.errors import InputError
 from components.example_gen.classes import Classes
-from components.example_gen.dataset import Dataset, Earlier, inspect_dataset, unreadable_span
+from components.example_gen.dataset import NO_SHAPE, Dataset, Earlier, folders_beside, inspect_dataset, unreadable_span
 from components.example_gen.signature import signature
 from components.example_gen.spans import Found, Span, SpanPattern
+from components.example_gen.splits import plan_splits
 from components.properties import SPAN_NUMBER, SPAN_VERSION
 from pipeline.config import PipelineConfig
 from pipeline.metadata.store import Run, Store
@@ -51,13 +53,30 @@ _OF_EXAMPLES = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What a run decided of a span: "passed", "refused" or "unreadable", and what it knew of it."""
+    """What a run decided of a span: "passed", "refused" or "unreadable", and what it knew of it.
+
+    Attributes:
+      number: of the run among all, in their order.
+      stored: encoding and compression of the examples.
+    """
 
     run_id: str
     verdict: str
     span: Span
     data: dict
     reasons: tuple[str, ...]
+    number: int = 0
+    stored: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Number and version of the span."""
+        return self.span.number, self.span.version
+
+    def is_stored_like(self, other: "Decision") -> bool:
+        """Whether the examples of both can be read together, as components/span_window/choosing.py asks."""
+        same = ("image_shape", "image_fit")
+        return self.stored == other.stored and all(self.data.get(name) == other.data.get(name) for name in same)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,11 +119,13 @@ class Known:
         runs = [
             run for run in store.runs() if run.properties.get("published_as") == name and run.properties.get("span")
         ]
-        versions = store.property_of_all("Artifact", SPAN_VERSION)
+        versions, own = store.property_of_all("Artifact", SPAN_VERSION), {run.id for run in runs}
         alive = {
             (number, versions[artifact])
             for artifact, number in store.property_of_all("Artifact", SPAN_NUMBER).items()
             if store.artifacts[artifact].type == "Examples"
+            and artifact in store.producers
+            and store.executions[store.producers[artifact]].run in own
             and store.artifacts[artifact].state == "live"
             and Path(store.artifacts[artifact].uri).exists()
         }
@@ -116,23 +137,41 @@ class Known:
             trained=store.whole(ended[-1]) if ended else None,
         )
 
-    def versions_in(self) -> dict[int, int]:
-        """Returns the version of each span that is in, by its number."""
-        found: dict[int, int] = {}
-        for decision in self.decisions:
-            key = decision.span.number, decision.span.version
-            if decision.verdict == PASSED and key in self.alive:
-                found[key[0]] = max(key[1], found.get(key[0], 0))
-        return dict(sorted(found.items()))
+    def spans_in(self, form: str) -> dict[int, Decision]:
+        """Returns what let in each span that is in, by its number.
 
-    def earlier(self, form: str) -> Earlier | None:
-        """Returns what the spans that are in have in common, in a form; None where there are none."""
-        data = [found.data for found in self.decisions if found.verdict == PASSED and found.span.form == form]
-        if not data:
+        Where some are in a form, those that are stored otherwise are none that they can be trained on with.
+        """
+        found = _latest(decision for decision in self.decisions if decision.key in self.alive)
+        own = [decision for decision in found.values() if decision.span.form == form]
+        if own:
+            latest = max(own, key=lambda decision: decision.number)
+            found = {number: decision for number, decision in found.items() if decision.is_stored_like(latest)}
+        return found
+
+    def is_in(self, decision: Decision) -> bool:
+        """Whether a decision is what let in a span that is there; none that let in another content came behind it."""
+        passed = [found for found in self.decisions if found.key == decision.key and found.verdict == PASSED]
+        last = passed[-1].data["digest"] if passed else None
+        return decision.verdict == PASSED and decision.key in self.alive and decision.data["digest"] == last
+
+    def earlier(self, form: str, number: int | None = None) -> Earlier | None:
+        """Returns what the spans that passed have in common; None where there are none.
+
+        Args:
+          form: in which their images have to have one shape; classes keep their numbers in all forms.
+          number: of a span that is read again, whose own shape does not count.
+        """
+        passed = [found.data for found in self.decisions if found.verdict == PASSED]
+        if not passed:
             return None
-        most = max(data, key=lambda kept: len(kept["class_names"]))
-        classes = Classes(names=tuple(most["class_names"]), values=tuple(most["class_values"]))
-        return Earlier(image_shape=tuple(most["image_shape"]), classes=classes)
+        most = max(passed, key=lambda kept: len(kept["class_names"]))
+        own = _latest(found for found in self.decisions if found.span.form == form and found.span.number != number)
+        shaped = max(own.values(), key=lambda found: found.number, default=None)
+        return Earlier(
+            image_shape=tuple(shaped.data["image_shape"]) if shaped else None,
+            classes=Classes(names=tuple(most["class_names"]), values=tuple(most["class_values"])),
+        )
 
 
 def form_of(config: PipelineConfig) -> str:
@@ -140,6 +179,18 @@ def form_of(config: PipelineConfig) -> str:
     values = [getattr(config, name) for name in _OF_EXAMPLES]
     told = json.dumps([*values, code_digest(*NODES["ExampleGen"].modules)], default=str)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def judged_by(config: PipelineConfig, folder: Path, span: Span) -> str:
+    """Returns a digest of what a span is judged by beside its images: the gate's settings, and the files for all."""
+    told = [config.gate_severity, config.duplicate_tolerance, dataclasses.asdict(config.gate)]
+    for beside in folders_beside(folder, span):
+        for name in ("classes.txt", "schema.pbtxt"):
+            try:
+                told.append(hashlib.sha256((beside / name).read_bytes()).hexdigest())
+            except OSError:
+                told.append("")
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
 def plan_uptake(config: PipelineConfig, pattern: SpanPattern, known: Known) -> list[Plan]:
@@ -158,7 +209,9 @@ def plan_uptake(config: PipelineConfig, pattern: SpanPattern, known: Known) -> l
                 "out to go on with what is there."
             )
         found = [span for span in found if span.number <= last]
-    if not found and not known.versions_in():
+    form = form_of(config)
+    there = known.spans_in(form)
+    if not found and not there:
         raise InputError(
             f"--data-dir {pattern.text}: expected spans, {pattern.nothing_found()}. Mend the pattern, or wait for them."
         )
@@ -166,46 +219,46 @@ def plan_uptake(config: PipelineConfig, pattern: SpanPattern, known: Known) -> l
     if missing := admitted - {span.number for span in found}:
         names = ", ".join(name for name in config.admit if pattern.number(name) in missing)
         raise InputError(f"--admit {names}: expected spans that are there, found none at {pattern.text}.")
-    form = form_of(config)
-    plans = [_plan(span, pattern, known, form, span.number in admitted) for span in found]
+    plans = [_plan(config, span, pattern, known, form, span.number in admitted) for span in found]
     if config.window is None:
         return plans
-    # What is set aside takes no place in the window.
-    counted = [plan for plan in plans if plan.state != SET_ASIDE][-config.window :]
-    first = counted[0].found.number if counted else 0
+    # What is set aside takes no place in the window, unless it is in as it was before, or its files are gone.
+    numbers = {plan.found.number for plan in plans if plan.state != SET_ASIDE}
+    numbers |= {number for number in there if config.span is None or number <= last}
+    first = min(sorted(numbers)[-config.window :], default=0)
     return [plan for plan in plans if plan.found.number >= first]
 
 
 def read_span(config: PipelineConfig, plan: Plan, known: Known) -> Dataset:
     """Returns the data set that a span is; one whose files cannot be used says why."""
-    earlier = known.earlier(plan.span.form)
+    earlier = known.earlier(plan.span.form, plan.span.number)
     try:
-        return inspect_dataset(plan.found.folder, image_settings(config), span=plan.span, earlier=earlier)
+        dataset = inspect_dataset(plan.found.folder, image_settings(config), span=plan.span, earlier=earlier)
+        plan_splits(dataset.counts, config.split_sizes, config.split_limits)
+        return dataset
     except InputError as error:
         return unreadable_span(plan.found.folder, plan.span, earlier, error)
 
 
 def settle(plan: Plan, dataset: Dataset, known: Known) -> Plan:
     """Returns the plan for a span once its content is known: one that was only moved or copied is not new."""
-    same = [
-        found
-        for found in known.decisions
-        if (found.span.number, found.span.version) == (plan.span.number, plan.span.version)
-        and found.data["digest"] == dataset.digest
-    ]
+    of_span = [found for found in known.decisions if found.key == (plan.span.number, plan.span.version)]
+    same = [found for found in of_span if found.data["digest"] == dataset.digest]
     own = [found for found in same if found.span.form == plan.span.form]
     if own and plan.span.admitted != BY_NAME and own[-1].verdict != UNREADABLE:
-        if own[-1].verdict == PASSED and (plan.span.number, plan.span.version) in known.alive:
+        if known.is_in(own[-1]):
             return dataclasses.replace(plan, state=IN, span=None)
-        if own[-1].verdict == REFUSED:
+        if own[-1].verdict == REFUSED and own[-1].span.judged == plan.span.judged:
             return dataclasses.replace(plan, state=SET_ASIDE, why=_why(own[-1]), span=None)
-    if any(found.verdict == PASSED for found in same) and not plan.span.admitted:
+    admitted, others = plan.span.admitted, {found.data["digest"] for found in of_span if found.verdict == PASSED}
+    if any(found.verdict == PASSED for found in same) and not admitted:
         # What was let in stays in when only its form changes.
-        return dataclasses.replace(plan, span=dataclasses.replace(plan.span, admitted=BEFORE))
-    return plan
+        admitted = BEFORE
+    changes = len([found for found in of_span if found.verdict == PASSED]) if others - {dataset.digest} else 0
+    return dataclasses.replace(plan, span=dataclasses.replace(plan.span, admitted=admitted, changes=changes))
 
 
-def _plan(found: Found, pattern: SpanPattern, known: Known, form: str, admitted: bool) -> Plan:
+def _plan(config: PipelineConfig, found: Found, pattern: SpanPattern, known: Known, form: str, admitted: bool) -> Plan:
     try:
         signed = signature(found.folder)
     except InputError as error:
@@ -219,17 +272,41 @@ def _plan(found: Found, pattern: SpanPattern, known: Known, form: str, admitted:
         form=form,
         admitted=BY_NAME if admitted else "",
     )
+    span = dataclasses.replace(span, judged=judged_by(config, found.folder, span))
     same = [
         decision
         for decision in known.decisions
-        if (decision.span.number, decision.span.version) == (found.number, found.version)
+        if decision.key == (found.number, found.version)
         and (decision.span.signature, decision.span.form) == (signed, form)
     ]
-    if same and same[-1].verdict == PASSED and (found.number, found.version) in known.alive:
+    if not same:
+        return Plan(found=found, state=NEW, span=span)
+    decision = same[-1]
+    if known.is_in(decision):
         return Plan(found=found, state=IN)
-    if same and same[-1].verdict != PASSED and not (admitted and same[-1].verdict == REFUSED):
-        return Plan(found=found, state=SET_ASIDE, why=_why(same[-1]))
+    by_now = decision.span.judged == span.judged
+    if decision.verdict == REFUSED and by_now and not admitted:
+        return Plan(found=found, state=SET_ASIDE, why=_why(decision))
+    if decision.verdict == UNREADABLE and by_now and _is_expected_as_before(decision, known):
+        return Plan(found=found, state=SET_ASIDE, why=_why(decision))
     return Plan(found=found, state=NEW, span=span)
+
+
+def _is_expected_as_before(decision: Decision, known: Known) -> bool:
+    """Whether what a span that could not be read has to be like is what it was then."""
+    earlier = known.earlier(decision.span.form, decision.span.number)
+    shape = earlier.image_shape if earlier else None
+    return list(decision.data.get("image_shape", ())) == list(shape or NO_SHAPE)
+
+
+def _latest(decisions: Iterable[Decision]) -> dict[int, Decision]:
+    """Returns of each span the last decision that let in its highest version, by its number."""
+    found: dict[int, Decision] = {}
+    for decision in decisions:
+        number, version = decision.key
+        if decision.verdict == PASSED and (number not in found or version >= found[number].span.version):
+            found[number] = decision
+    return dict(sorted(found.items()))
 
 
 def _decision(run: Run) -> Decision | None:
@@ -247,7 +324,16 @@ def _decision(run: Run) -> Decision | None:
         return None
     fields = {field.name for field in dataclasses.fields(Span)}
     span = Span(**{name: value for name, value in kept["span"].items() if name in fields})
-    return Decision(run_id=run.id, verdict=verdict, span=span, data=kept["data"], reasons=tuple(reasons))
+    settings = kept["settings"]
+    return Decision(
+        run_id=run.id,
+        verdict=verdict,
+        span=span,
+        data=kept["data"],
+        reasons=tuple(reasons),
+        number=run.number,
+        stored=(settings["image_encoding"], settings["compression"]),
+    )
 
 
 def _why(decision: Decision) -> str:
