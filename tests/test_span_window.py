@@ -208,6 +208,22 @@ def test_what_came_after_a_span_changes_nothing_of_its_comparison(store, tmp_pat
     assert earlier(artifacts, newer, model=models, pushed=pushed) == ([12, 22], [26])
 
 
+def test_what_was_in_in_the_place_of_a_span_is_told_apart(store):
+    """The served model has seen it: how far it agrees with it tells nothing of the labels."""
+    artifacts, add = store
+    add(10, 1)
+    add(20, 2)
+    again = add(30, 1)
+
+    def own(candidate):
+        found = EarlierSpans(window=1).resolve_artifacts(None, {**artifacts, "own": [], "candidate": [candidate]})
+        return [a.id for a in found["blessing"]], [a.id for a in found["own"]]
+
+    assert own(again) == ([22], [12])
+    assert own(add(40, 3)) == ([22], [])
+    assert own(numbered(standard_artifacts.Examples, 50, "x", **{SPAN_NUMBER: 2, SPAN_VERSION: 1})) == ([42], [22])
+
+
 def test_a_model_that_was_not_pushed_or_is_gone_is_not_asked(store, tmp_path):
     artifacts, add = store
     add(10, 1)

@@ -9,12 +9,10 @@ import pytest
 
 from components.errors import InputError
 from components.example_gen.signature import signature
-from components.example_gen.spans import Span, SpanPattern
+from components.example_gen.spans import BEFORE, BY_NAME, Span, SpanPattern
 from pipeline.config import PipelineConfig
 from pipeline.run.outcome import PASSED, REFUSED
 from pipeline.run.uptake import (
-    BEFORE,
-    BY_NAME,
     IN,
     NEW,
     SET_ASIDE,

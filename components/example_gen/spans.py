@@ -26,6 +26,8 @@ _PLACE = re.compile(r"\{([^{}:]*)(?::(\d+))?\}")
 _KNOWN = "{SPAN}, or {YYYY}, {MM} and {DD}, and {VERSION}"
 _EPOCH = datetime.date(1970, 1, 1)
 _TOLD = 5
+# Why the gate lets a span pass whatever is found.
+BY_NAME, BEFORE = "by name", "before"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class Span:
       signature: of the names, sizes and times of its files, by which an unchanged one is known without reading it.
       form: digest of the settings and the code by which it becomes examples.
       judged: digest of what it is judged by beside its images.
-      admitted: why the gate lets it pass whatever is found: "by name", "before" (it passed in an earlier form), or "".
+      admitted: why the gate lets it pass whatever is found: `BY_NAME`, `BEFORE` (it passed in an earlier form), or "".
       changes: how often it was let in before, where that was with other content in its place at least once: what comes
         back is made anew, so that it counts as the latest.
     """

@@ -23,7 +23,7 @@ from components.artifacts import custom_properties
 from components.latest_blessed import CANDIDATE, MODEL_ID, PUSHED
 from components.properties import EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION
 
-EXAMPLES, STATISTICS, BLESSING, MODEL = "examples", "statistics", "blessing", "model"
+EXAMPLES, STATISTICS, BLESSING, MODEL, OWN = "examples", "statistics", "blessing", "model", "own"
 # Of a blessing: the statistics that it is of.
 STATISTICS_ID = "current_statistics_id"
 _Artifacts = dict[str, list[types.Artifact]]
@@ -33,7 +33,7 @@ _CLASSES = ("class_names", "class_values")
 
 
 class EarlierSpans(resolver.ResolverStrategy):
-    """Resolver strategy over `blessing`, `model`, `pushed` and `candidate`, the examples of the new span.
+    """Resolver strategy over `blessing`, `own`, `model`, `pushed` and `candidate`, the examples of the new span.
 
     Attributes:
       window: how many of the latest spans are looked at, 0 for all.
@@ -43,17 +43,17 @@ class EarlierSpans(resolver.ResolverStrategy):
         self._window = window
 
     def resolve_artifacts(self, store: object, input_dict: _Artifacts) -> _Artifacts:
-        """Returns the blessings of the other spans that were in before, and the model that was served then."""
+        """Returns the blessings of the other spans that were in before, and the model that was served then.
+
+        As `own` comes the blessing of what was in in its place, if anything was: the model may have seen it.
+        """
         (candidate,) = input_dict[CANDIDATE]
         number = candidate.get_int_custom_property(SPAN_NUMBER)
         blessed = list(_blessed(input_dict.get(BLESSING, [])))
         own = [found.id for found in blessed if found.get_int_custom_property(EXAMPLES_ID) == candidate.id]
         before = min(own, default=math.inf)
-        earlier = _latest(
-            found
-            for found in blessed
-            if found.id < before and found.get_int_custom_property(SPAN_NUMBER) != number and fileio.exists(found.uri)
-        )[-self._window :]
+        latest = _latest(found for found in blessed if found.id < before and fileio.exists(found.uri))
+        earlier = [found for found in latest if found.get_int_custom_property(SPAN_NUMBER) != number][-self._window :]
         models = {found.id: found for found in input_dict.get(MODEL, []) if fileio.exists(found.uri)}
         pushed = [
             found
@@ -65,6 +65,7 @@ class EarlierSpans(resolver.ResolverStrategy):
         served = max(pushed, key=lambda found: found.id, default=None)
         return {
             BLESSING: earlier,
+            OWN: [found for found in latest if found.get_int_custom_property(SPAN_NUMBER) == number],
             MODEL: [models[served.get_int_custom_property(MODEL_ID)]] if served else [],
             PUSHED: [],
             CANDIDATE: input_dict[CANDIDATE],

@@ -21,7 +21,7 @@ from components.errors import InputError
 from components.example_gen.classes import Classes
 from components.example_gen.dataset import NO_SHAPE, Dataset, Earlier, folders_beside, inspect_dataset, unreadable_span
 from components.example_gen.signature import signature
-from components.example_gen.spans import Found, Span, SpanPattern
+from components.example_gen.spans import BEFORE, BY_NAME, Found, Span, SpanPattern
 from components.example_gen.splits import plan_splits
 from components.properties import SPAN_NUMBER, SPAN_VERSION
 from pipeline.config import PipelineConfig
@@ -34,7 +34,6 @@ from pipeline.run.outcome import PASSED, REFUSED
 
 IN, SET_ASIDE, NEW = "in", "set aside", "new"
 UNREADABLE = "unreadable"
-BY_NAME, BEFORE = "by name", "before"
 # What makes examples of images; the rest of the settings is another node's.
 _OF_EXAMPLES = (
     "seed",
