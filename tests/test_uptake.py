@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ import pytest
 from components.errors import InputError
 from components.example_gen.signature import signature
 from components.example_gen.spans import BEFORE, BY_NAME, Span, SpanPattern
+from components.properties import SPAN_NUMBER
 from pipeline.config import PipelineConfig
+from pipeline.metadata.store import Artifact, Run
+from pipeline.run import uptake
 from pipeline.run.outcome import PASSED, REFUSED
 from pipeline.run.uptake import (
     IN,
@@ -272,6 +276,54 @@ def test_spans_that_are_stored_otherwise_are_not_in(incoming, config, pattern):
     new = dataclasses.replace(old[1], span=dataclasses.replace(old[1].span, form=other), stored=("png", ""), number=3)
     assert list(known(*old).spans_in(form_of(config))) == [1, 2]
     assert list(known(*old, new).spans_in(other)) == [2]
+
+
+@pytest.fixture
+def store(monkeypatch, tmp_path):
+    """A database of runs with the examples of a span each, as far as `Known.of` asks it."""
+
+    class Stand:
+        def __init__(self, *runs):
+            self._runs = [
+                Run(
+                    number=number,
+                    id=f"r{number}",
+                    started=0,
+                    properties={"span": {"name": "1"}, "state": "done", **properties},
+                )
+                for number, properties in enumerate(runs, 1)
+            ]
+            ids = range(1, len(runs) + 1)
+            self.artifacts = {
+                of: Artifact(id=of, type="Examples", uri=str(tmp_path), state="live", created=0) for of in ids
+            }
+            self.producers = {of: of for of in ids}
+            self.executions = {of: SimpleNamespace(run=f"r{of}") for of in ids}
+
+        def runs(self):
+            return self._runs
+
+        def whole(self, run):
+            return run
+
+        def property_of_all(self, _, name):
+            return {of: of if name == SPAN_NUMBER else 0 for of in self.artifacts}
+
+    def known(*runs):
+        monkeypatch.setattr(uptake, "Store", lambda _: Stand(*runs))
+        return Known.of(SimpleNamespace(metadata=tmp_path), "a")
+
+    return known
+
+
+def test_spans_of_another_data_set_are_none(store):
+    assert store({"published_as": "b"}, {"published_as": "a"}).alive == {(2, 0)}
+
+
+def test_a_run_that_made_no_model_is_no_training(store):
+    """Such as that with which a sweep begins."""
+    window = {"published_as": "a", "window": [{"number": 1, "version": 0}]}
+    assert store({**window, "blessed": 0}, window).trained.id == "r1"
 
 
 def test_no_spans_at_all_are_an_error_that_tells_what_is_there(config, pattern, tmp_path):

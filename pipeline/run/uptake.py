@@ -128,7 +128,8 @@ class Known:
             and store.artifacts[artifact].state == "live"
             and Path(store.artifacts[artifact].uri).exists()
         }
-        trained = [run for run in runs if run.properties.get("window")]
+        # Of the run that ends before the Evaluator nothing is known but its window.
+        trained = [run for run in runs if run.properties.get("window") and "blessed" in run.properties]
         ended = [run for run in trained if run.properties["state"] in ("done", "not blessed")]
         return cls(
             decisions=tuple(found for run in runs if (found := _decision(run)) is not None),
