@@ -326,6 +326,17 @@ def test_a_run_that_made_no_model_is_no_training(store):
     assert store({**window, "blessed": 0}, window).trained.id == "r1"
 
 
+def test_to_admit_a_span_before_the_window_is_an_error_and_not_passed_over(incoming, config, pattern):
+    for number in (1, 2, 3):
+        incoming(number)
+    before = known(*(decided(config, pattern, number, REFUSED if number == 1 else PASSED) for number in (1, 2, 3)))
+    admitting = dataclasses.replace(config, window=1, admit=("1",))
+    with pytest.raises(InputError, match="--admit 1: expected a span of the window of 1, which begins with 3, found"):
+        plan_uptake(admitting, pattern, before)
+    # Left in a file of settings, what was admitted stays no error when the window has gone on.
+    assert states(dataclasses.replace(admitting, admit=("2",)), pattern, before) == [(3, IN)]
+
+
 def test_no_spans_at_all_are_an_error_that_tells_what_is_there(config, pattern, tmp_path):
     with pytest.raises(InputError, match="found no such folder"):
         plan_uptake(config, pattern, Known())

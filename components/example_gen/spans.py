@@ -26,6 +26,8 @@ _PLACE = re.compile(r"\{([^{}:]*)(?::(\d+))?\}")
 _KNOWN = "{SPAN}, or {YYYY}, {MM} and {DD}, and {VERSION}"
 _EPOCH = datetime.date(1970, 1, 1)
 _TOLD = 5
+# Digits of a number that ML Metadata can hold.
+_WIDEST = 18
 # Why the gate lets a span pass whatever is found.
 BY_NAME, BEFORE = "by name", "before"
 
@@ -88,6 +90,8 @@ class SpanPattern:
             raise InputError(f"{told}, found {{{unknown[0]}}}. Write the placeholders like this.")
         if twice := [place for place in places if places.count(place) > 1]:
             raise InputError(f"{told}, each once, found {{{twice[0]}}} again. Leave one out.")
+        if odd := [match[2] for match in _PLACE.finditer(self.text) if match[2] and not 0 < int(match[2]) <= _WIDEST]:
+            raise InputError(f"{told}, of a width from 1 to {_WIDEST}, found {odd[0]}. Write it so, or without.")
         if set(places) - {_VERSION} not in (set(_NUMBER), set(_DATE)):
             found = " and ".join(f"{{{place}}}" for place in places) or "none"
             raise InputError(f"{told}, found {found}. Name a number or a whole date.")
@@ -147,6 +151,8 @@ class SpanPattern:
             span = self._span(path, values)
             if span is None:
                 continue
+            if max(span.number, span.version) >= 10**_WIDEST:
+                raise InputError(f"{path}: expected a number of up to {_WIDEST} digits, found more. Rename it.")
             if (other := seen.get((span.number, span.version))) is not None:
                 raise InputError(
                     f"{path}: expected one folder for span {span.name}, found {other.folder} too. Rename one."

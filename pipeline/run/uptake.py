@@ -87,12 +87,14 @@ class Plan:
       state: "in", "set aside" or "new".
       why: of one that is set aside, by which run and for what.
       span: of a new one, how it is taken up.
+      to_admit: whether it was refused as it is, and is now admitted by name.
     """
 
     found: Found
     state: str
     why: str = ""
     span: Span | None = None
+    to_admit: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -226,6 +228,11 @@ def plan_uptake(config: PipelineConfig, pattern: SpanPattern, known: Known) -> l
     numbers = {plan.found.number for plan in plans if plan.state != SET_ASIDE}
     numbers |= {number for number in there if config.span is None or number <= last}
     first = min(sorted(numbers)[-config.window :], default=0)
+    if late := [plan.found.name for plan in plans if plan.found.number < first and plan.to_admit]:
+        raise InputError(
+            f"--admit {late[0]}: expected a span of the window of {config.window}, which begins with "
+            f"{pattern.name(first)}, found one before it. Widen it with --window, or leave it out."
+        )
     return [plan for plan in plans if plan.found.number >= first]
 
 
@@ -289,7 +296,7 @@ def _plan(config: PipelineConfig, found: Found, pattern: SpanPattern, known: Kno
         return Plan(found=found, state=SET_ASIDE, why=_why(decision))
     if decision.verdict == UNREADABLE and by_now and _is_expected_as_before(decision, known):
         return Plan(found=found, state=SET_ASIDE, why=_why(decision))
-    return Plan(found=found, state=NEW, span=span)
+    return Plan(found=found, state=NEW, span=span, to_admit=admitted and decision.verdict == REFUSED)
 
 
 def _is_expected_as_before(decision: Decision, known: Known) -> bool:
