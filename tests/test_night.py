@@ -11,8 +11,9 @@ from components.example_gen.spans import Found, Span
 from pipeline.config import PipelineConfig
 from pipeline.nodes import Selection
 from pipeline.run import night
+from pipeline.run.decisions import Decision, Known
 from pipeline.run.outcome import PASSED
-from pipeline.run.uptake import NEW, SET_ASIDE, Decision, Known, Plan
+from pipeline.run.uptake import NEW, SET_ASIDE, Plan
 from pipeline.settings import Settings
 
 
@@ -24,6 +25,7 @@ class Taken:
     span: Span
     unreadable: str = ""
     digest: str = ""
+    class_names: tuple[str, ...] = ("x", "y")
 
 
 class Nights:
@@ -125,22 +127,21 @@ def trainable(monkeypatch, tmp_path):
     for name in ("in-1v1", "in-1v2", "in-2v1"):
         (tmp_path / name).mkdir()
     config = PipelineConfig(data_dir=tmp_path / "in-{SPAN}v{VERSION}", output_root=tmp_path / "output")
-    settings, runs = Settings.of(config), []
+    settings, runs, data = Settings.of(config), [], {"digest": "a", "class_names": ["x", "y"]}
 
     def decision(run, number):
         span = Span(name=str(number), number=number, version=1, pattern="", form=night.form_of(config))
-        return Decision(run_id=str(run), verdict=PASSED, span=span, data={"digest": "a"}, reasons=(), number=run)
+        return Decision(run_id=str(run), verdict=PASSED, span=span, data=data, reasons=(), number=run)
 
     def start(decisions=((5, 1), (6, 2)), trained=None, **changed):
-        decisions = [decision(*told) for told in decisions]
         before = {
             "settings": settings.as_dict(),
             "code": {"digest": "c"},
             "window": [{"number": 1, "version": 1}, {"number": 2, "version": 1}],
         }
         known = Known(
-            decisions=tuple(decisions),
-            alive=frozenset(found.key for found in decisions),
+            decisions=tuple(decision(*told) for told in decisions),
+            alive=frozenset((number, 1) for _, number in decisions),
             trained=trained and types.SimpleNamespace(number=trained, properties=before),
         )
         monkeypatch.setattr(night.Known, "of", lambda *_: known)
@@ -148,13 +149,15 @@ def trainable(monkeypatch, tmp_path):
         return night._Night(given, tmp_path, "text", None)
 
     def read(_, plan, known):
-        return Taken(plan.found.folder.name, plan.span, digest=start.digests.get(plan.found.name, "a"))
+        digest = start.digests.get(plan.found.name, "a")
+        return Taken(plan.found.folder.name, plan.span, digest=digest, class_names=start.class_names)
 
     def run(settings, project, selection=None, *, dataset, **_):
         runs.append(dataset.span.name)
+        start.admitted = dataset.span.admitted
         return 0
 
-    start.digests, start.runs = {}, runs
+    start.digests, start.runs, start.class_names = {}, runs, ("x", "y")
     monkeypatch.setattr(night, "read_span", read)
     monkeypatch.setattr(night, "run_pipeline", run)
     monkeypatch.setattr(night, "with_floors", lambda dataset: dataset)
@@ -177,6 +180,14 @@ def test_a_training_never_begins_with_what_took_the_place_of_a_span_since(traina
     trainable.digests["1"] = "b"
     with pytest.raises(InputError, match="found none of them as it was"):
         trainable().train()
+
+
+def test_a_span_that_is_made_anew_for_classes_that_came_since_is_let_in_again(trainable):
+    trainable().train()
+    assert trainable.admitted == ""
+    trainable.class_names = ("x", "y", "z")
+    trainable().train()
+    assert trainable.admitted == "before"
 
 
 def test_a_training_that_was_killed_on_corrected_content_is_due(trainable):

@@ -14,15 +14,13 @@ from components.example_gen.spans import BEFORE, BY_NAME, Span, SpanPattern
 from components.properties import SPAN_NUMBER
 from pipeline.config import PipelineConfig
 from pipeline.metadata.store import Artifact, Run
-from pipeline.run import uptake
+from pipeline.run import decisions
+from pipeline.run.decisions import UNREADABLE, Decision, Known
 from pipeline.run.outcome import PASSED, REFUSED
 from pipeline.run.uptake import (
     IN,
     NEW,
     SET_ASIDE,
-    UNREADABLE,
-    Decision,
-    Known,
     form_of,
     plan_uptake,
     read_span,
@@ -310,7 +308,7 @@ def store(monkeypatch, tmp_path):
             return {of: of if name == SPAN_NUMBER else 0 for of in self.artifacts}
 
     def known(*runs):
-        monkeypatch.setattr(uptake, "Store", lambda _: Stand(*runs))
+        monkeypatch.setattr(decisions, "Store", lambda _: Stand(*runs))
         return Known.of(SimpleNamespace(metadata=tmp_path), "a")
 
     return known

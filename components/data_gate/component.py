@@ -23,7 +23,7 @@ from components.artifacts import Artifacts, custom_properties, open_examples, si
 from components.data_gate.agreement import agreement
 from components.data_gate.anomalies import errors_first, find_anomalies, refuse
 from components.data_gate.duplicates import Table, digest_tables
-from components.data_gate.earlier_spans import DIGESTS_FILE, Profile, compare_spans, seen_before
+from components.data_gate.earlier_spans import DIGESTS_FILE, Profile, as_when_new, compare_spans, seen_before
 from components.data_gate.limits import GateLimits
 from components.example_gen.spans import BEFORE
 from components.properties import EXAMPLES_ID, PROFILE, SPAN_NUMBER, SPAN_VERSION
@@ -62,7 +62,6 @@ class _Executor(base_executor.BaseExecutor):
             skew_severity="error" if custom_properties(schema_artifact).get(CURATED, 1) else "warning",
         )
         if examples.span_name:
-            # A model that has seen a span agrees with it more than with a new one, which no later span may be held to.
             own = [_profile_of(found) for found in input_dict.get("own") or []]
             served = input_dict.get("served_model") if exec_properties["admitted"] != BEFORE else None
             profile = _profile(examples, statistics, served or [])
@@ -71,8 +70,7 @@ class _Executor(base_executor.BaseExecutor):
             anomalies += compare_spans(profile, earlier, examples.class_names, limits)
             anomalies += seen_before(examples, tables, earlier, tolerance)
             anomalies = errors_first(anomalies)
-            when_new = own[0].agreement if own else profile.agreement
-            _describe(blessing, artifact, dataclasses.replace(profile, agreement=when_new), tables)
+            _describe(blessing, artifact, as_when_new(profile, own), tables)
         if exec_properties["admitted"]:
             blessing.set_string_custom_property("admitted", exec_properties["admitted"])
         else:

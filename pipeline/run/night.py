@@ -15,15 +15,16 @@ from pathlib import Path
 
 from components.errors import InputError
 from components.example_gen.dataset import Dataset
-from components.example_gen.spans import SpanPattern
+from components.example_gen.spans import BEFORE, SpanPattern
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot
 from pipeline.run.aftermath import followed_up
 from pipeline.run.console import event_line
 from pipeline.run.data import name_spans, published_as, with_floors
+from pipeline.run.decisions import Decision, Known
 from pipeline.run.provenance import describe_code
 from pipeline.run.run import check, run_pipeline
-from pipeline.run.uptake import NEW, SET_ASIDE, Decision, Known, Plan, form_of, plan_uptake, read_span, settle
+from pipeline.run.uptake import NEW, SET_ASIDE, Plan, form_of, plan_uptake, read_span, settle
 from pipeline.settings import OF_THIS_RUN, Settings
 
 _UNREADABLE, _REFUSED = 2, 3
@@ -176,8 +177,13 @@ class _Night:
             dataset = read_span(
                 self.settings.config, Plan(found=there[decision.key], state=NEW, span=decision.span), known
             )
-            if dataset.digest == decision.data["digest"]:
-                return self._run(dataset)
+            if dataset.digest != decision.data["digest"]:
+                continue
+            if dataset.class_names != tuple(decision.data["class_names"]):
+                # Classes came since, so it is made anew; it was let in, whatever is found.
+                span = dataclasses.replace(decision.span, admitted=decision.span.admitted or BEFORE)
+                dataset = dataclasses.replace(dataset, span=span)
+            return self._run(dataset)
         raise InputError(
             f"--data-dir {self.pattern.text}: expected one of the spans that are trained on, found none of them as "
             "it was. Put the latest one back: a whole run begins with it."
