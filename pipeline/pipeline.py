@@ -150,12 +150,13 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
                 strategy_class=EarlierSpans,
                 config={"window": config.window or 0},
                 blessing=Channel(type=DataBlessing),
+                own=Channel(type=DataBlessing),
                 model=Channel(type=standard_artifacts.Model),
                 pushed=Channel(type=standard_artifacts.PushedModel),
                 candidate=examples,
             ).with_id("AcceptedData")
         )
-        gated["earlier"] = accepted_data.outputs["blessing"]
+        gated |= {"earlier": accepted_data.outputs["blessing"], "own": accepted_data.outputs["own"]}
         gated["served_model"] = accepted_data.outputs["model"]
         gated |= {"limits": config.gate, "admitted": dataset.span.admitted if dataset.span else ""}
     else:

@@ -31,6 +31,13 @@ def test_interval_of_all_or_none_stays_within_0_and_1(right, total, wanted):
     assert wanted is None or (round(low, 3), round(high, 3)) == wanted
 
 
+def test_interval_holds_the_share_itself():
+    """A reliability diagram with a bar of less than nothing is none: the whole report was missing."""
+    for total in range(1, 300):
+        assert interval(total, total)[1] == 1
+        assert interval(0, total)[0] == 0
+
+
 @given(share=st.floats(0.1, 0.9), total=st.integers(5, 20_000), others=st.integers(1, 9))
 def test_naming_the_largest_class_reaches_its_floor_by_luck_at_most_once_in_twenty(share, total, others):
     largest = min(total, max(round(share * total), -(-total // (others + 1))))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from components.data_gate.duplicates import digest_tables
-from components.data_gate.earlier_spans import DIGESTS_FILE, Profile, compare_spans, seen_before
+from components.data_gate.earlier_spans import DIGESTS_FILE, Profile, as_when_new, compare_spans, seen_before
 from components.data_gate.limits import GateLimits
 
 NAMES = ("cat", "dog", "owl", "fox", "elk")
@@ -184,3 +184,11 @@ def test_a_profile_survives_its_text():
 def test_limits_that_are_none_are_refused():
     with pytest.raises(ValueError, match=r"size_ratio: expected a finite number from 1, found 0\.5"):
         GateLimits(size_ratio=0.5)
+
+
+def test_what_comes_again_counts_as_when_it_was_new():
+    """The served model learned it meanwhile: no new span would agree as much."""
+    again = dataclasses.replace(USUAL, agreement=(999, 1_000))
+    assert as_when_new(again, [USUAL]).agreement == USUAL.agreement
+    assert as_when_new(again, [dataclasses.replace(USUAL, agreement=None)]).agreement is None
+    assert as_when_new(again, []) is again

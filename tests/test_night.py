@@ -1,6 +1,7 @@
 """What a night does with new, refused and unreadable spans; the runs themselves are stand-ins."""
 
 import dataclasses
+import types
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from components.example_gen.spans import Found, Span
 from pipeline.config import PipelineConfig
 from pipeline.nodes import Selection
 from pipeline.run import night
-from pipeline.run.uptake import NEW, SET_ASIDE, Known, Plan
+from pipeline.run.decisions import Decision, Known
+from pipeline.run.outcome import PASSED
+from pipeline.run.uptake import NEW, SET_ASIDE, Plan
 from pipeline.settings import Settings
 
 
@@ -21,6 +24,8 @@ class Taken:
     name: str
     span: Span
     unreadable: str = ""
+    digest: str = ""
+    class_names: tuple[str, ...] = ("x", "y")
 
 
 class Nights:
@@ -114,3 +119,82 @@ def test_a_part_of_the_dag_needs_a_node_to_begin_with(tmp_path):
     config = PipelineConfig(data_dir=tmp_path / "in-{SPAN}", output_root=tmp_path / "output")
     with pytest.raises(InputError, match=r"--to Trainer: expected a node to begin with"):
         night.run_night(Settings.of(config), tmp_path, Selection(to_node="Trainer"))
+
+
+@pytest.fixture
+def trainable(monkeypatch, tmp_path):
+    """Spans 1 (in the versions 1 and 2) and 2 that lie there, all let in but the second version; each run is noted."""
+    for name in ("in-1v1", "in-1v2", "in-2v1"):
+        (tmp_path / name).mkdir()
+    config = PipelineConfig(data_dir=tmp_path / "in-{SPAN}v{VERSION}", output_root=tmp_path / "output")
+    settings, runs, data = Settings.of(config), [], {"digest": "a", "class_names": ["x", "y"]}
+
+    def decision(run, number):
+        span = Span(name=str(number), number=number, version=1, pattern="", form=night.form_of(config))
+        return Decision(run_id=str(run), verdict=PASSED, span=span, data=data, reasons=(), number=run)
+
+    def start(decisions=((5, 1), (6, 2)), trained=None, **changed):
+        before = {
+            "settings": settings.as_dict(),
+            "code": {"digest": "c"},
+            "window": [{"number": 1, "version": 1}, {"number": 2, "version": 1}],
+        }
+        known = Known(
+            decisions=tuple(decision(*told) for told in decisions),
+            alive=frozenset((number, 1) for _, number in decisions),
+            trained=trained and types.SimpleNamespace(number=trained, properties=before),
+        )
+        monkeypatch.setattr(night.Known, "of", lambda *_: known)
+        given = Settings.of(dataclasses.replace(config, **changed))
+        return night._Night(given, tmp_path, "text", None)
+
+    def read(_, plan, known):
+        digest = start.digests.get(plan.found.name, "a")
+        return Taken(plan.found.folder.name, plan.span, digest=digest, class_names=start.class_names)
+
+    def run(settings, project, selection=None, *, dataset, **_):
+        runs.append(dataset.span.name)
+        start.admitted = dataset.span.admitted
+        return 0
+
+    start.digests, start.runs, start.class_names = {}, runs, ("x", "y")
+    monkeypatch.setattr(night, "read_span", read)
+    monkeypatch.setattr(night, "run_pipeline", run)
+    monkeypatch.setattr(night, "with_floors", lambda dataset: dataset)
+    monkeypatch.setattr(night, "describe_code", lambda: {"digest": "c"})
+    return start
+
+
+def test_a_training_begins_with_the_span_that_was_let_in_last(trainable):
+    assert trainable().train() == 0
+    assert trainable(decisions=((6, 2), (7, 1))).train() == 0
+    # A second version that was refused keeps nobody from the first.
+    assert trainable.runs == ["2", "1"]
+
+
+def test_a_training_never_begins_with_what_took_the_place_of_a_span_since(trainable):
+    """What was admitted by name would be let in with any content."""
+    trainable.digests["2"] = "b"
+    trainable().train()
+    assert trainable.runs == ["1"]
+    trainable.digests["1"] = "b"
+    with pytest.raises(InputError, match="found none of them as it was"):
+        trainable().train()
+
+
+def test_a_span_that_is_made_anew_for_classes_that_came_since_is_let_in_again(trainable):
+    trainable().train()
+    assert trainable.admitted == ""
+    trainable.class_names = ("x", "y", "z")
+    trainable().train()
+    assert trainable.admitted == "before"
+
+
+def test_a_training_that_was_killed_on_corrected_content_is_due(trainable):
+    assert not trainable(trained=6).is_outdated()
+    # Number and version are the same.
+    assert trainable(decisions=((5, 1), (6, 2), (7, 2)), trained=6).is_outdated()
+
+
+def test_without_the_cache_a_training_is_always_due(trainable):
+    assert trainable(trained=6, enable_cache=False).is_outdated()

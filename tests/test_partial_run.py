@@ -10,6 +10,7 @@ from tfx.dsl.compiler import compiler
 from benchmarks.recorded_runs import RecordedRuns
 from components.errors import InputError
 from components.example_gen.dataset import inspect_dataset
+from components.example_gen.spans import Span
 from pipeline.nodes import NODES, Selection
 from pipeline.output_root import OutputRoot
 from pipeline.pipeline import create_pipeline
@@ -149,6 +150,23 @@ def test_other_data_than_the_run_read_are_refused(earlier, root, dataset, idx_fo
         find_base(given(root, data_dir=other), Selection(from_node="Trainer"), root)
     same = find_base(given(root, data_dir=dataset.folder), Selection(from_node="Trainer"), root)
     assert same.run_id == "fast"
+
+
+def of_spans(runs: RecordedRuns, dataset, root: OutputRoot) -> None:
+    """Makes the runs those of a span that came by `in-{SPAN}`."""
+    span = Span(name="1", number=1, pattern=str(root.path / "in-{SPAN}"))
+    for run_id in ("smoke", "fast", "broken"):
+        record_data(runs, run_id, dataclasses.replace(dataset, span=span))
+
+
+def test_spans_of_another_pattern_than_that_of_the_run_are_refused(earlier, root, dataset):
+    of_spans(earlier, dataset, root)
+    same = given(root, data_dir=root.path / "in-{SPAN}")
+    other = given(root, data_dir=root.path / "out" / "on-{SPAN}")
+    first = Selection(from_node="StatisticsGen", to_node="SchemaGen")
+    assert find_base(same, first, root).run_id == "broken"
+    with pytest.raises(InputError, match=r"^--data-dir .*on-\{SPAN\}: run broken, .*, read other data \("):
+        find_base(other, first, root)
 
 
 def test_run_of_another_data_set_is_refused_by_its_name(earlier, root):

@@ -5,16 +5,18 @@ import os
 import shutil
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from benchmarks.recorded_runs import RecordedRuns
+from components.properties import EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION
 from pipeline.metadata import garbage
 from pipeline.metadata.garbage import clear
 from pipeline.metadata.lineage import trace
-from pipeline.metadata.retention import kept_runs, latest_runs, what_stays
-from pipeline.metadata.store import Run, Store
+from pipeline.metadata.retention import kept_runs, latest_runs, span_data, what_stays
+from pipeline.metadata.store import Artifact, Run, Store
 from pipeline.output_root import OutputRoot
 from pipeline.run.telling import clear_if_possible
 
@@ -189,6 +191,56 @@ def test_newest_version_of_each_span_stays_however_old_and_a_refused_one_replace
     assert not {examples(corrected), examples(refused), examples(plain)} & there
     # Their models went with the nights.
     assert nights.model(first) not in there
+
+
+class Spans:
+    """A database of spans that passed, each taken up by a run of its own, as far as `span_data` asks it."""
+
+    def __init__(self, runs: list[tuple[int, int | None, list[int]]]):
+        """Takes of each run its span, its setting `window` and the spans that it trained on."""
+        ids = range(1, len(runs) + 1)
+        self.artifacts = {
+            number: Artifact(id=number, type="", uri="", state="live", created=0)
+            for of in ids
+            for number in (of, 100 + of, 200 + of)
+        }
+        self.executions = {of: SimpleNamespace(run=f"r{of}", pipeline="in-spans") for of in ids}
+        self.producers = {of: of for of in ids}
+        self._runs = [
+            SimpleNamespace(
+                id=f"r{of}", properties={"settings": {"window": window}, "window": [{"number": n} for n in trained]}
+            )
+            for of, (_, window, trained) in zip(ids, runs, strict=True)
+        ]
+        self._properties = {
+            SPAN_NUMBER: {of: span for of, (span, _, _) in zip(ids, runs, strict=True)},
+            SPAN_VERSION: dict.fromkeys(ids, 0),
+            EXAMPLES_ID: {of: 100 + of for of in ids},
+            "current_statistics_id": {of: 200 + of for of in ids},
+            "blessed": dict.fromkeys(ids, 1),
+        }
+
+    def runs(self):
+        return self._runs
+
+    def property_of_all(self, _, name):
+        return self._properties[name]
+
+    def kept(self) -> list[int]:
+        return sorted(self._properties[SPAN_NUMBER][number] for number in span_data(self) if number < 100)
+
+
+def test_spans_stay_back_to_the_last_window_and_older_ones_go():
+    assert Spans([(1, 2, [1]), (2, 2, [1, 2]), (3, 2, [2, 3])]).kept() == [2, 3]
+
+
+def test_older_spans_that_are_taken_up_for_a_wider_window_stay_until_it_is_trained_on():
+    """Else each run of the night clears what the one before it took up, and the next night begins anew."""
+    before = [(4, 1, [4])]
+    assert Spans([*before, (1, None, []), (2, None, []), (3, None, [])]).kept() == [1, 2, 3, 4]
+    assert Spans([*before, (1, 3, []), (2, 3, []), (3, 3, [])]).kept() == [2, 3, 4]
+    # Narrower again: what the last window held stays until another is trained on.
+    assert Spans([(1, 3, []), (2, 3, []), (3, 3, [1, 2, 3]), (4, 1, [])]).kept() == [1, 2, 3, 4]
 
 
 @pytest.mark.slow

@@ -107,12 +107,12 @@ def store(tmp_path):
     """Artifacts of spans as the resolvers see them: `add(id, number)` adds examples, statistics and a blessing."""
     artifacts = {"examples": [], "statistics": [], "blessing": []}
 
-    def add(first, number, *, version=0, blessed=1, encoding="tensor"):
+    def add(first, number, *, version=0, blessed=1, encoding="tensor", classes=(0, 1)):
         (tmp_path / str(first)).mkdir()
         place = {SPAN_NUMBER: number, SPAN_VERSION: version}
         form = {"image_shape": "[4, 4]", "image_fit": "pad", "encoding": encoding, "compression": ""}
         found = numbered(
-            standard_artifacts.Examples, first, tmp_path / str(first), **place, **form, class_values="[0, 1]"
+            standard_artifacts.Examples, first, tmp_path / str(first), **place, **form, class_values=json.dumps(classes)
         )
         artifacts["examples"].append(found)
         artifacts["statistics"].append(numbered(standard_artifacts.ExampleStatistics, first + 1, tmp_path / str(first)))
@@ -169,6 +169,15 @@ def test_of_examples_of_one_span_the_latest_count_and_those_stored_otherwise_are
     assert chosen(artifacts, candidate) == [10, 40]
 
 
+def test_a_span_whose_classes_are_numbered_otherwise_is_not_in_the_window(store):
+    """Its labels would be taken for those of other classes."""
+    artifacts, add = store
+    add(10, 1, classes=("a", "c", "b"))
+    add(20, 2, classes=("a",))
+    add(30, 3, classes=("a", "b", "c", "d"))
+    assert chosen(artifacts, add(40, 4, classes=("a", "b", "c"))) == [20, 30, 40]
+
+
 def earlier(artifacts, candidate, **more):
     found = EarlierSpans().resolve_artifacts(None, {**artifacts, "candidate": [candidate], **more})
     return [a.id for a in found["blessing"]], [a.id for a in found["model"]]
@@ -197,6 +206,22 @@ def test_what_came_after_a_span_changes_nothing_of_its_comparison(store, tmp_pat
     newer = add(30, 3)
     assert earlier(artifacts, candidate, model=models, pushed=pushed) == before
     assert earlier(artifacts, newer, model=models, pushed=pushed) == ([12, 22], [26])
+
+
+def test_what_was_in_in_the_place_of_a_span_is_told_apart(store):
+    """The served model has seen it: how far it agrees with it tells nothing of the labels."""
+    artifacts, add = store
+    add(10, 1)
+    add(20, 2)
+    again = add(30, 1)
+
+    def own(candidate):
+        found = EarlierSpans(window=1).resolve_artifacts(None, {**artifacts, "own": [], "candidate": [candidate]})
+        return [a.id for a in found["blessing"]], [a.id for a in found["own"]]
+
+    assert own(again) == ([22], [12])
+    assert own(add(40, 3)) == ([22], [])
+    assert own(numbered(standard_artifacts.Examples, 50, "x", **{SPAN_NUMBER: 2, SPAN_VERSION: 1})) == ([42], [22])
 
 
 def test_a_model_that_was_not_pushed_or_is_gone_is_not_asked(store, tmp_path):

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+from pathlib import Path
 
 import pytest
 
@@ -67,11 +68,24 @@ def test_two_folders_of_one_span_are_an_error_that_names_both(tmp_path):
         ("in/{SPAN}/{SPAN}", r"found \{SPAN\} again"),
         ("in/{VERSION}", r"found \{VERSION\}\. Name a number or a whole date"),
         ("in/{SPAN}/{YYYY}-{MM}-{DD}", "Name a number or a whole date"),
+        ("in/{SPAN:0}", "of a width from 1 to 18, found 0"),
+        ("in/{SPAN:4294967296}", "of a width from 1 to 18, found 4294967296"),
     ],
 )
 def test_what_is_no_pattern_is_told_in_a_line(text, told):
     with pytest.raises(InputError, match=told):
         SpanPattern(text)
+
+
+def test_a_number_that_ml_metadata_cannot_hold_is_told_in_a_line(tmp_path):
+    make(tmp_path, "span-1", f"span-{10**18}")
+    with pytest.raises(InputError, match="expected a number of up to 18 digits, found more"):
+        found(tmp_path / "span-{SPAN}")
+
+
+def test_a_pattern_is_the_same_from_whichever_folder_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert SpanPattern.of(Path("in/{SPAN}")) == SpanPattern.of(tmp_path / "in" / "{SPAN}")
 
 
 def test_a_folder_that_is_called_like_a_pattern_is_one_data_set(tmp_path):

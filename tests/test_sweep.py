@@ -303,3 +303,11 @@ def test_beginning_of_a_sweep_is_no_end_of_a_run(monkeypatch, tmp_path):
     with pytest.raises(trainings.NoDataError):
         trainings.prepare(Settings.of(preset("smoke", on_end="true", output_root=tmp_path)), tmp_path)
     assert [config.on_end for config in asked] == [None]
+
+
+def test_sweep_of_data_in_spans_stands_on_the_window_of_an_earlier_run(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(trainings, "run_pipeline", lambda settings, project, selection: asked.append(selection) or 3)
+    with pytest.raises(trainings.NoDataError):
+        trainings.prepare(Settings.of(preset("smoke", data_dir=tmp_path / "{SPAN}", output_root=tmp_path)), tmp_path)
+    assert list(map(str, asked)) == ["--from Spans --to Transform"]

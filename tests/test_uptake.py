@@ -1,25 +1,26 @@
 """What is to be done with each span, given what earlier runs decided."""
 
 import dataclasses
+import shutil
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from components.errors import InputError
 from components.example_gen.signature import signature
-from components.example_gen.spans import Span, SpanPattern
+from components.example_gen.spans import BEFORE, BY_NAME, Span, SpanPattern
+from components.properties import SPAN_NUMBER
 from pipeline.config import PipelineConfig
+from pipeline.metadata.store import Artifact, Run
+from pipeline.run import decisions
+from pipeline.run.decisions import UNREADABLE, Decision, Known
 from pipeline.run.outcome import PASSED, REFUSED
 from pipeline.run.uptake import (
-    BEFORE,
-    BY_NAME,
     IN,
     NEW,
     SET_ASIDE,
-    UNREADABLE,
-    Decision,
-    Known,
     form_of,
     plan_uptake,
     read_span,
@@ -51,7 +52,7 @@ def config(pattern, tmp_path):
     return PipelineConfig(data_dir=tmp_path / "incoming" / "span-{SPAN}")
 
 
-def decided(config, pattern, number, verdict=PASSED, *, reasons=(), **changes):
+def decided(config, pattern, number, verdict=PASSED, *, reasons=(), before=None, **changes):
     """A decision on a span as it lies there."""
     (found,) = [found for found in pattern.found() if found.number == number]
     span = Span(
@@ -62,9 +63,9 @@ def decided(config, pattern, number, verdict=PASSED, *, reasons=(), **changes):
         signature=signature(found.folder),
         form=form_of(config),
     )
-    span = dataclasses.replace(span, **changes)
     (plan,) = [plan for plan in plan_uptake(config, pattern, Known()) if plan.found.number == number]
-    dataset = read_span(config, plan, Known())
+    span = dataclasses.replace(span, judged=plan.span.judged, **changes)
+    dataset = read_span(config, plan, before or Known())
     data = {name: getattr(dataset, name) for name in ("digest", "class_names", "class_values", "image_shape")}
     return Decision(run_id=f"run-{number}", verdict=verdict, span=span, data=data, reasons=reasons)
 
@@ -153,7 +154,7 @@ def test_a_correction_is_another_version(incoming, tmp_path):
     incoming(1, version="-v2", seed=99)
     assert [(plan.state, plan.found.version) for plan in plan_uptake(config, pattern, known(first))] == [(NEW, 2)]
     second = decided(config, pattern, 1)
-    assert known(first, second).versions_in() == {1: 2}
+    assert known(first, second).spans_in(form_of(config))[1].span.version == 2
 
 
 def test_the_span_that_is_expected_and_late_is_an_error_that_names_the_latest(incoming, config, pattern):
@@ -173,6 +174,165 @@ def test_a_window_concerns_the_latest_spans_and_not_those_that_are_set_aside(inc
     assert states(windowed, pattern, Known()) == [(3, NEW), (4, NEW)]
     refused = known(decided(config, pattern, 4, REFUSED))
     assert states(windowed, pattern, refused) == [(2, NEW), (3, NEW), (4, SET_ASIDE)]
+
+
+def test_a_span_that_is_in_as_it_was_before_keeps_its_place_in_the_window(incoming, config, pattern):
+    """Without that the span before it would be taken up again each night, and cleared again."""
+    for number in (1, 2):
+        incoming(number)
+    windowed = dataclasses.replace(config, window=1)
+    before = decided(config, pattern, 2)
+    incoming(2, seed=99)
+    assert states(windowed, pattern, known(before, decided(config, pattern, 2, REFUSED))) == [(2, SET_ASIDE)]
+
+
+def test_a_span_whose_files_are_gone_keeps_its_place_in_the_window(incoming, config, pattern):
+    incoming(1)
+    folder = incoming(2)
+    before = known(decided(config, pattern, 2))
+    shutil.rmtree(folder)
+    assert states(dataclasses.replace(config, window=1), pattern, before) == []
+
+
+def test_what_comes_back_in_the_place_of_other_content_is_taken_up_again(incoming, config, pattern):
+    folder, other = incoming(1), incoming(9, seed=99)
+    first = decided(config, pattern, 1)
+    aside = folder.rename(folder.parent / "aside")
+    other.rename(folder)
+    second = decided(config, pattern, 1)
+    shutil.rmtree(folder)
+    aside.rename(folder)
+    before = known(first, second)
+    (plan,) = plan_uptake(config, pattern, before)
+    settled = settle(plan, read_span(config, plan, before), before)
+    # Made anew: what was made of it first would not count as the latest.
+    assert (settled.state, settled.span.admitted, settled.span.changes) == (NEW, BEFORE, 2)
+
+
+@pytest.mark.parametrize("changed", ["the gate", "classes.txt"])
+def test_a_refused_span_is_looked_at_again_when_what_it_is_judged_by_changes(changed, incoming, config, pattern):
+    folder = incoming(1)
+    before = known(decided(config, pattern, 1, REFUSED))
+    assert states(config, pattern, before) == [(1, SET_ASIDE)]
+    if changed == "the gate":
+        config = dataclasses.replace(config, gate=dataclasses.replace(config.gate, pixel_shift=0.9))
+    else:
+        (folder.parent / "classes.txt").write_text("a\nb\nc\n")
+    (plan,) = plan_uptake(config, pattern, before)
+    assert settle(plan, read_span(config, plan, before), before).state == NEW
+
+
+def test_a_span_that_could_not_be_read_for_a_file_beside_it_is_tried_again_when_that_changes(incoming, config, pattern):
+    names = incoming(1).parent / "classes.txt"
+    names.write_text("a\n")
+    before = known(decided(config, pattern, 1, UNREADABLE))
+    assert states(config, pattern, before) == [(1, SET_ASIDE)]
+    names.write_text("a\nb\nc\n")
+    assert states(config, pattern, before) == [(1, NEW)]
+
+
+def test_a_span_of_another_size_is_tried_again_when_the_others_are_of_its_size(incoming, config, pattern):
+    """The first span was the wrong one, and is mended: what it pinned is let go."""
+    incoming(1, shape=(8, 8))
+    incoming(2)
+    wrong = decided(config, pattern, 1)
+    second = decided(config, pattern, 2, UNREADABLE, before=known(wrong))
+    assert states(config, pattern, known(wrong, second))[1] == (2, SET_ASIDE)
+    incoming(1)
+    plan = plan_uptake(config, pattern, known(wrong, second))[0]
+    assert read_span(config, plan, known(wrong, second)).unreadable == ""
+    right = decided(config, pattern, 1, before=known(wrong))
+    assert states(config, pattern, known(wrong, second, right))[1] == (2, NEW)
+
+
+def test_a_span_with_too_few_images_for_the_splits_cannot_be_used_and_stops_nobody(incoming, config, pattern):
+    incoming(1)
+    many = dataclasses.replace(config, split_sizes=(None, 20, 20))
+    (plan,) = plan_uptake(many, pattern, Known())
+    assert "split_sizes: expected at least one example" in read_span(many, plan, Known()).unreadable
+
+
+def test_classes_keep_their_numbers_in_another_form(incoming, config, pattern):
+    """Else examples of both forms, of one length and the same first class, would be read together."""
+    incoming(1, classes=2)
+    first = decided(config, pattern, 1)
+    folder = incoming(2)
+    labels = np.array([0, 2, 1] * 10, np.uint8)
+    (folder / "train-labels-idx1-ubyte").write_bytes(struct.pack(">BBBBI", 0, 0, 8, 1, 30) + (labels + 1).tobytes())
+    both = known(first, decided(config, pattern, 2, before=known(first)))
+    other = dataclasses.replace(config, image_encoding="png")
+    plan = plan_uptake(other, pattern, both)[0]
+    assert read_span(other, plan, both).class_names == ("0", "1", "2", "3")
+
+
+def test_spans_that_are_stored_otherwise_are_not_in(incoming, config, pattern):
+    """A span whose files are gone keeps its old form: it is no reason to train each night."""
+    incoming(1)
+    incoming(2)
+    other = form_of(dataclasses.replace(config, image_encoding="png"))
+    old = [dataclasses.replace(decided(config, pattern, number), stored=("tensor", "")) for number in (1, 2)]
+    new = dataclasses.replace(old[1], span=dataclasses.replace(old[1].span, form=other), stored=("png", ""), number=3)
+    assert list(known(*old).spans_in(form_of(config))) == [1, 2]
+    assert list(known(*old, new).spans_in(other)) == [2]
+
+
+@pytest.fixture
+def store(monkeypatch, tmp_path):
+    """A database of runs with the examples of a span each, as far as `Known.of` asks it."""
+
+    class Stand:
+        def __init__(self, *runs):
+            self._runs = [
+                Run(
+                    number=number,
+                    id=f"r{number}",
+                    started=0,
+                    properties={"span": {"name": "1"}, "state": "done", **properties},
+                )
+                for number, properties in enumerate(runs, 1)
+            ]
+            ids = range(1, len(runs) + 1)
+            self.artifacts = {
+                of: Artifact(id=of, type="Examples", uri=str(tmp_path), state="live", created=0) for of in ids
+            }
+            self.producers = {of: of for of in ids}
+            self.executions = {of: SimpleNamespace(run=f"r{of}") for of in ids}
+
+        def runs(self):
+            return self._runs
+
+        def whole(self, run):
+            return run
+
+        def property_of_all(self, _, name):
+            return {of: of if name == SPAN_NUMBER else 0 for of in self.artifacts}
+
+    def known(*runs):
+        monkeypatch.setattr(decisions, "Store", lambda _: Stand(*runs))
+        return Known.of(SimpleNamespace(metadata=tmp_path), "a")
+
+    return known
+
+
+def test_spans_of_another_data_set_are_none(store):
+    assert store({"published_as": "b"}, {"published_as": "a"}).alive == {(2, 0)}
+
+
+def test_a_run_that_made_no_model_is_no_training(store):
+    """Such as that with which a sweep begins."""
+    window = {"published_as": "a", "window": [{"number": 1, "version": 0}]}
+    assert store({**window, "blessed": 0}, window).trained.id == "r1"
+
+
+def test_to_admit_a_span_before_the_window_is_an_error_and_not_passed_over(incoming, config, pattern):
+    for number in (1, 2, 3):
+        incoming(number)
+    before = known(*(decided(config, pattern, number, REFUSED if number == 1 else PASSED) for number in (1, 2, 3)))
+    admitting = dataclasses.replace(config, window=1, admit=("1",))
+    with pytest.raises(InputError, match="--admit 1: expected a span of the window of 1, which begins with 3, found"):
+        plan_uptake(admitting, pattern, before)
+    # Left in a file of settings, what was admitted stays no error when the window has gone on.
+    assert states(dataclasses.replace(admitting, admit=("2",)), pattern, before) == [(3, IN)]
 
 
 def test_no_spans_at_all_are_an_error_that_tells_what_is_there(config, pattern, tmp_path):
@@ -197,7 +357,7 @@ def test_a_span_that_cannot_be_read_says_why_and_is_tried_again_when_it_changes(
     (plan,) = plan_uptake(config, pattern, Known())
     dataset = read_span(config, plan, Known())
     assert "the header promises" in dataset.unreadable
-    data = {"digest": dataset.digest}
+    data = {"digest": dataset.digest, "image_shape": dataset.image_shape}
     decision = Decision(run_id="r", verdict=UNREADABLE, span=plan.span, data=data, reasons=(dataset.unreadable,))
     (again,) = plan_uptake(config, pattern, known(decision))
     assert again.state == SET_ASIDE

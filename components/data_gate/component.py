@@ -23,8 +23,9 @@ from components.artifacts import Artifacts, custom_properties, open_examples, si
 from components.data_gate.agreement import agreement
 from components.data_gate.anomalies import errors_first, find_anomalies, refuse
 from components.data_gate.duplicates import Table, digest_tables
-from components.data_gate.earlier_spans import DIGESTS_FILE, Profile, compare_spans, seen_before
+from components.data_gate.earlier_spans import DIGESTS_FILE, Profile, as_when_new, compare_spans, seen_before
 from components.data_gate.limits import GateLimits
+from components.example_gen.spans import BEFORE
 from components.properties import EXAMPLES_ID, PROFILE, SPAN_NUMBER, SPAN_VERSION
 from components.schema_gen.component import CURATED
 from models.examples import Examples
@@ -61,13 +62,15 @@ class _Executor(base_executor.BaseExecutor):
             skew_severity="error" if custom_properties(schema_artifact).get(CURATED, 1) else "warning",
         )
         if examples.span_name:
-            profile = _profile(examples, statistics, input_dict.get("served_model") or [])
+            own = [_profile_of(found) for found in input_dict.get("own") or []]
+            served = input_dict.get("served_model") if exec_properties["admitted"] != BEFORE else None
+            profile = _profile(examples, statistics, served or [])
             earlier = [_profile_of(found) for found in input_dict.get("earlier") or []]
             limits = GateLimits(**json.loads(exec_properties["limits"]))
             anomalies += compare_spans(profile, earlier, examples.class_names, limits)
             anomalies += seen_before(examples, tables, earlier, tolerance)
             anomalies = errors_first(anomalies)
-            _describe(blessing, artifact, profile, tables)
+            _describe(blessing, artifact, as_when_new(profile, own), tables)
         if exec_properties["admitted"]:
             blessing.set_string_custom_property("admitted", exec_properties["admitted"])
         else:
@@ -138,6 +141,7 @@ class DataGateSpec(component_spec.ComponentSpec):
             type=standard_artifacts.ExampleStatistics, optional=True
         ),
         "earlier": component_spec.ChannelParameter(type=DataBlessing, optional=True),
+        "own": component_spec.ChannelParameter(type=DataBlessing, optional=True),
         "served_model": component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
     }
     OUTPUTS = {"blessing": component_spec.ChannelParameter(type=DataBlessing)}
@@ -160,6 +164,7 @@ class DataGate(base_component.BaseComponent):
         duplicate_tolerance: float = 0.0,
         accepted_statistics: types.BaseChannel | None = None,
         earlier: types.BaseChannel | None = None,
+        own: types.BaseChannel | None = None,
         served_model: types.BaseChannel | None = None,
         limits: GateLimits | None = None,
         admitted: str = "",
@@ -171,7 +176,8 @@ class DataGate(base_component.BaseComponent):
           severity: the least that refuses the data, "error" or "warning".
           duplicate_tolerance: see `find_anomalies`.
           accepted_statistics: of the data that were let in before, of data that do not come in spans.
-          earlier, served_model: of a span, the blessings of those before it, and the model that is served.
+          earlier, own, served_model: of a span, the blessings of those before it and of what was in in its place, and
+            the model that is served.
           limits: how far a span may be from those before it.
           admitted: why the data are let in whatever is found, "" where they are not.
         """
@@ -183,6 +189,7 @@ class DataGate(base_component.BaseComponent):
                 anomalies=anomalies,
                 accepted_statistics=accepted_statistics,
                 earlier=earlier,
+                own=own,
                 served_model=served_model,
                 severity=severity,
                 duplicate_tolerance=float(duplicate_tolerance),

@@ -186,6 +186,17 @@ def _labels(new: Profile, earlier: Sequence[Profile], limits: GateLimits) -> Ite
         )
 
 
+def as_when_new(profile: Profile, own: Sequence[Profile]) -> Profile:
+    """Returns what later spans are compared with.
+
+    Args:
+      profile: of a span.
+      own: of what was let in in its place before. A model that has seen it agrees with it more than new ones can:
+        what was said then stays.
+    """
+    return dataclasses.replace(profile, agreement=own[0].agreement) if own else profile
+
+
 def seen_before(
     examples: Examples, tables: Mapping[str, Table], earlier: Sequence[Profile], tolerance: float
 ) -> Iterator[Anomaly]:

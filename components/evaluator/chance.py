@@ -35,4 +35,5 @@ def interval(right: float, total: int) -> tuple[float, float]:
     share, squared = right / total, _TWO_SIDED**2
     middle = (share + squared / (2 * total)) / (1 + squared / total)
     reach = _TWO_SIDED * math.sqrt(share * (1 - share) / total + squared / (4 * total**2)) / (1 + squared / total)
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    # Where all or none were right, rounding would leave the share itself out.
+    return max(0.0, min(share, middle - reach)), min(1.0, max(share, middle + reach))

@@ -25,6 +25,7 @@ from components.artifacts import Artifacts, describe_examples, single
 from components.errors import InputError
 from components.example_gen.dataset import Dataset
 from components.example_gen.ingest import SplitSettings, write_examples
+from components.example_gen.spans import Span
 from components.properties import SPAN_NUMBER, SPAN_VERSION
 from models.features import SPLITS
 
@@ -62,6 +63,10 @@ class ImageExampleGenSpec(component_spec.ComponentSpec):
     OUTPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
 
 
+def _place(span: Span) -> list:
+    return [span.name, span.number, span.version, *([span.changes] if span.changes else [])]
+
+
 class ImageExampleGen(base_beam_component.BaseBeamComponent):
     """Ingests a data set; see the module's docstring."""
 
@@ -77,7 +82,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
                 class_names=json.dumps([dataset.class_names, dataset.class_values]),
                 split=json.dumps(dataclasses.asdict(split)),
                 # The same images in two spans are two spans.
-                span=json.dumps([dataset.span.name, dataset.span.number, dataset.span.version] if dataset.span else []),
+                span=json.dumps(_place(dataset.span) if dataset.span else []),
                 examples=types.Channel(type=standard_artifacts.Examples),
             )
         )

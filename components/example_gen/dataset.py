@@ -44,6 +44,8 @@ _FASHION_MNIST = {
 }
 _FASHION_MNIST_SHAPE, _FASHION_MNIST_COUNTS = (28, 28), {TRAIN: 60_000, TEST: 10_000}
 _SIZES_TOLD = 4
+# Of images that cannot be read.
+NO_SHAPE = (1, 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,11 +133,11 @@ class Earlier:
     """What the spans before one have, which it has to have as well.
 
     Attributes:
-      image_shape: of their images.
+      image_shape: of their images; None where it may be any.
       classes: of all of them; a new one comes behind them, so that the numbers in earlier examples stay.
     """
 
-    image_shape: tuple[int, ...]
+    image_shape: tuple[int, ...] | None
     classes: Classes
 
 
@@ -176,7 +178,7 @@ def inspect_dataset(
         if not len(survey.labels):
             raise InputError(f"{folder}: expected images for {part}, found none. Add some, or take the part away.")
     image_shape = _image_shape(folder, surveys, images)
-    if earlier and image_shape != earlier.image_shape:
+    if earlier and earlier.image_shape not in (None, image_shape):
         raise InputError(
             f"{folder}: expected images of {describe(earlier.image_shape)}, as the spans before have, found "
             f"{describe(image_shape)}. Choose a size that all are fitted into: --set image_size=HEIGHT,WIDTH."
@@ -230,7 +232,7 @@ def unreadable_span(folder: Path, span: Span, earlier: Earlier | None, error: In
         kind="",
         contents=None,
         counts={},
-        image_shape=earlier.image_shape if earlier else (1, 1),
+        image_shape=(earlier and earlier.image_shape) or NO_SHAPE,
         image_fit="pad",
         broken=0,
         class_names=classes.names,

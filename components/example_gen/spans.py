@@ -12,6 +12,7 @@ Synopsis:
 
 import dataclasses
 import datetime
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,10 @@ _PLACE = re.compile(r"\{([^{}:]*)(?::(\d+))?\}")
 _KNOWN = "{SPAN}, or {YYYY}, {MM} and {DD}, and {VERSION}"
 _EPOCH = datetime.date(1970, 1, 1)
 _TOLD = 5
+# Digits of a number that ML Metadata can hold.
+_WIDEST = 18
+# Why the gate lets a span pass whatever is found.
+BY_NAME, BEFORE = "by name", "before"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +43,10 @@ class Span:
       pattern: that it was found by.
       signature: of the names, sizes and times of its files, by which an unchanged one is known without reading it.
       form: digest of the settings and the code by which it becomes examples.
-      admitted: why the gate lets it pass whatever is found: "by name", "before" (it passed in an earlier form), or "".
+      judged: digest of what it is judged by beside its images.
+      admitted: why the gate lets it pass whatever is found: `BY_NAME`, `BEFORE` (it passed in an earlier form), or "".
+      changes: how often it was let in before, where that was with other content in its place at least once: what comes
+        back is made anew, so that it counts as the latest.
     """
 
     name: str
@@ -47,7 +55,9 @@ class Span:
     pattern: str
     signature: str = ""
     form: str = ""
+    judged: str = ""
     admitted: str = ""
+    changes: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,6 +90,8 @@ class SpanPattern:
             raise InputError(f"{told}, found {{{unknown[0]}}}. Write the placeholders like this.")
         if twice := [place for place in places if places.count(place) > 1]:
             raise InputError(f"{told}, each once, found {{{twice[0]}}} again. Leave one out.")
+        if odd := [match[2] for match in _PLACE.finditer(self.text) if match[2] and not 0 < int(match[2]) <= _WIDEST]:
+            raise InputError(f"{told}, of a width from 1 to {_WIDEST}, found {odd[0]}. Write it so, or without.")
         if set(places) - {_VERSION} not in (set(_NUMBER), set(_DATE)):
             found = " and ".join(f"{{{place}}}" for place in places) or "none"
             raise InputError(f"{told}, found {found}. Name a number or a whole date.")
@@ -89,7 +101,8 @@ class SpanPattern:
         """Returns the pattern that a setting is, None where it is the path of one data set."""
         if path is None or not _PLACE.search(str(path)) or path.exists():
             return None
-        return cls(str(path))
+        # What is known of the spans must not depend on the folder that a run is started in.
+        return cls(os.path.abspath(path))  # noqa: PTH100 - not where links lead
 
     @property
     def root(self) -> Path:
@@ -123,23 +136,29 @@ class SpanPattern:
         return (_EPOCH + datetime.timedelta(days=number)).isoformat() if self.is_of_dates else str(number)
 
     def found(self) -> list[Found]:
-        """Returns the spans that are there, by their numbers, of each the highest version.
+        """Returns the spans that are there, by their numbers, of each the highest version; errors as of `versions`."""
+        latest = {span.number: span for _, span in sorted(self.versions().items())}
+        return list(latest.values())
+
+    def versions(self) -> dict[tuple[int, int], Found]:
+        """Returns all versions of the spans that are there, by number and version.
 
         Raises:
           InputError: a folder cannot be read, or two are the same span.
         """
-        latest: dict[int, Found] = {}
-        seen: dict[tuple[int, int], Path] = {}
+        seen: dict[tuple[int, int], Found] = {}
         for path, values in _matches(self.root, _steps(self.text, self.root), {}):
             span = self._span(path, values)
             if span is None:
                 continue
+            if max(span.number, span.version) >= 10**_WIDEST:
+                raise InputError(f"{path}: expected a number of up to {_WIDEST} digits, found more. Rename it.")
             if (other := seen.get((span.number, span.version))) is not None:
-                raise InputError(f"{path}: expected one folder for span {span.name}, found {other} too. Rename one.")
-            seen[span.number, span.version] = path
-            if span.number not in latest or span.version > latest[span.number].version:
-                latest[span.number] = span
-        return [latest[number] for number in sorted(latest)]
+                raise InputError(
+                    f"{path}: expected one folder for span {span.name}, found {other.folder} too. Rename one."
+                )
+            seen[span.number, span.version] = span
+        return seen
 
     def nothing_found(self) -> str:
         """Returns in words what is there instead of spans."""

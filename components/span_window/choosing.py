@@ -12,6 +12,7 @@ Synopsis:
 
 import json
 import math
+import operator
 from collections.abc import Iterable
 
 from tfx import types
@@ -22,16 +23,17 @@ from components.artifacts import custom_properties
 from components.latest_blessed import CANDIDATE, MODEL_ID, PUSHED
 from components.properties import EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION
 
-EXAMPLES, STATISTICS, BLESSING, MODEL = "examples", "statistics", "blessing", "model"
+EXAMPLES, STATISTICS, BLESSING, MODEL, OWN = "examples", "statistics", "blessing", "model", "own"
 # Of a blessing: the statistics that it is of.
 STATISTICS_ID = "current_statistics_id"
 _Artifacts = dict[str, list[types.Artifact]]
-# What examples that are read together have in common.
+# What examples that are read together have in common, beside the first of their classes.
 _FORM = ("image_shape", "image_fit", "encoding", "compression")
+_CLASSES = ("class_names", "class_values")
 
 
 class EarlierSpans(resolver.ResolverStrategy):
-    """Resolver strategy over `blessing`, `model`, `pushed` and `candidate`, the examples of the new span.
+    """Resolver strategy over `blessing`, `own`, `model`, `pushed` and `candidate`, the examples of the new span.
 
     Attributes:
       window: how many of the latest spans are looked at, 0 for all.
@@ -41,17 +43,17 @@ class EarlierSpans(resolver.ResolverStrategy):
         self._window = window
 
     def resolve_artifacts(self, store: object, input_dict: _Artifacts) -> _Artifacts:
-        """Returns the blessings of the other spans that were in before, and the model that was served then."""
+        """Returns the blessings of the other spans that were in before, and the model that was served then.
+
+        As `own` comes the blessing of what was in in its place, if anything was: the model may have seen it.
+        """
         (candidate,) = input_dict[CANDIDATE]
         number = candidate.get_int_custom_property(SPAN_NUMBER)
         blessed = list(_blessed(input_dict.get(BLESSING, [])))
         own = [found.id for found in blessed if found.get_int_custom_property(EXAMPLES_ID) == candidate.id]
         before = min(own, default=math.inf)
-        earlier = _latest(
-            found
-            for found in blessed
-            if found.id < before and found.get_int_custom_property(SPAN_NUMBER) != number and fileio.exists(found.uri)
-        )[-self._window :]
+        latest = _latest(found for found in blessed if found.id < before and fileio.exists(found.uri))
+        earlier = [found for found in latest if found.get_int_custom_property(SPAN_NUMBER) != number][-self._window :]
         models = {found.id: found for found in input_dict.get(MODEL, []) if fileio.exists(found.uri)}
         pushed = [
             found
@@ -63,6 +65,7 @@ class EarlierSpans(resolver.ResolverStrategy):
         served = max(pushed, key=lambda found: found.id, default=None)
         return {
             BLESSING: earlier,
+            OWN: [found for found in latest if found.get_int_custom_property(SPAN_NUMBER) == number],
             MODEL: [models[served.get_int_custom_property(MODEL_ID)]] if served else [],
             PUSHED: [],
             CANDIDATE: input_dict[CANDIDATE],
@@ -82,7 +85,7 @@ class WindowOfSpans(resolver.ResolverStrategy):
 
     def resolve_artifacts(self, store: object, input_dict: _Artifacts) -> _Artifacts:
         """Returns the examples and the statistics of the latest spans that are in and are stored alike."""
-        form = _form(input_dict[CANDIDATE][0])
+        (candidate,) = input_dict[CANDIDATE]
         examples, statistics = (
             {found.id: found for found in input_dict.get(name, []) if fileio.exists(found.uri)}
             for name in (EXAMPLES, STATISTICS)
@@ -92,7 +95,7 @@ class WindowOfSpans(resolver.ResolverStrategy):
             for found in _blessed(input_dict.get(BLESSING, []))
             if found.get_int_custom_property(EXAMPLES_ID) in examples
             and found.get_int_custom_property(STATISTICS_ID) in statistics
-            and _form(examples[found.get_int_custom_property(EXAMPLES_ID)]) == form
+            and _are_alike(examples[found.get_int_custom_property(EXAMPLES_ID)], candidate)
             and (self._last < 0 or found.get_int_custom_property(SPAN_NUMBER) <= self._last)
         )[-self._window :]
         return {
@@ -120,7 +123,10 @@ def _latest(blessings: Iterable[types.Artifact]) -> list[types.Artifact]:
     return [latest[number] for number in sorted(latest)]
 
 
-def _form(examples: types.Artifact) -> dict:
-    found = custom_properties(examples)
-    # The classes of earlier spans are the first of later ones.
-    return {name: found.get(name) for name in _FORM} | {"first": json.loads(found.get("class_values", "[null]"))[:1]}
+def _are_alike(examples: types.Artifact, candidate: types.Artifact) -> bool:
+    """Whether two spans can be read together: the classes of one are the first of the other's."""
+    one, other = custom_properties(examples), custom_properties(candidate)
+    if any(one.get(name) != other.get(name) for name in _FORM):
+        return False
+    classes = ([json.loads(found.get(name, "[]")) for found in (one, other)] for name in _CLASSES)
+    return all(all(map(operator.eq, *pair)) for pair in classes)

@@ -15,6 +15,7 @@ Synopsis:
 """
 
 import dataclasses
+import math
 from collections import defaultdict
 from pathlib import Path
 
@@ -184,24 +185,39 @@ def span_data(store: Store) -> set[int]:
     """Returns what later windows are trained on: the newest version that passed of each span, back to the last window.
 
     Those are its Examples, their statistics and the blessing; data that come in no spans have none. A window that is
-    made wider later takes older spans up again.
+    made wider later takes older spans up again, and those stay until it is trained on: as many as the latest run's
+    `window` says.
     """
     numbers, versions, examples, statistics = (
         store.property_of_all("Artifact", name)
         for name in (SPAN_NUMBER, SPAN_VERSION, EXAMPLES_ID, "current_statistics_id")
     )
     pipelines = {execution.run: execution.pipeline for execution in store.executions.values()}
+    runs = [run for run in store.runs() if run.id in pipelines]
     firsts = {
-        pipelines.get(run.id): min(span["number"] for span in run.properties["window"])
-        for run in store.runs()
+        pipelines[run.id]: min(span["number"] for span in run.properties["window"])
+        for run in runs
         if run.properties.get("window")
     }
+    windows = {pipelines[run.id]: (run.properties.get("settings") or {}).get("window") for run in runs}
     newest: dict[tuple[str, int], tuple[int, set[int]]] = {}
     for blessing, _ in _accepted(store):
         of = _pipeline(store, blessing), numbers.get(blessing, -1)
-        if of[1] >= firsts.get(of[0], 0) and (of not in newest or versions[blessing] >= newest[of][0]):
+        if of in newest and versions[blessing] < newest[of][0]:
+            continue
+        if blessing in numbers:
             newest[of] = versions[blessing], {blessing, examples[blessing], statistics[blessing]}
-    return {number for _, found in newest.values() for number in found if _is_live(store, number)}
+    for pipeline, window in windows.items():
+        # All of them where the window is of no width.
+        latest = sorted(number for name, number in newest if name == pipeline)[-(window or 0) :]
+        firsts[pipeline] = min(firsts.get(pipeline, math.inf), *latest[:1], math.inf)
+    return {
+        number
+        for (pipeline, span), (_, found) in newest.items()
+        if span >= firsts.get(pipeline, 0)
+        for number in found
+        if _is_live(store, number)
+    }
 
 
 def _accepted(store: Store) -> list[tuple[int, int]]:

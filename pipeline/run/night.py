@@ -15,16 +15,16 @@ from pathlib import Path
 
 from components.errors import InputError
 from components.example_gen.dataset import Dataset
-from components.example_gen.spans import SpanPattern
+from components.example_gen.spans import BEFORE, SpanPattern
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot
 from pipeline.run.aftermath import followed_up
 from pipeline.run.console import event_line
 from pipeline.run.data import name_spans, published_as, with_floors
-from pipeline.run.outcome import PASSED
+from pipeline.run.decisions import Decision, Known
 from pipeline.run.provenance import describe_code
 from pipeline.run.run import check, run_pipeline
-from pipeline.run.uptake import NEW, SET_ASIDE, Known, Plan, plan_uptake, read_span, settle
+from pipeline.run.uptake import NEW, SET_ASIDE, Plan, form_of, plan_uptake, read_span, settle
 from pipeline.settings import OF_THIS_RUN, Settings
 
 _UNREADABLE, _REFUSED = 2, 3
@@ -114,6 +114,9 @@ class _Night:
         """Returns what is known by now."""
         return Known.of(self.root, published_as(self.settings.config, self.name))
 
+    def _spans_in(self, known: Known) -> dict[int, Decision]:
+        return known.spans_in(form_of(self.settings.config))
+
     def look(self) -> tuple[list[Plan], list[Plan]]:
         """Returns the spans that are new, and those that are set aside."""
         known = self.known()
@@ -145,39 +148,50 @@ class _Night:
         return None if let_in else status
 
     def is_outdated(self) -> bool:
-        """Whether the last training was on other spans, with other settings or by other code; False without spans."""
+        """Whether the last training was on other spans, with other settings or by other code; False without spans.
+
+        So it is where a span was let in behind it: with other content in the place of that which it was on, for one.
+        """
         known, config = self.known(), self.settings.config
         last = None if config.span is None else self.pattern.number(config.span)
-        spans = [pair for pair in known.versions_in().items() if last is None or pair[0] <= last]
+        spans = [found for number, found in self._spans_in(known).items() if last is None or number <= last]
         spans = spans[-config.window :] if config.window else spans
-        if not spans or known.trained is None:
+        if not spans or known.trained is None or not config.enable_cache:
             return bool(spans)
         before = known.trained.properties
         settings = (_decisive(found) for found in (before["settings"], self.settings.as_dict()))
         return (
-            [(span["number"], span["version"]) for span in before["window"]] != spans
+            [(span["number"], span["version"]) for span in before["window"]] != [found.key for found in spans]
+            or max(found.number for found in spans) > known.trained.number
             or len({json.dumps(found, sort_keys=True) for found in settings}) > 1
             or before["code"]["digest"] != describe_code()["digest"]
         )
 
     def train(self) -> int:
-        """Trains on the window by a whole run on the latest span that is in and still there."""
-        known = self.known()
-        there = {(found.number, found.version): found for found in self.pattern.found()}
-        for decision in reversed(known.decisions):
-            key = decision.span.number, decision.span.version
-            if decision.verdict == PASSED and key in known.alive and key in there:
-                # As it was taken up, so that what was made of it comes from the cache.
-                plan = Plan(found=there[key], state=NEW, span=decision.span)
-                return self._run(read_span(self.settings.config, plan, known))
+        """Trains on the window by a whole run on the span that was let in last and is still there as it was."""
+        known, there = self.known(), self.pattern.versions()
+        for decision in sorted(self._spans_in(known).values(), key=lambda found: found.number, reverse=True):
+            if decision.key not in there:
+                continue
+            # As it was taken up, so that what was made of it comes from the cache.
+            dataset = read_span(
+                self.settings.config, Plan(found=there[decision.key], state=NEW, span=decision.span), known
+            )
+            if dataset.digest != decision.data["digest"]:
+                continue
+            if dataset.class_names != tuple(decision.data["class_names"]):
+                # Classes came since, so it is made anew; it was let in, whatever is found.
+                span = dataclasses.replace(decision.span, admitted=decision.span.admitted or BEFORE)
+                dataset = dataclasses.replace(dataset, span=span)
+            return self._run(dataset)
         raise InputError(
-            f"--data-dir {self.pattern.text}: expected one of the spans that are trained on, found none of them. Put "
-            "the latest one back: a whole run begins with it."
+            f"--data-dir {self.pattern.text}: expected one of the spans that are trained on, found none of them as "
+            "it was. Put the latest one back: a whole run begins with it."
         )
 
     def tell(self, aside: list[Plan]) -> None:
         """Tells that nothing is new, and what is set aside."""
-        latest = max(self.known().versions_in(), default=None)
+        latest = max(self._spans_in(self.known()), default=None)
         told = f"nothing new at {self.pattern.text}"
         if latest is not None:
             told += f"; the latest span is {self.pattern.name(latest)}"

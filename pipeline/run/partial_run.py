@@ -22,11 +22,12 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from components.errors import InputError
 from components.example_gen.dataset import Dataset, inspect_dataset
+from components.example_gen.spans import SpanPattern
 from pipeline.metadata.store import Run, Store
 from pipeline.nodes import NODES, Selection
 from pipeline.output_root import OutputRoot
 from pipeline.pipeline import create_pipeline
-from pipeline.run.data import image_settings, recall_dataset
+from pipeline.run.data import image_settings, name_spans, recall_dataset
 from pipeline.settings import Settings
 
 RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
@@ -81,8 +82,9 @@ def find_base(settings: Settings, selection: Selection, root: OutputRoot) -> Bas
     _, needed = _taken_and_needed(settings, selection)
     if not needed:
         return Base(selection=selection)
-    given = "data_dir" in settings.given and not settings.config.in_spans
-    given_data = settings.config.data_dir if given else None
+    pattern = SpanPattern.of(settings.config.data_dir) if "data_dir" in settings.given else None
+    name = name_spans(settings.config, pattern, root) if pattern else None
+    given_data = settings.config.data_dir if "data_dir" in settings.given and not pattern else None
     contradiction = None
     for run in _runs_with(root, needed):
         dataset = recall_dataset(run.properties["data"])
@@ -97,6 +99,8 @@ def find_base(settings: Settings, selection: Selection, root: OutputRoot) -> Bas
         # What the images become is that run's to say, unless it is given.
         data = inspect_dataset(given_data, image_settings(base.settings.config)) if given_data else None
         found = next(_contradictions(settings, data, base, run, taken), None)
+        if pattern and (dataset.span is None or dataset.name != name):
+            found = _of_other_data(settings, base)
         if found is None:
             return base
         contradiction = contradiction or found
@@ -211,10 +215,7 @@ def _contradictions(settings: Settings, data: Dataset | None, base: Base, run: R
             "Leave it out, or run the whole pipeline."
         )
     if data is not None and data.digest != base.dataset.digest:
-        yield (
-            f"{settings.origins['data_dir']}: run {run.id}, which this stands on, read other data "
-            f"({base.dataset.folder}), and ExampleGen is not run again. Leave it out, or run the whole pipeline."
-        )
+        yield _of_other_data(settings, base)
     settings = _on_spans(settings, base.dataset)
     before = _parameters(
         create_pipeline(dataclasses.replace(settings, given={}).on_top_of(kept, run.id).config, base.dataset)
@@ -230,6 +231,13 @@ def _contradictions(settings: Settings, data: Dataset | None, base: Base, run: R
                     f"{_asked_by(settings, name)}: {node} is not run again, and run {run.id}, which this stands on, "
                     f"has {name} {_recorded(kept, name)}. Leave it out, or begin with --from {node}."
                 )
+
+
+def _of_other_data(settings: Settings, base: Base) -> str:
+    return (
+        f"{settings.origins['data_dir']}: run {base.run_id}, which this stands on, read other data "
+        f"({base.dataset.folder}), and ExampleGen is not run again. Leave it out, or run the whole pipeline."
+    )
 
 
 def _asked_by(settings: Settings, name: str) -> str:

@@ -152,6 +152,11 @@ def _choose(settings: Settings, dataset, project: Path, selection: Selection | N
     if selection:
         base = find_base(settings, selection, root)
         settings, dataset = base.settings or settings, base.dataset or dataset
+        if dataset is None and settings.config.in_spans:
+            raise InputError(
+                f"{selection}: expected a node behind ExampleGen, for which span that reads follows from what is new. "
+                "Leave it out: what is new is taken up."
+            )
     dataset = dataset or find_dataset(settings.config, project, root)
     config = settings.config
     try:

@@ -61,12 +61,14 @@ def prepare(settings: Settings, project: Path) -> Data:
     """
     # The command `on_end` waits for the end of a run, and this is the beginning of a sweep.
     quiet = dataclasses.replace(settings, config=dataclasses.replace(settings.config, on_end=None))
-    status = run_pipeline(quiet, project, Selection(to_node="Transform"))
+    # Of data in spans, those that an earlier run took up.
+    first = "Spans" if quiet.config.in_spans else None
+    status = run_pipeline(quiet, project, Selection(from_node=first, to_node="Transform"))
     if status:
         raise NoDataError("no data to train on.")
     store = Store(OutputRoot(settings.config.output_root).metadata)
     made = {node["id"]: node["made"] for node in store.whole(store.runs()[-1]).record["nodes"]}
-    number = made["ExampleGen"]["examples"]
+    number = made["Window" if first else "ExampleGen"]["examples"]
     examples = Examples.open(store.artifacts[number].uri, store.properties("Artifact", number))
     graph = store.artifacts[made["Transform"]["transform_graph"]].uri
     mean, variance = read_statistics(graph, examples.image_shape, examples.encoding)
