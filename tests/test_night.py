@@ -88,7 +88,11 @@ def test_where_the_last_one_is_refused_what_was_let_in_is_trained_on(play):
 
 
 def test_where_all_are_refused_nothing_is_trained_and_the_status_tells(play):
-    assert play(new="12", statuses={"1": 3, "2": 3}, outdated=True) == (3, [("1", GATE), ("2", "whole")])
+    assert play(new="12", statuses={"1": 3, "2": 3}) == (3, [("1", GATE), ("2", "whole")])
+
+
+def test_where_all_are_refused_a_training_that_was_killed_before_is_made_up_for(play):
+    assert play(new="1", statuses={"1": 3}, outdated=True) == (7, [("1", "whole"), ("train", "whole")])
 
 
 def test_a_span_that_cannot_be_read_is_told_by_a_run_and_stops_nobody(play):

@@ -145,7 +145,8 @@ class _Night:
             let_in |= not aside
             if whole and not aside:
                 return status
-        return None if let_in else status
+        # Also where all are refused, but a kill, or other settings, left a training due.
+        return None if let_in or self.is_outdated() else status
 
     def is_outdated(self) -> bool:
         """Whether the last training was on other spans, with other settings or by other code; False without spans.
