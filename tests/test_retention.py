@@ -13,7 +13,7 @@ from benchmarks.recorded_runs import RecordedRuns
 from pipeline.metadata import garbage
 from pipeline.metadata.garbage import clear
 from pipeline.metadata.lineage import trace
-from pipeline.metadata.retention import kept_runs, latest_runs, what_stays
+from pipeline.metadata.retention import Stays, kept_runs, latest_runs, what_stays
 from pipeline.metadata.store import Run, Store
 from pipeline.output_root import OutputRoot
 from pipeline.run.telling import clear_if_possible
@@ -250,6 +250,12 @@ def test_states_of_trainings_that_none_of_the_latest_runs_left_go(nights):
     assert not any(path.exists() for path in abandoned)
     # What a trial gave is an answer, no left-over.
     assert all(path.exists() for path in kept)
+
+
+def test_state_that_a_training_takes_away_while_gc_looks_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(OutputRoot, "training_states", lambda root: [root.checkpoints / "gone.npz"])
+    stays = Stays(artifacts=set(), runs=set(), since=1)
+    assert list(garbage._left_by_trainings(OutputRoot(tmp_path), stays)) == []
 
 
 @pytest.mark.slow
