@@ -10,6 +10,7 @@ from components.errors import BusyError, InputError
 from pipeline.config import PipelineConfig
 from pipeline.output_root import OutputRoot
 from pipeline.presets import preset
+from pipeline.report import index_page
 from pipeline.run import monitoring
 from pipeline.run.aftermath import followed_up, made
 from pipeline.run.run import run_pipeline
@@ -95,6 +96,7 @@ def test_runs_are_those_of_one_process(root):
 
 def test_command_that_fails_is_told_on_stderr_and_in_the_log_and_changes_no_status(root, capfd):
     run = write_run(root, "20261122-020000-000")
+    root.index.touch()
 
     @followed_up
     def night(settings: Settings) -> int:
@@ -105,6 +107,31 @@ def test_command_that_fails_is_told_on_stderr_and_in_the_log_and_changes_no_stat
     line = "on_end: exit 9: ended with status 9.\n"
     assert capfd.readouterr() == ("", f"local_runner.py: {line}")
     assert run.log.read_text() == line
+
+
+def test_page_of_all_runs_is_made_where_a_run_that_was_stopped_made_none(root, monkeypatch):
+    pages = []
+    monkeypatch.setattr(index_page, "write_index", lambda root: pages.append(root.index.touch()))
+
+    @followed_up
+    def night(settings: Settings) -> int:
+        made(write_run(root, f"20261122-020{len(pages)}00-000", state="interrupted"))
+        raise Terminated(15)
+
+    for count in (1, 2):
+        with pytest.raises(Terminated):
+            night(settings_for(root))
+        assert len(pages) == count
+
+    @followed_up
+    def whole(settings: Settings) -> int:
+        made(write_run(root, "20261122-030000-000"))
+        root.index.touch()
+        return 0
+
+    whole(settings_for(root))
+    ending(0)(settings_for(root))
+    assert len(pages) == 2
 
 
 def test_metrics_that_cannot_be_written_are_a_line_and_the_command_is_run_all_the_same(root, monkeypatch, capfd):
