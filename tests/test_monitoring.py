@@ -1,6 +1,7 @@
 """What Prometheus reads of an output root, read with its own parser."""
 
 import datetime
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -135,6 +136,17 @@ def test_names_that_need_escapes_are_read_as_they_were(root):
     strange = 'a "b"\\c\nd'
     write_run(root, "20261122-020000-000", published_as=strange)
     assert written(root)["run_refused", ("model", strange)] == 0
+
+
+def test_summary_of_an_older_version_tells_what_it_has(root):
+    """Neither it nor what it lacks takes the metrics of the others away."""
+    write_run(root, "20261122-020000-000")
+    old = {"run_id": "20261121-020000-000", "published_as": "old", "state": "done", "wall_seconds": 9.0}
+    root.make_run(old["run_id"]).summary.write_text(json.dumps(old))
+    serve(root, 1_795_464_417, "another")
+    found = written(root)
+    assert found["run_duration_seconds", ("model", "old")] == 9
+    assert found["test_accuracy_ratio", ("model", SMOKE)] == 0.885
 
 
 @pytest.mark.parametrize("content", [b"not metrics {", b"\xff\xfe", b""], ids=["no metrics", "no text", "empty"])

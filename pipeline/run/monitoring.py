@@ -199,16 +199,24 @@ def _by_model(summaries: list[dict]) -> Iterator[Metric]:
     for name, (text, labels, read) in _OF_RUNS.items():
         family = _gauge(name, text, ("model", *labels))
         for model in models:
-            for key, value in next(filter(None, map(read, of[model])), {}).items():
+            for key, value in next(filter(None, (_told(read, summary) for summary in of[model])), {}).items():
                 family.add_metric((model, *key), value)
         yield family
     for metric in METRICS.values():
         family = _gauge(_name(metric), f"Of the latest evaluated model: {metric.label}.", ("model",))
         for model in models:
-            found = next(filter(None, (_shown(summary["metrics"]) for summary in of[model])), {})
+            found = next(filter(None, (_shown(summary.get("metrics")) for summary in of[model])), {})
             if metric.key in found:
                 family.add_metric((model,), found[metric.key])
         yield family
+
+
+def _told(read: Callable[[dict], dict | None], summary: dict) -> dict | None:
+    """Returns what a summary says; None for one that an older version wrote without it."""
+    try:
+        return read(summary)
+    except KeyError:
+        return None
 
 
 def _name(metric) -> str:
@@ -228,7 +236,7 @@ def _served(root: OutputRoot, summaries: list[dict]) -> Iterator[Metric]:
         since.add_metric((folder.name,), version)
         pushed.add_metric((folder.name,), versions(folder)[version])
         digest = read_digest(folder / str(version))
-        made = (run for run in summaries if digest and run["model_digest"] == digest and run["metrics"])
+        made = (run for run in summaries if digest and run.get("model_digest") == digest and run["metrics"])
         if run := next(made, None):
             accuracy.add_metric((folder.name,), run["metrics"]["test_accuracy"])
     yield from (since, pushed, accuracy)
