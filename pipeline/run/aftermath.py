@@ -128,7 +128,10 @@ def _refresh_index(root: OutputRoot) -> Iterator[str]:
 
 def _is_behind(index: Path, summary: Path) -> bool:
     """Says whether a run was recorded after the page was made: one that was stopped makes none."""
-    return not index.exists() or index.stat().st_mtime_ns < summary.stat().st_mtime_ns
+    try:
+        return index.stat().st_mtime_ns < summary.stat().st_mtime_ns
+    except OSError:
+        return True
 
 
 def _steps(config: PipelineConfig, root: OutputRoot, end: End) -> Iterator[str]:
