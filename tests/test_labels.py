@@ -17,6 +17,7 @@ from pipeline.metadata import labels, runs
 from pipeline.metadata.cli import main
 from pipeline.metadata.labels import check_note, check_tag, label
 from pipeline.metadata.store import Run, Store
+from pipeline.metadata.text import table
 from pipeline.output_root import OutputRoot
 
 FIRST, SECOND, THIRD = (f"2026112{day}-030000-000" for day in (1, 2, 3))
@@ -222,6 +223,14 @@ def test_csv_goes_through_a_link_and_into_a_pipe_and_replaces_neither(ask, tmp_p
         os.close(reader)
     assert link.is_symlink() and pipe.is_fifo()
     assert read == file.read_text() == ask("runs", "--csv", "-")[1]
+
+
+def test_columns_stay_aligned_behind_wide_letters_and_accents():
+    """A terminal gives two columns to each wide letter, and none to a combining accent."""
+    rows = [["ｔａｇ", "1"], ["gro\u0308ße", "2"], ["abc", "3"]]
+    told = ["tag     n", "ｔａｇ  1", "gro\u0308ße   2", "abc     3"]
+    assert table(["tag", "n"], rows).splitlines() == told
+    assert table(["tag", "n"], rows, right=("tag",)).splitlines()[1:3] == ["ｔａｇ  1", " gro\u0308ße  2"]
 
 
 def test_tag_is_shown_in_the_letters_that_it_was_given_in(ask):

@@ -4,12 +4,14 @@ import datetime
 import json
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.output_root import OutputRoot
+from pipeline.run import monitoring
 from pipeline.run.monitoring import write_metrics
 from tests.ended_runs import refusal, serve, write_run
 
@@ -88,6 +90,26 @@ def test_success_and_counts_outlast_what_goes_wrong_and_are_read_from_the_file(r
     assert found["last_success_timestamp_seconds",] == NOW
     assert (found["last_end_timestamp_seconds",], found["last_exit_status",]) == (NOW + 2, 75)
     assert (found["ends_total", ("exit_status", "0")], found["ends_total", ("exit_status", "75")]) == (1, 2)
+
+
+def test_two_processes_that_end_at_once_are_both_counted(root, monkeypatch):
+    write_run(root, "20261122-020000-000")
+    read_before, others = monitoring._remembered, []
+
+    def and_meanwhile_another(path: Path) -> dict:
+        found = read_before(path)
+        if not others:
+            others.append(threading.Thread(target=write_metrics, args=(root,), kwargs={"exit_status": 0, "now": NOW}))
+            others[0].start()
+            others[0].join(0.2)
+        return found
+
+    monkeypatch.setattr(monitoring, "_remembered", and_meanwhile_another)
+    write_metrics(root, exit_status=75, now=NOW)
+    others[0].join()
+    found = read(root.metrics)
+    assert [found["ends_total", ("exit_status", status)] for status in ("0", "75")] == [1, 1]
+    assert found["last_success_timestamp_seconds",] == NOW
 
 
 def test_what_ends_no_process_counts_as_none(root):

@@ -12,8 +12,10 @@ Synopsis:
 """
 
 import collections
+import contextlib
 import datetime
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from components.evaluator.metrics import METRICS
 from components.pusher.history import served_version, versions
 from models.card import read_digest
 from models.files import write_bytes
+from models.host import take_lock
 from pipeline.output_root import OutputRoot
 from pipeline.run.outcome import STATES
 
@@ -41,14 +44,31 @@ def write_metrics(root: OutputRoot, *, exit_status: int | None = None, now: floa
       exit_status: of the process that ends; None where none does: what is served has changed.
       now: seconds since 1970.
     """
-    families = list(_ends(_remembered(root.metrics), exit_status, now))
-    summaries = list(_summaries(root))
-    families += _by_model(summaries[:_LATEST_RUNS])
-    families += _served(root, summaries)
-    registry = CollectorRegistry()
-    registry.register(_Collected(families))
-    write_bytes(root.metrics, generate_latest(registry))
+    with _alone(root.path):
+        families = list(_ends(_remembered(root.metrics), exit_status, now))
+        summaries = list(_summaries(root))
+        families += _by_model(summaries[:_LATEST_RUNS])
+        families += _served(root, summaries)
+        registry = CollectorRegistry()
+        registry.register(_Collected(families))
+        write_bytes(root.metrics, generate_latest(registry))
     return root.metrics
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Has another process that ends now wait, so that neither forgets what the other counted.
+
+    A lock of the folder itself: that of the output root is a run's, and a busy process writes beside it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Where there are no locks, a count may be lost.
+        with contextlib.suppress(OSError):
+            take_lock(descriptor, wait=True)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class _Collected:
