@@ -144,6 +144,16 @@ def test_metrics_that_cannot_be_written_are_a_line_and_the_command_is_run_all_th
     assert (root.path / "told").read_text() == "4 failed \n"
 
 
+def test_signal_behind_the_run_takes_neither_the_command_nor_the_status_away(root, monkeypatch, capfd):
+    def stop(*_: object, **__: object) -> None:
+        raise Terminated(15)
+
+    monkeypatch.setattr(monitoring, "write_metrics", stop)
+    assert ending(0)(settings_for(root)) == 0
+    assert capfd.readouterr().err == f"local_runner.py: {root.metrics}: not written (Terminated: 15).\n"
+    assert (root.path / "told").read_text() == "0 nothing new \n"
+
+
 def test_folder_that_nothing_was_run_in_gets_no_metrics(tmp_path):
     root = OutputRoot(tmp_path / "output")
     with pytest.raises(InputError):

@@ -111,7 +111,7 @@ def refresh(root: OutputRoot, exit_status: int | None = None) -> Iterator[str]:
         from pipeline.run.monitoring import write_metrics
 
         write_metrics(root, exit_status=exit_status, now=time.time())
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         yield f"{root.metrics}: not written ({type(error).__name__}: {error})."
     if exit_status is None:
         yield from _refresh_index(root)
@@ -122,7 +122,7 @@ def _refresh_index(root: OutputRoot) -> Iterator[str]:
         from pipeline.report.index_page import write_index
 
         write_index(root)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         yield f"{root.index}: not written ({type(error).__name__}: {error})."
 
 
@@ -135,7 +135,7 @@ def _is_behind(index: Path, summary: Path) -> bool:
 
 
 def _steps(config: PipelineConfig, root: OutputRoot, end: End) -> Iterator[str]:
-    """Takes the steps in their order, and yields a line for each that failed."""
+    """Takes the steps in order, and yields a line for each that failed or that a signal met; the next follows."""
     yield from refresh(root, end.exit_status)
     if end.summaries and root.metadata.exists() and _is_behind(root.index, end.summaries[-1]):
         yield from _refresh_index(root)
