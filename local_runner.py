@@ -102,20 +102,19 @@ def _as_event(settings) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status that the epilog of --help lists."""
     arguments = parse_arguments(argv)
-    from components.errors import BusyError, PipelineError
+    from components.errors import PipelineError
+    from pipeline.run.aftermath import how_ended
     from pipeline.run.console import legible
-    from pipeline.stopping import how_stopped, stoppable
+    from pipeline.stopping import stoppable
 
     legible()
     try:
         with stoppable():
             return _run(arguments)
-    except PipelineError as error:
-        state = "busy" if isinstance(error, BusyError) else "failed"
-        status, told = error.exit_status, str(error)
-    except KeyboardInterrupt as error:
-        state, status = how_stopped(error)
-        told = f"{state}. Run it again: what was finished comes from the cache."
+    except (PipelineError, KeyboardInterrupt) as error:
+        state, status = how_ended(error)
+        stopped = isinstance(error, KeyboardInterrupt)
+        told = f"{state}. Run it again: what was finished comes from the cache." if stopped else str(error)
     print(f"{program('local_runner.py')}: {told}", file=sys.stderr)
     if arguments.log_format == "json":
         from pipeline.run.console import event_line

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from email.message import EmailMessage
 
-from notice import notice, text
+from notice import not_told, notice, text
 
 _SECONDS = 20
 
@@ -36,12 +36,18 @@ def main() -> int:
     if not environ.get("MAIL_TO"):
         print("mail.py: MAIL_TO: expected an address, found none.", file=sys.stderr)
         return 2
+    if missing := not_told(environ):
+        print(f"mail.py: {missing}", file=sys.stderr)
+        return 2
     if environ["PIPELINE_EXIT_STATUS"] not in environ.get("MAIL_ON", environ["PIPELINE_EXIT_STATUS"]).split():
         return 0
     user = environ.get("MAIL_USER")
-    host, port = environ.get("MAIL_HOST", "localhost"), int(environ.get("MAIL_PORT", 587 if user else 25))
+    host, port = environ.get("MAIL_HOST", "localhost"), environ.get("MAIL_PORT", "587" if user else "25")
+    if not port.isdecimal():
+        print(f"mail.py: MAIL_PORT: expected a number, found {port!r}.", file=sys.stderr)
+        return 2
     try:
-        with smtplib.SMTP(host, port, timeout=_SECONDS) as server:
+        with smtplib.SMTP(host, int(port), timeout=_SECONDS) as server:
             if user:
                 server.starttls(context=ssl.create_default_context())
                 server.login(user, environ.get("MAIL_PASSWORD", ""))

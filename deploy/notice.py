@@ -8,6 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
+def not_told(environ: Mapping[str, str]) -> str:
+    """Returns a line for who calls a command without the pipeline, "" where the pipeline told it what there is."""
+    if "PIPELINE_EXIT_STATUS" in environ:
+        return ""
+    return "PIPELINE_EXIT_STATUS: expected what --on-end tells, found nothing. Have the pipeline call this."
+
+
 def notice(environ: Mapping[str, str]) -> dict:
     """Returns title, state, exit status and message, and the essentials of each run; plain values, for JSON."""
     runs = [essentials(Path(path)) for path in environ.get("PIPELINE_SUMMARIES", "").splitlines()]

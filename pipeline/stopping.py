@@ -41,9 +41,11 @@ def stoppable() -> Iterator[None]:
     _heard.clear()
 
     def stop(number: int, _: object) -> None:
-        # Once is enough: a second one must not cut short how the first is settled.
-        for other in before:
-            signal.signal(other, signal.SIG_IGN)
+        # Once is enough: a second one must not cut short how the first is settled. Not SIG_IGN: every program that is
+        # started from then on would inherit it, and no SIGTERM would end that.
+        for other, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(other, lambda *_: None)
         _heard.append(Terminated(number))
         raise _heard[-1]
 

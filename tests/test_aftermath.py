@@ -10,6 +10,7 @@ from components.errors import BusyError, InputError
 from pipeline.config import PipelineConfig
 from pipeline.output_root import OutputRoot
 from pipeline.presets import preset
+from pipeline.report import index_page
 from pipeline.run import monitoring
 from pipeline.run.aftermath import followed_up, made
 from pipeline.run.run import run_pipeline
@@ -95,6 +96,7 @@ def test_runs_are_those_of_one_process(root):
 
 def test_command_that_fails_is_told_on_stderr_and_in_the_log_and_changes_no_status(root, capfd):
     run = write_run(root, "20261122-020000-000")
+    root.index.touch()
 
     @followed_up
     def night(settings: Settings) -> int:
@@ -107,6 +109,31 @@ def test_command_that_fails_is_told_on_stderr_and_in_the_log_and_changes_no_stat
     assert run.log.read_text() == line
 
 
+def test_page_of_all_runs_is_made_where_a_run_that_was_stopped_made_none(root, monkeypatch):
+    pages = []
+    monkeypatch.setattr(index_page, "write_index", lambda root: pages.append(root.index.touch()))
+
+    @followed_up
+    def night(settings: Settings) -> int:
+        made(write_run(root, f"20261122-020{len(pages)}00-000", state="interrupted"))
+        raise Terminated(15)
+
+    for count in (1, 2):
+        with pytest.raises(Terminated):
+            night(settings_for(root))
+        assert len(pages) == count
+
+    @followed_up
+    def whole(settings: Settings) -> int:
+        made(write_run(root, "20261122-030000-000"))
+        root.index.touch()
+        return 0
+
+    whole(settings_for(root))
+    ending(0)(settings_for(root))
+    assert len(pages) == 2
+
+
 def test_metrics_that_cannot_be_written_are_a_line_and_the_command_is_run_all_the_same(root, monkeypatch, capfd):
     def fail(*_: object, **__: object) -> None:
         raise OSError("no room")
@@ -115,6 +142,16 @@ def test_metrics_that_cannot_be_written_are_a_line_and_the_command_is_run_all_th
     assert ending(4)(settings_for(root)) == 4
     assert capfd.readouterr().err == f"local_runner.py: {root.metrics}: not written (OSError: no room).\n"
     assert (root.path / "told").read_text() == "4 failed \n"
+
+
+def test_signal_behind_the_run_takes_neither_the_command_nor_the_status_away(root, monkeypatch, capfd):
+    def stop(*_: object, **__: object) -> None:
+        raise Terminated(15)
+
+    monkeypatch.setattr(monitoring, "write_metrics", stop)
+    assert ending(0)(settings_for(root)) == 0
+    assert capfd.readouterr().err == f"local_runner.py: {root.metrics}: not written (Terminated: 15).\n"
+    assert (root.path / "told").read_text() == "0 nothing new \n"
 
 
 def test_folder_that_nothing_was_run_in_gets_no_metrics(tmp_path):

@@ -115,12 +115,35 @@ def test_webhook_that_takes_nothing_is_a_line_without_its_address(night, webhook
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         absent = call("webhook.py", night, WEBHOOK_URL=f"http://127.0.0.1:{unused.getsockname()[1]}/hooks/secret")
-    wrong = call("webhook.py", night, WEBHOOK_URL="secret")
-    for done, why in ((refused, "status 500"), (absent, "Connection refused"), (wrong, "unknown url type")):
+    spaced = call("webhook.py", night, WEBHOOK_URL="http://127.0.0.1:1/hooks/a secret")
+    bracketed = call("webhook.py", night, WEBHOOK_URL="http://[hooks/secret")
+    for done, why in (
+        (refused, "status 500"),
+        (absent, "Connection refused"),
+        (spaced, "InvalidURL"),
+        (bracketed, "ValueError"),
+    ):
         assert done.returncode == 1
         (line,) = done.stderr.splitlines()
         assert line.startswith("webhook.py: the webhook did not take it (") and why in line
-    assert "hooks" not in refused.stderr + absent.stderr
+        assert "hooks" not in done.stderr and "secret" not in done.stderr
+    other = call("webhook.py", night, WEBHOOK_URL="chat.example/hooks/secret")
+    told = "webhook.py: WEBHOOK_URL: expected an address, found one without http:// or https://.\n"
+    assert (other.returncode, other.stderr) == (2, told)
+
+
+@pytest.mark.parametrize("command", ["webhook.py", "mail.py"])
+def test_command_that_a_person_calls_says_that_the_pipeline_has_to(night, command):
+    environ = {"PATH": os.environ["PATH"], "WEBHOOK_URL": "http://127.0.0.1:1/", "MAIL_TO": "a@example.org"}
+    done = subprocess.run([sys.executable, DEPLOY / command], env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    told = "PIPELINE_EXIT_STATUS: expected what --on-end tells, found nothing. Have the pipeline call this."
+    assert done.stderr == f"{command}: {told}\n"
+
+
+def test_port_that_is_none_is_refused_in_a_line(night):
+    done = call("mail.py", night, MAIL_TO="a@example.org", MAIL_PORT="smtp")
+    assert (done.returncode, done.stderr) == (2, "mail.py: MAIL_PORT: expected a number, found 'smtp'.\n")
 
 
 @pytest.mark.parametrize(("command", "variable"), [("webhook.py", "WEBHOOK_URL"), ("mail.py", "MAIL_TO")])

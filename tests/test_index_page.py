@@ -25,7 +25,7 @@ from pipeline.report.__main__ import main
 from pipeline.report.attention import DAY, open_refusals, patience, state, to_look_at
 from pipeline.report.charts import dots, nice, steps
 from pipeline.report.drift import columns, shares
-from pipeline.report.history import accuracies
+from pipeline.report.history import accuracies, pixels
 from pipeline.report.index import Entry, Overview, overlook
 from pipeline.report.index_page import render, write_index
 from pipeline.run.console import Console
@@ -273,6 +273,16 @@ def test_corrected_version_of_a_span_is_a_column_beside_it_and_the_last_run_coun
     corrected = entry(3, span={"name": "1", "number": 1, "version": 1}, pixels={"mean": 3.0})
     found = columns([entry(1, pixels={"mean": 1.0}), entry(2, pixels={"mean": 2.0}), corrected])
     assert [e.pixels["mean"] for e in found] == [1.0, 3.0, 2.0]
+
+
+def test_data_set_that_comes_again_is_the_last_column():
+    taken = [
+        entry(day, span=None, digest=digest, pixels={"mean": mean, "std": 1.0})
+        for day, digest, mean in ((1, "a", 70.0), (2, "b", 90.0), (3, "a", 70.0))
+    ]
+    found = columns(taken)
+    assert [e.pixels["mean"] for e in found] == [90.0, 70.0]
+    assert pixels(found)[0]["last"] == 70.0
 
 
 def test_chart_places_values_and_keeps_round_ticks():

@@ -4,6 +4,7 @@ import csv
 import datetime
 import io
 import json
+import os
 import shutil
 import sqlite3
 
@@ -16,6 +17,7 @@ from pipeline.metadata import labels, runs
 from pipeline.metadata.cli import main
 from pipeline.metadata.labels import check_note, check_tag, label
 from pipeline.metadata.store import Run, Store
+from pipeline.metadata.text import table
 from pipeline.output_root import OutputRoot
 
 FIRST, SECOND, THIRD = (f"2026112{day}-030000-000" for day in (1, 2, 3))
@@ -178,7 +180,7 @@ def test_since_is_a_time_or_how_long_ago(text, time):
     assert runs.moment(text, NOW) == time
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "7", "7y", "-7d", "2026-13-01", "9" * 30 + "d", "٣d"])
+@pytest.mark.parametrize("text", ["", "yesterday", "7", "7y", "-7d", "2026-13-01", "0001-01-01", "9" * 30 + "d", "٣d"])
 def test_since_that_is_no_time_is_refused(text):
     with pytest.raises(InputError, match="expected a day or a time"):
         runs.moment(text, NOW)
@@ -204,6 +206,36 @@ def test_csv_has_the_keys_of_json_as_columns(ask, tmp_path):
     assert [row["id"] for row in csv.DictReader(file.open())] == [THIRD]
     # Without any run there are columns all the same.
     assert ask("runs", "--data", "none", "--csv", "-")[1] == ",".join(shown[0]) + "\n"
+
+
+def test_csv_goes_through_a_link_and_into_a_pipe_and_replaces_neither(ask, tmp_path):
+    """As root, `--csv /dev/stdout` would otherwise make that a file."""
+    file, link, pipe = tmp_path / "runs.csv", tmp_path / "link", tmp_path / "pipe"
+    file.touch()
+    link.symlink_to(file)
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        for place in (link, pipe):
+            assert ask("runs", "--csv", str(place))[0] == 0
+        read = os.read(reader, 10_000).decode()
+    finally:
+        os.close(reader)
+    assert link.is_symlink() and pipe.is_fifo()
+    assert read == file.read_text() == ask("runs", "--csv", "-")[1]
+
+
+def test_columns_stay_aligned_behind_wide_letters_and_accents():
+    """A terminal gives two columns to each wide letter, and none to a combining accent."""
+    rows = [["ｔａｇ", "1"], ["gro\u0308ße", "2"], ["abc", "3"]]
+    told = ["tag     n", "ｔａｇ  1", "gro\u0308ße   2", "abc     3"]
+    assert table(["tag", "n"], rows).splitlines() == told
+    assert table(["tag", "n"], rows, right=("tag",)).splitlines()[1:3] == ["ｔａｇ  1", " gro\u0308ße  2"]
+
+
+def test_tag_is_shown_in_the_letters_that_it_was_given_in(ask):
+    ask("tag", SECOND, "größe")
+    assert '["größe"]' in ask("show", "größe")[1]
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 """What Prometheus reads of an output root, read with its own parser."""
 
 import datetime
+import json
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.output_root import OutputRoot
+from pipeline.run import monitoring
 from pipeline.run.monitoring import write_metrics
 from tests.ended_runs import refusal, serve, write_run
 
@@ -89,6 +92,26 @@ def test_success_and_counts_outlast_what_goes_wrong_and_are_read_from_the_file(r
     assert (found["ends_total", ("exit_status", "0")], found["ends_total", ("exit_status", "75")]) == (1, 2)
 
 
+def test_two_processes_that_end_at_once_are_both_counted(root, monkeypatch):
+    write_run(root, "20261122-020000-000")
+    read_before, others = monitoring._remembered, []
+
+    def and_meanwhile_another(path: Path) -> dict:
+        found = read_before(path)
+        if not others:
+            others.append(threading.Thread(target=write_metrics, args=(root,), kwargs={"exit_status": 0, "now": NOW}))
+            others[0].start()
+            others[0].join(0.2)
+        return found
+
+    monkeypatch.setattr(monitoring, "_remembered", and_meanwhile_another)
+    write_metrics(root, exit_status=75, now=NOW)
+    others[0].join()
+    found = read(root.metrics)
+    assert [found["ends_total", ("exit_status", status)] for status in ("0", "75")] == [1, 1]
+    assert found["last_success_timestamp_seconds",] == NOW
+
+
 def test_what_ends_no_process_counts_as_none(root):
     write_run(root, "20261122-020000-000")
     before = written(root, 4)
@@ -135,6 +158,17 @@ def test_names_that_need_escapes_are_read_as_they_were(root):
     strange = 'a "b"\\c\nd'
     write_run(root, "20261122-020000-000", published_as=strange)
     assert written(root)["run_refused", ("model", strange)] == 0
+
+
+def test_summary_of_an_older_version_tells_what_it_has(root):
+    """Neither it nor what it lacks takes the metrics of the others away."""
+    write_run(root, "20261122-020000-000")
+    old = {"run_id": "20261121-020000-000", "published_as": "old", "state": "done", "wall_seconds": 9.0}
+    root.make_run(old["run_id"]).summary.write_text(json.dumps(old))
+    serve(root, 1_795_464_417, "another")
+    found = written(root)
+    assert found["run_duration_seconds", ("model", "old")] == 9
+    assert found["test_accuracy_ratio", ("model", SMOKE)] == 0.885
 
 
 @pytest.mark.parametrize("content", [b"not metrics {", b"\xff\xfe", b""], ids=["no metrics", "no text", "empty"])

@@ -88,6 +88,15 @@ def test_monitoring_knows_at_once_of_what_is_published_and_rolled_back(output, c
     assert capsys.readouterr().err == ""
 
 
+def test_page_of_all_runs_knows_at_once_of_what_is_published_and_rolled_back(output, capsys):
+    for run in (FIRST, SECOND):
+        assert main([run, "--output-root", str(output)]) == 0
+        assert f'The model of run <a href="#r{run}">{run}</a> is served as' in OutputRoot(output).index.read_text()
+    assert rollback_command(["--output-root", str(output)]) == 0
+    assert f"{FIRST}</a> is served again, by a rollback, as" in OutputRoot(output).index.read_text()
+    assert capsys.readouterr().err == ""
+
+
 def test_published_model_leads_to_its_training_and_the_rollback_is_known_too(output, capsys):
     assert main([SECOND, "--output-root", str(output)]) == 0
     (two,) = versions(base_of(output))

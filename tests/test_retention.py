@@ -15,7 +15,7 @@ from components.properties import EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION
 from pipeline.metadata import garbage
 from pipeline.metadata.garbage import clear
 from pipeline.metadata.lineage import trace
-from pipeline.metadata.retention import kept_runs, latest_runs, span_data, what_stays
+from pipeline.metadata.retention import Stays, kept_runs, latest_runs, span_data, what_stays
 from pipeline.metadata.store import Artifact, Run, Store
 from pipeline.output_root import OutputRoot
 from pipeline.run.telling import clear_if_possible
@@ -196,7 +196,7 @@ def test_newest_version_of_each_span_stays_however_old_and_a_refused_one_replace
 class Spans:
     """A database of spans that passed, each taken up by a run of its own, as far as `span_data` asks it."""
 
-    def __init__(self, runs: list[tuple[int, int | None, list[int]]]):
+    def __init__(self, runs: list[tuple[int, int | None, list[int]]], kept_runs: int = 1):
         """Takes of each run its span, its setting `window` and the spans that it trained on."""
         ids = range(1, len(runs) + 1)
         self.artifacts = {
@@ -208,7 +208,11 @@ class Spans:
         self.producers = {of: of for of in ids}
         self._runs = [
             SimpleNamespace(
-                id=f"r{of}", properties={"settings": {"window": window}, "window": [{"number": n} for n in trained]}
+                id=f"r{of}",
+                properties={
+                    "settings": {"window": window, "kept_runs": kept_runs},
+                    "window": [{"number": n} for n in trained],
+                },
             )
             for of, (_, window, trained) in zip(ids, runs, strict=True)
         ]
@@ -234,13 +238,20 @@ def test_spans_stay_back_to_the_last_window_and_older_ones_go():
     assert Spans([(1, 2, [1]), (2, 2, [1, 2]), (3, 2, [2, 3])]).kept() == [2, 3]
 
 
+def test_one_night_with_a_narrow_window_takes_no_span_away():
+    nights = [(1, 3, [1]), (2, 3, [1, 2]), (3, 3, [1, 2, 3]), (4, 1, [4])]
+    assert Spans(nights, kept_runs=2).kept() == [1, 2, 3, 4]
+    assert Spans([*nights, (5, 1, [5])], kept_runs=2).kept() == [4, 5]
+
+
 def test_older_spans_that_are_taken_up_for_a_wider_window_stay_until_it_is_trained_on():
     """Else each run of the night clears what the one before it took up, and the next night begins anew."""
     before = [(4, 1, [4])]
     assert Spans([*before, (1, None, []), (2, None, []), (3, None, [])]).kept() == [1, 2, 3, 4]
     assert Spans([*before, (1, 3, []), (2, 3, []), (3, 3, [])]).kept() == [2, 3, 4]
     # Narrower again: what the last window held stays until another is trained on.
-    assert Spans([(1, 3, []), (2, 3, []), (3, 3, [1, 2, 3]), (4, 1, [])]).kept() == [1, 2, 3, 4]
+    nights = [(1, 3, []), (2, 3, []), (3, 3, [1, 2, 3]), (4, 1, [])]
+    assert Spans(nights, kept_runs=2).kept() == [1, 2, 3, 4]
 
 
 @pytest.mark.slow
@@ -302,6 +313,12 @@ def test_states_of_trainings_that_none_of_the_latest_runs_left_go(nights):
     assert not any(path.exists() for path in abandoned)
     # What a trial gave is an answer, no left-over.
     assert all(path.exists() for path in kept)
+
+
+def test_state_that_a_training_takes_away_while_gc_looks_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(OutputRoot, "training_states", lambda root: [root.checkpoints / "gone.npz"])
+    stays = Stays(artifacts=set(), runs=set(), since=1)
+    assert list(garbage._left_by_trainings(OutputRoot(tmp_path), stays)) == []
 
 
 @pytest.mark.slow

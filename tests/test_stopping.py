@@ -1,6 +1,8 @@
 """A signal that asks to end unwinds the work, once, and its number is the exit status."""
 
+import contextlib
 import signal
+import subprocess
 
 import pytest
 
@@ -63,3 +65,13 @@ def test_beam_takes_a_signal_for_an_error_of_its_step(heard, stop):
         with pytest.raises(Exception, match="while running"), beam.Pipeline(runner="FnApiRunner") as pipeline:
             pipeline | beam.Create([1]) | beam.Map(step)
         assert stopped() is not None
+
+
+def test_what_a_stopped_process_starts_can_be_stopped_and_a_second_signal_cuts_nothing_short(heard):
+    with stoppable(), contextlib.suppress(Terminated):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            ended = subprocess.run(["/bin/sh", "-c", "kill -TERM $$; exit 5"]).returncode
+    assert ended == -signal.SIGTERM

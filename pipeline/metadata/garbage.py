@@ -12,6 +12,7 @@ Synopsis:
     plan["items"], plan["bytes"]
 """
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,8 +81,10 @@ def _run_files(store: Store, output_root: OutputRoot, stays: Stays) -> Iterator[
 
 def _left_by_trainings(output_root: OutputRoot, stays: Stays) -> Iterator[dict]:
     for path in output_root.training_states():
-        if stays.since is not None and 1000 * path.stat().st_mtime < stays.since:
-            yield _item(_ORPHAN, path)
+        # A training that ends takes its state away, also while this looks.
+        with contextlib.suppress(FileNotFoundError):
+            if stays.since is not None and 1000 * path.stat().st_mtime < stays.since:
+                yield _item(_ORPHAN, path)
 
 
 def _item(reason: str, path: Path, *, artifact: int | None = None, node: str | None = None) -> dict:

@@ -182,24 +182,26 @@ def accepted_data(store: Store) -> set[int]:
 
 
 def span_data(store: Store) -> set[int]:
-    """Returns what later windows are trained on: the newest version that passed of each span, back to the last window.
+    """Returns what later windows are trained on: the newest version that passed of each span, back to the first window.
 
-    Those are its Examples, their statistics and the blessing; data that come in no spans have none. A window that is
-    made wider later takes older spans up again, and those stay until it is trained on: as many as the latest run's
-    `window` says.
+    That is the widest of those that the latest runs trained on or were asked for: one night with a narrow one takes
+    nothing away. They are the span's Examples, their statistics and the blessing; data that come in no spans have none.
     """
     numbers, versions, examples, statistics = (
         store.property_of_all("Artifact", name)
         for name in (SPAN_NUMBER, SPAN_VERSION, EXAMPLES_ID, "current_statistics_id")
     )
     pipelines = {execution.run: execution.pipeline for execution in store.executions.values()}
-    runs = [run for run in store.runs() if run.id in pipelines]
-    firsts = {
-        pipelines[run.id]: min(span["number"] for span in run.properties["window"])
-        for run in runs
-        if run.properties.get("window")
-    }
-    windows = {pipelines[run.id]: (run.properties.get("settings") or {}).get("window") for run in runs}
+    recent = latest_runs(store.runs())
+    runs = [run for run in store.runs() if run.id in pipelines and run.id in recent]
+    firsts: dict[str, float] = {}
+    # Of no width: all of them.
+    windows: dict[str, float] = {}
+    for run in runs:
+        name, asked = pipelines[run.id], (run.properties.get("settings") or {}).get("window")
+        trained_on = [span["number"] for span in run.properties.get("window") or ()]
+        firsts[name] = min([firsts.get(name, math.inf), *trained_on])
+        windows[name] = max(windows.get(name, 0), asked or math.inf)
     newest: dict[tuple[str, int], tuple[int, set[int]]] = {}
     for blessing, _ in _accepted(store):
         of = _pipeline(store, blessing), numbers.get(blessing, -1)
@@ -208,9 +210,9 @@ def span_data(store: Store) -> set[int]:
         if blessing in numbers:
             newest[of] = versions[blessing], {blessing, examples[blessing], statistics[blessing]}
     for pipeline, window in windows.items():
-        # All of them where the window is of no width.
-        latest = sorted(number for name, number in newest if name == pipeline)[-(window or 0) :]
-        firsts[pipeline] = min(firsts.get(pipeline, math.inf), *latest[:1], math.inf)
+        own = sorted(number for name, number in newest if name == pipeline)
+        latest = own if window == math.inf else own[-int(window) :]
+        firsts[pipeline] = min([firsts[pipeline], *latest])
     return {
         number
         for (pipeline, span), (_, found) in newest.items()

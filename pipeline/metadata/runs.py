@@ -46,7 +46,10 @@ def moment(text: str, now: datetime.datetime | None = None) -> datetime.datetime
     ago = re.fullmatch(r"(\d+)([mhdw])", text, re.ASCII)
     try:
         if ago is None:
-            return datetime.datetime.fromisoformat(text)
+            named = datetime.datetime.fromisoformat(text)
+            # Of a day that the clock of this machine knows.
+            named.timestamp()
+            return named
         return (now or datetime.datetime.now()) - datetime.timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     except (ValueError, OverflowError):
         raise InputError(
@@ -120,8 +123,13 @@ def write_csv(runs: list[dict], place: str) -> str:
     writer.writerows({name: _cell(value) for name, value in run.items()} for run in runs)
     if place == "-":
         return stream.getvalue().rstrip("\n")
+    path = Path(place)
     try:
-        write_text(Path(place), stream.getvalue())
+        # A pipe, a device or what a link leads to is written to, not replaced by a file.
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            path.write_text(stream.getvalue(), encoding="utf-8")
+        else:
+            write_text(path, stream.getvalue())
     except OSError as error:
         raise InputError(f"--csv {place}: cannot be written ({error.strerror}). Name another file.") from None
     return f"{len(runs)} run{'s' * (len(runs) != 1)} in {place}"

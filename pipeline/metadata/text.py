@@ -2,21 +2,30 @@
 
 import datetime
 import json
+import unicodedata
 
 
 def table(header: list[str], rows: list[list[object]], right: tuple[str, ...] = ()) -> str:
     """Returns rows in aligned columns below a header; the columns named in `right` are aligned to the right."""
     cells = [[show(value) for value in row] for row in rows]
-    widths = [max(len(line[column]) for line in [header, *cells]) for column in range(len(header))]
+    widths = [max(_width(line[column]) for line in [header, *cells]) for column in range(len(header))]
 
     def line(values: list[str]) -> str:
+        spaces = [" " * (width - _width(value)) for value, width in zip(values, widths, strict=True)]
         padded = [
-            value.rjust(width) if name in right else value.ljust(width)
-            for name, value, width in zip(header, values, widths, strict=True)
+            space + value if name in right else value + space
+            for name, value, space in zip(header, values, spaces, strict=True)
         ]
         return "  ".join(padded).rstrip()
 
     return "\n".join([line(header), *map(line, cells)])
+
+
+def _width(text: str) -> int:
+    """Returns how many columns of a terminal a text takes: those of Chinese and the like are two, accents none."""
+    return sum(
+        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text
+    )
 
 
 def show(value: object) -> str:
@@ -27,7 +36,7 @@ def show(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def shorten(value: object, width: int = 100) -> str:

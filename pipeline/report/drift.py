@@ -54,11 +54,13 @@ def columns(entries: list[Entry]) -> list[Entry]:
     found: dict[tuple[str, str], Entry] = {}
     for entry in entries:
         if (entry.labels or entry.pixels) and entry.data:
+            # Data that come again are the latest again.
+            found.pop((entry.place, entry.data), None)
             found[entry.place, entry.data] = entry
     latest = entries[-1].place if entries else ""
     # Classes of another data set are no drift.
     own = [entry for (place, _), entry in found.items() if place == latest] or list(found.values())
-    return sorted(own, key=lambda entry: (entry.span or {}).get("number", 0))
+    return sorted(own, key=lambda entry: [(entry.span or {}).get(key) or 0 for key in ("number", "version")])
 
 
 def named(entry: Entry) -> str:

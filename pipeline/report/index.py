@@ -9,7 +9,6 @@ Synopsis:
 """
 
 import dataclasses
-import json
 
 from components.evaluator.chance import interval
 from pipeline.metadata.periods import Period, served_periods
@@ -165,16 +164,6 @@ def _entry(
         reasons=tuple(shown.get("reasons", ())),
         warnings=tuple(shown.get("warnings", ())),
         note=str(kept.get("note") or ""),
-        tags=_tags(kept.get("tags")),
+        tags=tuple(kept.get("tags") or ()),
         report=f"runs/{run.id}/{folder.report.name}" if folder.report.is_file() else None,
     )
-
-
-def _tags(kept: object) -> tuple[str, ...]:
-    """Returns tags, however they are kept: a list, its JSON, or words between commas."""
-    if isinstance(kept, str):
-        try:
-            kept = json.loads(kept)
-        except ValueError:
-            kept = kept.split(",")
-    return tuple(str(tag).strip() for tag in kept) if isinstance(kept, list) else ()

@@ -1,4 +1,6 @@
-"""What follows when a process that was to run the pipeline ends, however it ends: metrics, and the command `on_end`.
+"""What follows when a process that was to run the pipeline ends, however it ends: metrics, the command `on_end`.
+
+The page of all runs is a run's own work; where a run was stopped before it, it follows too.
 
 A step that fails is told in a line on stderr; the exit status is the run's.
 
@@ -109,13 +111,34 @@ def refresh(root: OutputRoot, exit_status: int | None = None) -> Iterator[str]:
         from pipeline.run.monitoring import write_metrics
 
         write_metrics(root, exit_status=exit_status, now=time.time())
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         yield f"{root.metrics}: not written ({type(error).__name__}: {error})."
+    if exit_status is None:
+        yield from _refresh_index(root)
+
+
+def _refresh_index(root: OutputRoot) -> Iterator[str]:
+    try:
+        from pipeline.report.index_page import write_index
+
+        write_index(root)
+    except (Exception, KeyboardInterrupt) as error:
+        yield f"{root.index}: not written ({type(error).__name__}: {error})."
+
+
+def _is_behind(index: Path, summary: Path) -> bool:
+    """Says whether a run was recorded after the page was made: one that was stopped makes none."""
+    try:
+        return index.stat().st_mtime_ns < summary.stat().st_mtime_ns
+    except OSError:
+        return True
 
 
 def _steps(config: PipelineConfig, root: OutputRoot, end: End) -> Iterator[str]:
-    """Takes the steps in their order, and yields a line for each that failed."""
+    """Takes the steps in order, and yields a line for each that failed or that a signal met; the next follows."""
     yield from refresh(root, end.exit_status)
+    if end.summaries and root.metadata.exists() and _is_behind(root.index, end.summaries[-1]):
+        yield from _refresh_index(root)
     if config.on_end:
         told = run_command(config.on_end, end, seconds=config.on_end_seconds)
         if told:

@@ -12,8 +12,10 @@ Synopsis:
 """
 
 import collections
+import contextlib
 import datetime
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from components.evaluator.metrics import METRICS
 from components.pusher.history import served_version, versions
 from models.card import read_digest
 from models.files import write_bytes
+from models.host import take_lock
 from pipeline.output_root import OutputRoot
 from pipeline.run.outcome import STATES
 
@@ -41,14 +44,31 @@ def write_metrics(root: OutputRoot, *, exit_status: int | None = None, now: floa
       exit_status: of the process that ends; None where none does: what is served has changed.
       now: seconds since 1970.
     """
-    families = list(_ends(_remembered(root.metrics), exit_status, now))
-    summaries = list(_summaries(root))
-    families += _by_model(summaries[:_LATEST_RUNS])
-    families += _served(root, summaries)
-    registry = CollectorRegistry()
-    registry.register(_Collected(families))
-    write_bytes(root.metrics, generate_latest(registry))
+    with _alone(root.path):
+        families = list(_ends(_remembered(root.metrics), exit_status, now))
+        summaries = list(_summaries(root))
+        families += _by_model(summaries[:_LATEST_RUNS])
+        families += _served(root, summaries)
+        registry = CollectorRegistry()
+        registry.register(_Collected(families))
+        write_bytes(root.metrics, generate_latest(registry))
     return root.metrics
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Has another process that ends now wait, so that neither forgets what the other counted.
+
+    A lock of the folder itself: that of the output root is a run's, and a busy process writes beside it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Where there are no locks, a count may be lost.
+        with contextlib.suppress(OSError):
+            take_lock(descriptor, wait=True)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class _Collected:
@@ -199,16 +219,24 @@ def _by_model(summaries: list[dict]) -> Iterator[Metric]:
     for name, (text, labels, read) in _OF_RUNS.items():
         family = _gauge(name, text, ("model", *labels))
         for model in models:
-            for key, value in next(filter(None, map(read, of[model])), {}).items():
+            for key, value in next(filter(None, (_told(read, summary) for summary in of[model])), {}).items():
                 family.add_metric((model, *key), value)
         yield family
     for metric in METRICS.values():
         family = _gauge(_name(metric), f"Of the latest evaluated model: {metric.label}.", ("model",))
         for model in models:
-            found = next(filter(None, (_shown(summary["metrics"]) for summary in of[model])), {})
+            found = next(filter(None, (_shown(summary.get("metrics")) for summary in of[model])), {})
             if metric.key in found:
                 family.add_metric((model,), found[metric.key])
         yield family
+
+
+def _told(read: Callable[[dict], dict | None], summary: dict) -> dict | None:
+    """Returns what a summary says; None for one that an older version wrote without it."""
+    try:
+        return read(summary)
+    except KeyError:
+        return None
 
 
 def _name(metric) -> str:
@@ -228,7 +256,7 @@ def _served(root: OutputRoot, summaries: list[dict]) -> Iterator[Metric]:
         since.add_metric((folder.name,), version)
         pushed.add_metric((folder.name,), versions(folder)[version])
         digest = read_digest(folder / str(version))
-        made = (run for run in summaries if digest and run["model_digest"] == digest and run["metrics"])
+        made = (run for run in summaries if digest and run.get("model_digest") == digest and run["metrics"])
         if run := next(made, None):
             accuracy.add_metric((folder.name,), run["metrics"]["test_accuracy"])
     yield from (since, pushed, accuracy)

@@ -87,7 +87,7 @@ def run_command(command: str, end: End, *, seconds: float) -> str | None:
 
 
 def _stop(process: subprocess.Popen) -> None:
-    # A run that was terminated hands down to its children that SIGTERM is ignored.
+    # SIGKILL as well for what the command started: it may outlive the shell, or not heed SIGTERM.
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)

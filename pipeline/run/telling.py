@@ -53,9 +53,7 @@ def write_index_if_possible(root: OutputRoot, console: Console) -> Path | None:
         return write_index(root)
     except Exception as error:
         logging.exception("the page of all runs could not be written")
-        console.error(
-            f"no page of all runs: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        )
+        console.error(f"no page of all runs: {type(error).__name__}: {_first_line(error)}")
         return None
 
 
