@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--warm-start", action="store_true", help="usual nights only, trained anew and by a warm start")
     parser.add_argument("--page", type=Path, help="file with a section for the table, such as docs/every-night.md")
     arguments = parser.parse_args(argv)
-    flags = ("--window", str(arguments.window), "--set", "kept_runs=5")
+    flags = ("--window", str(arguments.window), "--set", "kept_runs=3")
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.output_root or Path(scratch, "nights")
         if arguments.warm_start:
