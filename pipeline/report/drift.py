@@ -37,7 +37,7 @@ class Shares:
       names: of the classes that are shown; `left_out` more change less.
       shares: float [classes, columns], of those shown.
       usual: float [classes].
-      shifts: the largest changes, each `name`, `column`, `share`, `usual`.
+      shifts: the largest changes, one a class, each `name`, `column`, `share`, `usual`.
       picture: a PNG as a data URI, a pixel a class and column: orange for more than usual, blue for less.
     """
 
@@ -68,7 +68,7 @@ def named(entry: Entry) -> str:
     if not entry.span:
         return f"{entry.id[6:8]}.{entry.id[4:6]}."
     version = entry.span.get("version") or 0
-    return f"{entry.span['name']}{f', version {version}' if version else ''}"
+    return f"{entry.span['name']}{f', version {version}' if version > 1 else ''}"
 
 
 def shares(taken: list[Entry]) -> Shares | None:
@@ -86,8 +86,9 @@ def shares(taken: list[Entry]) -> Shares | None:
     order = np.argsort(-np.abs(strength).max(axis=1), kind="stable")[:_CLASSES]
     chosen = np.sort(order)
     all_shares = counts / np.maximum(totals, 1)
-    by_size = np.argsort(-np.abs(np.where(totals > 0, ratio, 0.0)), axis=None, kind="stable")[:_SHIFTS]
-    places = [divmod(int(place), len(taken)) for place in by_size]
+    # Of each class where it changed most: a class that came stays.
+    size = np.abs(np.where(totals > 0, ratio, 0.0))
+    places = [(int(row), int(size[row].argmax())) for row in np.argsort(-size.max(axis=1), kind="stable")[:_SHIFTS]]
     surprise = np.abs(counts - expected) / np.sqrt(expected + 1)
     return Shares(
         names=[names[row] for row in chosen],
