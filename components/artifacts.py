@@ -13,6 +13,7 @@ from tfx import types
 from tfx.types import artifact_utils
 
 from models.examples import Examples
+from models.features import STATISTICS_FILE
 from models.plain_paths import plain
 
 Artifacts = dict[str, list[types.Artifact]]
@@ -27,6 +28,11 @@ def split_folders(artifact: types.Artifact) -> dict[str, Path]:
     """Returns the folder of each split of an artifact that has splits."""
     names = artifact_utils.decode_split_names(artifact.split_names)
     return {name: Path(artifact_utils.get_split_uri([artifact], name)) for name in names}
+
+
+def statistics_files(artifact: types.Artifact) -> dict[str, Path]:
+    """Returns the file of each split of an ExampleStatistics artifact."""
+    return {split: folder / STATISTICS_FILE for split, folder in split_folders(artifact).items()}
 
 
 def custom_properties(artifact: types.Artifact) -> dict[str, object]:

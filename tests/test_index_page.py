@@ -172,7 +172,7 @@ def test_run_that_an_older_version_recorded_is_read_from_its_summary(tmp_path):
     record_nights(tmp_path / "output", 1)
     database = OutputRoot(tmp_path / "output").metadata
     with contextlib.closing(sqlite3.connect(database)) as connection:
-        connection.execute("DELETE FROM ContextProperty WHERE name = 'listed'")
+        connection.execute("DELETE FROM ContextProperty WHERE name IN ('listed', 'span', 'window')")
         summary = json.dumps({"metrics": {"examples": 50}, "failure": None, "blessed": True})
         connection.execute("UPDATE ContextProperty SET string_value = ? WHERE name = 'summary'", (summary,))
         connection.commit()

@@ -83,7 +83,7 @@ class Nights:
                 runs=runs,
                 served=served,
                 accuracy=accuracy,
-                disk_mib=_disk_mib(self.root.path),
+                disk_mib=self.root.bytes_on_disk() / 2**20,
                 odd=tuple(_odd(night, status, runs, served != self._served)),
             )
             self._served = served
@@ -172,11 +172,3 @@ def _odd(night: Night, status: int, runs: tuple[dict, ...], changed: bool) -> It
 def what_was_told(run: dict) -> list[str]:
     failure = [run["failure"]["message"]] if run["failure"] else []
     return [reason for gate in run["gates"].values() for reason in gate["reasons"]] + failure
-
-
-def _disk_mib(folder: Path) -> float:
-    """Returns what a folder takes on the disk; what has two names, once."""
-    sizes = {
-        (found.st_dev, found.st_ino): found.st_blocks * 512 for path in folder.rglob("*") if (found := path.lstat())
-    }
-    return sum(sizes.values()) / 2**20

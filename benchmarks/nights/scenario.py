@@ -83,18 +83,17 @@ def usual(day: int, **more) -> Night:
     return Night(day=day, arrives=(Arrival(day=day, late_class=day > 21),), serves=more.pop("serves", None), **more)
 
 
-def refused(day: int, what: str, alter: Alter, told: str, **more) -> Night:
-    """Returns a night whose span the gate refuses."""
+def set_aside(day: int, what: str, told: str, *, status: int = 3, word: str = "refused", **arrival) -> Night:
+    """Returns a night whose span is not let in: refused by the gate, or unreadable; `arrival` is what it is like."""
     return Night(
         day=day,
         what=what,
-        arrives=(Arrival(day=day, alter=alter),),
-        should="refused and set aside; served as before",
-        status=3,
+        arrives=(Arrival(day=day, **arrival),),
+        should=f"{word} and set aside; served as before",
+        status=status,
         trains=False,
         serves=False,
         told=told,
-        **more,
     )
 
 
@@ -126,23 +125,14 @@ def scenario() -> list[Night]:
             usual(4, what="a usual span, and that of the night before, late", should="both taken up, trained on"),
             arrives=(Arrival(day=3), Arrival(day=4)),
         ),
-        5: refused(5, "inverted images", inverted, "brightness"),
-        6: refused(6, "a class doubled", doubled, "share of 'T-shirt/top'"),
-        7: refused(7, "10 % wrong labels", mislabelled, "the served model agrees with"),
+        5: set_aside(5, "inverted images", "brightness", alter=inverted),
+        6: set_aside(6, "a class doubled", "share of 'T-shirt/top'", alter=doubled),
+        7: set_aside(7, "10 % wrong labels", "the served model agrees with", alter=mislabelled),
         8: dataclasses.replace(
             usual(8, what="a usual span, and night 7's corrected", should="both taken up, trained on"),
             arrives=(Arrival(day=7, version=2), Arrival(day=8)),
         ),
-        9: Night(
-            day=9,
-            what="a broken file",
-            arrives=(Arrival(day=9, broken=True),),
-            should="told as unreadable, and set aside; served as before",
-            status=2,
-            trains=False,
-            serves=False,
-            told="the header promises",
-        ),
+        9: set_aside(9, "a broken file", "the header promises", status=2, word="told as unreadable", broken=True),
         10: dataclasses.replace(
             usual(10, what="a usual span, and night 9's whole", should="both taken up, trained on"),
             arrives=(Arrival(day=9), Arrival(day=10)),
@@ -158,16 +148,7 @@ def scenario() -> list[Night]:
         ),
         **drift,
         19: usual(19, what="as bright as at first"),
-        20: Night(
-            day=20,
-            what="a class that nobody knew",
-            arrives=(Arrival(day=20, late_class=True),),
-            should="refused and set aside; served as before",
-            status=3,
-            trains=False,
-            serves=False,
-            told="class: 'Bag' is new",
-        ),
+        20: set_aside(20, "a class that nobody knew", "class: 'Bag' is new", late_class=True),
         21: dataclasses.replace(
             usual(21, what="a usual span; night 20's admitted by name", should="the new class is served", serves=True),
             arrives=(Arrival(day=21, late_class=True),),

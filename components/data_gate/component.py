@@ -19,7 +19,7 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import component_spec, standard_artifacts
 from tfx.utils import path_utils
 
-from components.artifacts import Artifacts, custom_properties, open_examples, single, split_folders
+from components.artifacts import Artifacts, custom_properties, open_examples, single, split_folders, statistics_files
 from components.data_gate.agreement import agreement
 from components.data_gate.anomalies import errors_first, find_anomalies, refuse
 from components.data_gate.duplicates import Table, digest_tables
@@ -29,7 +29,7 @@ from components.example_gen.spans import BEFORE
 from components.properties import EXAMPLES_ID, PROFILE, SPAN_NUMBER, SPAN_VERSION
 from components.schema_gen.component import CURATED
 from models.examples import Examples
-from models.features import ANOMALIES_FILE, SCHEMA_FILE, STATISTICS_FILE
+from models.features import ANOMALIES_FILE, SCHEMA_FILE
 from models.files import replacing, write_text
 
 REPORT_FILE = "anomalies.json"
@@ -111,10 +111,7 @@ def _describe(blessing: types.Artifact, examples: types.Artifact, profile: Profi
 
 
 def _load_statistics(artifact: types.Artifact) -> dict[str, statistics_pb2.DatasetFeatureStatisticsList]:
-    return {
-        split: tfdv.load_stats_binary(str(folder / STATISTICS_FILE))
-        for split, folder in split_folders(artifact).items()
-    }
+    return {split: tfdv.load_stats_binary(str(path)) for split, path in statistics_files(artifact).items()}
 
 
 class DataBlessing(types.Artifact):

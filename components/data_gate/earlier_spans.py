@@ -101,7 +101,7 @@ def _sizes(new: Profile, earlier: Sequence[Profile], limits: GateLimits) -> Iter
     ratio = max(new.images / usual, usual / new.images)
     if ratio > min(2.0, limits.size_ratio):
         yield _anomaly(
-            ratio > limits.size_ratio,
+            "error" if ratio > limits.size_ratio else "warning",
             "",
             f"size: {new.images:,} images, {usual:,.0f} in the median of {_before(earlier)}; "
             f"{limits.size_ratio:g} times as many or as few are allowed",
@@ -117,7 +117,7 @@ def _classes(
     known, counts = table.sum(axis=0), np.asarray(new.labels, float)
     for number in np.flatnonzero((known == 0) & (counts > 0)):
         yield _anomaly(
-            True,
+            "error",
             LABEL,
             f"class: '{class_names[number]}' is new, with {counts[number]:,.0f} images; {_before(earlier)} have "
             f"{np.count_nonzero(known)} classes",
@@ -135,10 +135,10 @@ def _classes(
         shift = found[place] - usual[place]
         name, own = class_names[number], [*shares[:, place], found[place]]
         if moved := _trend(own, math.sqrt(usual[place] * (1 - usual[place]) / counts[old].sum()), limits.class_shift):
-            yield _anomaly(False, LABEL, f"share of '{name}': {_moved(own, moved, 100, ' %')}")
+            yield _anomaly("warning", LABEL, f"share of '{name}': {_moved(own, moved, 100, ' %')}")
         if severe := _judged(abs(shift), _BEYOND_CHANCE * max(noise, _spread(shares[:, place])), limits.class_shift):
             yield _anomaly(
-                severe == "error",
+                severe,
                 LABEL,
                 f"share of '{name}': {100 * found[place]:.1f} %, {100 * usual[place]:.1f} % in "
                 f"{_before(alike)}; {100 * limits.class_shift:g} points more or less are allowed",
@@ -156,11 +156,11 @@ def _pixels(new: Profile, earlier: Sequence[Profile], limits: GateLimits) -> Ite
         scale = between or 1.0
         own = [*means, found]
         if moved := _trend(own, between / math.sqrt(new.images), limits.pixel_shift * scale):
-            yield _anomaly(False, IMAGE, f"{word}: {_moved(own, moved, 1, ' (0 to 255)')}")
+            yield _anomaly("warning", IMAGE, f"{word}: {_moved(own, moved, 1, ' (0 to 255)')}")
         chance = _BEYOND_CHANCE * max(noise, _spread(means)) / scale
         if severe := _judged(abs(found - usual) / scale, chance, limits.pixel_shift):
             yield _anomaly(
-                severe == "error",
+                severe,
                 IMAGE,
                 f"{word}: {found:.1f} in the mean, {usual:.1f} in {_before(earlier)} (0 to 255), which is "
                 f"{abs(found - usual) / scale:.2f} standard deviations between images; {limits.pixel_shift:g} are "
@@ -178,7 +178,7 @@ def _labels(new: Profile, earlier: Sequence[Profile], limits: GateLimits) -> Ite
     chance = _BEYOND_CHANCE * max(noise, _spread(right / count))
     if severe := _judged(usual - found, chance, limits.agreement_drop):
         yield _anomaly(
-            severe == "error",
+            severe,
             LABEL,
             f"labels: the served model agrees with {100 * found:.1f} % of {new.agreement[1]:,}, with "
             f"{100 * usual:.1f} % in {_before(asked)} when new; {100 * limits.agreement_drop:g} points "
@@ -265,5 +265,5 @@ def _before(earlier: Sequence) -> str:
     return f"the {len(earlier)} spans before" if len(earlier) > 1 else "the span before"
 
 
-def _anomaly(is_error: bool, feature: str, text: str) -> Anomaly:
-    return Anomaly(severity="error" if is_error else "warning", split=ALL_SPLITS, feature=feature, text=text)
+def _anomaly(severity: str, feature: str, text: str) -> Anomaly:
+    return Anomaly(severity=severity, split=ALL_SPLITS, feature=feature, text=text)

@@ -14,13 +14,13 @@ from tfx.types import component_spec, standard_artifacts
 from tfx.utils import path_utils
 
 from components import places
-from components.artifacts import Artifacts, open_examples, single, split_folders
+from components.artifacts import Artifacts, open_examples, single, statistics_files
 from components.properties import CHECKPOINT, EXAMPLES_ID, TRAINED_ID
 from components.statistics_gen.image_statistics import PIXEL_FEATURES
 from models.card import read_digest
 from models.examples import Examples
 from models.export import export_model
-from models.features import STATISTICS_FILE, TRAIN, VAL
+from models.features import TRAIN, VAL
 from models.input_pipeline import first_records
 from models.trained import read_trained
 from models.warmup import batch_sizes
@@ -87,7 +87,7 @@ class _Executor(base_executor.BaseExecutor):
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         trained, model = single(input_dict, "trained"), single(output_dict, "model")
         folders = [Path(path_utils.serving_model_dir(artifact.uri)) for artifact in (trained, model)]
-        statistics = split_folders(single(input_dict, "statistics"))[TRAIN] / STATISTICS_FILE
+        statistics = statistics_files(single(input_dict, "statistics"))[TRAIN]
         ranges = observed_ranges(statistics_pb2.DatasetFeatureStatisticsList.FromString(statistics.read_bytes()))
         artifact, code = single(input_dict, "examples"), exec_properties.get("code_digest", "")
         examples = open_examples(artifact)

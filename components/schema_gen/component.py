@@ -16,10 +16,10 @@ from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from components.artifacts import Artifacts, single, split_folders
+from components.artifacts import Artifacts, single, statistics_files
 from components.schema_gen.differences import schema_differences
 from components.schema_gen.proposal import propose_schema
-from models.features import SCHEMA_FILE, STATISTICS_FILE
+from models.features import SCHEMA_FILE
 from models.files import write_text
 
 CURATED = "curated"
@@ -31,8 +31,8 @@ class _Executor(base_executor.BaseExecutor):
     """Unpacks the statistics, calls `propose_schema` and writes both schemas."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
-        folders = split_folders(single(input_dict, "statistics"))
-        statistics = {split: tfdv.load_stats_binary(str(folder / STATISTICS_FILE)) for split, folder in folders.items()}
+        files = statistics_files(single(input_dict, "statistics"))
+        statistics = {split: tfdv.load_stats_binary(str(path)) for split, path in files.items()}
         proposal = propose_schema(statistics, exec_properties["class_count"])
         curated = exec_properties["curated"]
         schema = text_format.Parse(curated, schema_pb2.Schema()) if curated else proposal

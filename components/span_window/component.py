@@ -13,12 +13,12 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
-from components.artifacts import Artifacts, describe_examples, open_examples, single, split_folders
+from components.artifacts import Artifacts, describe_examples, open_examples, single, statistics_files
 from components.errors import PipelineError
 from components.properties import EXAMPLES_ID, PROFILE, SPAN_NUMBER, SPAN_VERSION
 from components.span_window.joining import join_examples
 from components.statistics_gen.statistics import merge_statistics, profile_of
-from models.features import SPLITS, STATISTICS_FILE
+from models.features import SPLITS
 
 WINDOW = "window"
 
@@ -36,12 +36,10 @@ class _Executor(base_executor.BaseExecutor):
         for artifact in (examples, statistics):
             artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
         joined = join_examples(opened, Path(examples.uri))
-        targets = {split: folder / STATISTICS_FILE for split, folder in split_folders(statistics).items()}
+        targets = statistics_files(statistics)
         for target in targets.values():
             target.parent.mkdir(parents=True, exist_ok=True)
-        files = [
-            {split: folder / STATISTICS_FILE for split, folder in split_folders(of[span.id]).items()} for span in spans
-        ]
+        files = [statistics_files(of[span.id]) for span in spans]
         classes = len(joined.class_names)
         merge_statistics(list(zip(opened, files, strict=True)), targets, classes)
         statistics.set_string_custom_property(PROFILE, json.dumps(profile_of(targets, classes)))

@@ -7,10 +7,9 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from components.artifacts import Artifacts, open_examples, single, split_folders
+from components.artifacts import Artifacts, open_examples, single, statistics_files
 from components.properties import EXAMPLES_ID, PROFILE
 from components.statistics_gen.statistics import profile_of, write_statistics
-from models.features import STATISTICS_FILE
 
 
 class _Executor(base_beam_executor.BaseBeamExecutor):
@@ -19,7 +18,7 @@ class _Executor(base_beam_executor.BaseBeamExecutor):
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         examples, statistics = single(input_dict, "examples"), single(output_dict, "statistics")
         statistics.split_names = examples.split_names
-        targets = {split: folder / STATISTICS_FILE for split, folder in split_folders(statistics).items()}
+        targets = statistics_files(statistics)
         for target in targets.values():
             target.parent.mkdir(parents=True, exist_ok=True)
         opened = open_examples(examples)

@@ -147,8 +147,8 @@ def _entry(
             f"{word}{kept[name]}" for name, word in (("preset", ""), ("seed", "seed ")) if kept.get(name) is not None
         ),
         seconds=kept.get("wall_seconds"),
-        span=shown.get("span"),
-        window=tuple(shown.get("window", ())),
+        span=kept.get("span"),
+        window=tuple(span["name"] for span in kept.get("window") or ()),
         images=shown.get("images"),
         digest=shown.get("digest"),
         labels=shown.get("labels") or {},

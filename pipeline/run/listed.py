@@ -14,8 +14,8 @@ def listed(content: dict) -> dict:
     """Returns what a list shows of a run's record; what the record lacks, or an older one never had, is left out.
 
     `examples` tested, `images` of the data that it took up by split and altogether, their `digest`, `labels` (images by
-    class) and `pixels` (`mean`, `std`), `span`, names of the `window`, `reasons` why it was refused or failed,
-    `warnings` of the data gate, `disk_bytes`.
+    class) and `pixels` (`mean`, `std`), `reasons` why it was refused or failed, `warnings` of the data gate,
+    `disk_bytes`.
     """
     data = content.get("data") or {}
     splits = data.get("splits") or {}
@@ -25,8 +25,6 @@ def listed(content: dict) -> dict:
         "digest": data.get("digest"),
         "labels": data.get("labels"),
         "pixels": data.get("pixels"),
-        "span": content.get("span"),
-        "window": [str(span["name"]) for span in content.get("window") or []],
         "reasons": _shortened(_reasons(content)),
         "warnings": _shortened(_warnings(content)),
         "disk_bytes": content.get("disk_bytes"),

@@ -117,27 +117,31 @@ class _Night:
     def _spans_in(self, known: Known) -> dict[int, Decision]:
         return known.spans_in(form_of(self.settings.config))
 
-    def look(self) -> tuple[list[Plan], list[Plan]]:
-        """Returns the spans that are new, and those that are set aside."""
-        known = self.known()
-        plans = plan_uptake(self.settings.config, self.pattern, known)
-        settled = [
-            settle(plan, read_span(self.settings.config, plan, known), known) if plan.state == NEW else plan
-            for plan in plans
-        ]
-        return [plan for plan in settled if plan.state == NEW], [plan for plan in settled if plan.state == SET_ASIDE]
+    def look(self) -> tuple[list[tuple[Plan, Dataset]], list[Plan]]:
+        """Returns the spans that are new, with what they hold, and those that are set aside."""
+        known, new, aside = self.known(), [], []
+        for plan in plan_uptake(self.settings.config, self.pattern, known):
+            if plan.state == NEW:
+                dataset = read_span(self.settings.config, plan, known)
+                plan = settle(plan, dataset, known)
+                if plan.state == NEW:
+                    new.append((plan, dataclasses.replace(dataset, span=plan.span)))
+            if plan.state == SET_ASIDE:
+                aside.append(plan)
+        return new, aside
 
-    def take_up(self, new: list[Plan]) -> int | None:
+    def take_up(self, new: list[tuple[Plan, Dataset]]) -> int | None:
         """Takes up spans, the last one by a whole run.
 
         Returns:
           The exit status of the last run, None where that was no whole one, but a training is due.
         """
         status, let_in = 0, False
-        for plan in new:
-            # Read anew: the span before may have brought a class.
-            dataset = read_span(self.settings.config, plan, self.known())
-            whole = plan is new[-1] and not dataset.unreadable
+        for number, (plan, dataset) in enumerate(new):
+            if number:
+                # Read anew: the span before may have brought a class.
+                dataset = read_span(self.settings.config, plan, self.known())
+            whole = number == len(new) - 1 and not dataset.unreadable
             status = self._run(dataset, None if whole else Selection(to_node=_GATE))
             aside = status == _REFUSED or (dataset.unreadable and status == _UNREADABLE)
             if status != 0 and not aside:
@@ -200,9 +204,9 @@ class _Night:
         if self.log_format == "json":
             print(event_line("result", state="nothing new", exit_status=0), flush=True)
 
-    def tell_plan(self, new: list[Plan], aside: list[Plan]) -> None:
+    def tell_plan(self, new: list[tuple[Plan, Dataset]], aside: list[Plan]) -> None:
         """Tells what would be taken up, and whether a training would follow."""
-        self._print([f"would take up span {plan.found.name} in {plan.found.folder}" for plan in new], aside)
+        self._print([f"would take up span {plan.found.name} in {plan.found.folder}" for plan, _ in new], aside)
         would = "would train" if new or self.is_outdated() else "would do nothing: nothing is new"
         self._print([would], [])
 

@@ -31,6 +31,7 @@ from components.latest_blessed import CANDIDATE
 from components.logged import LOGGED
 from models.files import write_text
 from models.host import peak_memory_bytes
+from pipeline.metadata.labels import NOTE, TAGS
 from pipeline.nodes import NODES, Outputs, best_trial
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.data import model_name
@@ -53,7 +54,7 @@ from pipeline.settings import Settings
 
 _RUN = "pipeline_run"
 # Of a person, who may change them while the run goes on: written once, and read again each time.
-_LABELS = ("note", "tags")
+_LABELS = (NOTE, TAGS)
 _CANCELED = metadata_store_pb2.Execution.CANCELED
 # Kept as properties of their own, so that a list of runs reads no more than it shows.
 _INDEX = (
