@@ -7,7 +7,7 @@
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup data browser run test test-fast lint format bench nights schema lock doctor clean
+.PHONY: help setup data browser run test test-fast faults lint format bench nights schema lock doctor clean
 
 override given = $(if $(filter command line,$(origin $1)),$(value $1))
 override quoted = '$(subst ','\'',$1)'
@@ -35,12 +35,15 @@ browser: setup ## find a Chromium, or fetch one into .venv, for the tests and th
 run: setup data ## run the whole pipeline; ARGS="--preset smoke"
 	@$(VENV_PYTHON) local_runner.py $(GIVEN_ARGS)
 
-test: setup data ## all tests, on real images, two files at a time
+test: setup data ## the tests, whole runs on real images included, two files at a time
 	@$(HOST_PYTHON) -m scripts.browser --for-tests
-	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(GIVEN_ARGS)
+	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m "not faults" $(GIVEN_ARGS)
 
 test-fast: setup data ## the tests that don't run a whole pipeline
-	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m "not slow" $(GIVEN_ARGS)
+	@$(VENV_PYTHON) -m pytest -n 3 --dist loadfile -m "not slow" $(GIVEN_ARGS)
+
+faults: setup data ## what takes many whole runs: kills, nights, models in every order
+	@$(VENV_PYTHON) -m pytest -n 2 --dist load -m faults $(GIVEN_ARGS)
 
 lint: setup ## ruff's rules and its formatting
 	@$(VENV_PYTHON) -m ruff check --output-format concise .

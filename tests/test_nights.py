@@ -12,7 +12,7 @@ from benchmarks.nights.tables import describe
 from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 # The first, no data, inverted images, a kill while it trains, a new class, and that admitted by name.
 DAYS = (1, 3, 5, 11, 20, 21)

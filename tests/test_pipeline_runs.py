@@ -376,6 +376,7 @@ sys.exit(local_runner.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.faults
 def test_kills_between_the_last_checkpoint_and_the_end_of_the_export_cost_no_epoch(first_run, project, data, tmp_path):
     output = tmp_path / "output"
     flags = ["--preset", "smoke", "--output-root", str(output), "--data-dir", str(data)]
@@ -541,6 +542,7 @@ def test_encoding_of_a_part_of_the_pipeline_is_that_of_its_examples(first_run, p
     assert part.summary["provenance"]["settings"]["image_encoding"] == "png"
 
 
+@pytest.mark.faults
 def test_what_is_said_to_be_served_is_served_whatever_order_models_come_in(project, data, tmp_path):
     """Two models in turn, each blessed, and a rollback, which is in ML Metadata and is the next baseline."""
     small = ["--set", "split_sizes=400,100,200", "--set", "training.epochs=1", "--set", "accuracy_tolerance=1.0"]
@@ -570,6 +572,7 @@ def test_what_is_said_to_be_served_is_served_whatever_order_models_come_in(proje
     assert Path(baseline["uri"]) == taken_back.parent
 
 
+@pytest.mark.faults
 def test_model_is_held_back_published_later_taken_back_and_published_again(project, data, tmp_path):
     small = ["--set", "split_sizes=400,100,200", "--set", "training.epochs=1", "--set", "accuracy_tolerance=1.0"]
     small += ["--set", "floors.accuracy=0.0"]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from playwright.sync_api import expect
 
-from scripts.screenshots import show_graph, show_profile, show_scalars, tensorboard
+from scripts.screenshots import SHOW_MS, show_graph, show_profile, show_scalars, tensorboard
 
 pytestmark = pytest.mark.slow
 
@@ -44,8 +45,9 @@ def test_runs_are_called_by_their_run(logs, loader):
 def test_curves_of_loss_and_accuracy_show_for_training_and_validation(page, url):
     show_scalars(page, url)
     for name in ("epoch_accuracy", "epoch_loss"):
-        text = page.locator("scalar-card").filter(has_text=name).inner_text()
-        assert "train" in text and "validation" in text
+        card = page.locator("scalar-card").filter(has_text=name)
+        for run in ("train", "validation"):
+            expect(card).to_contain_text(run, timeout=SHOW_MS)
 
 
 def test_graph_is_drawn_down_to_the_layers(page, url):

@@ -520,6 +520,7 @@ def test_training_killed_with_another_budget_is_taken_up(fn_args, monkeypatch, m
     assert run_and_count(fn_args("resumed", memory=memory), monkeypatch)[0] == []
 
 
+@pytest.mark.slow
 def test_kill_after_the_last_epoch_costs_no_training(fn_args, split, monkeypatch, tmp_path):
     unbroken, report = run(fn_args("unbroken"))
     run_and_kill(fn_args("killed"), monkeypatch)
@@ -543,6 +544,7 @@ def test_kill_behind_the_trainer_s_last_line_costs_no_training(fn_args, split, m
     assert resumed_report["history"] == report["history"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "trained"),
     [
@@ -558,6 +560,7 @@ def test_only_a_training_of_the_same_settings_and_code_is_taken_up(fn_args, monk
     assert run_and_count(fn_args("resumed", **changes), monkeypatch)[0] == trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("digest", "trained"), [("0" * 64, []), ("1" * 64, [0, 1])], ids=["same", "other"])
 def test_training_is_taken_up_on_the_same_data_in_another_folder(
     fn_args, examples, monkeypatch, tmp_path, digest, trained
@@ -568,6 +571,7 @@ def test_training_is_taken_up_on_the_same_data_in_another_folder(
     assert run_and_count(fn_args("resumed", data=elsewhere), monkeypatch)[0] == trained
 
 
+@pytest.mark.slow
 def test_training_on_other_statistics_is_another_one(fn_args, monkeypatch):
     run_and_kill(fn_args("killed"), monkeypatch)
     monkeypatch.setattr(trainer, "read_statistics", lambda *_: (MOMENTS["mean"], MOMENTS["variance"] + 1))
