@@ -7,6 +7,7 @@ import pytest
 
 from components.errors import InputError
 from pipeline.presets import preset
+from pipeline.run.code_digest import ROOT
 from pipeline.settings import Settings
 from pipeline.sweep import trainings
 from pipeline.sweep.__main__ import main
@@ -311,3 +312,14 @@ def test_sweep_of_data_in_spans_stands_on_the_window_of_an_earlier_run(monkeypat
     with pytest.raises(trainings.NoDataError):
         trainings.prepare(Settings.of(preset("smoke", data_dir=tmp_path / "{SPAN}", output_root=tmp_path)), tmp_path)
     assert list(map(str, asked)) == ["--from Spans --to Transform"]
+
+
+def test_page_of_the_documentation_is_that_of_its_trainings(tmp_path):
+    """What the forest says of importance is left out: its trees are not the same in each version of the library."""
+    docs = ROOT / "docs" / "hyperparameters.md"
+    (command,) = [line.strip() for line in docs.read_text().splitlines() if line.startswith("    python -m")]
+    write_page(tmp_path / docs.name, read_csv(docs.with_suffix(".csv")), preset="fast", command=command)
+    page, remade = (
+        path.read_text().partition("How much each setting explains")[0] for path in (docs, tmp_path / docs.name)
+    )
+    assert page == remade

@@ -41,7 +41,8 @@ def main(argv: list[str] | None = None) -> int:
             mornings = [morning for side in played.values() for morning in side]
         else:
             mornings = _play(scenario()[: arguments.nights], folder, flags)
-            name, title, body = "nights", "What happened", describe(mornings)
+            # Where the nights lay on this machine is no figure.
+            name, title, body = "nights", "What happened", describe(mornings).replace(f"{folder}/", "")
     print(body)
     if arguments.page:
         more = [word for word in (argv or sys.argv[1:]) if word == "--warm-start"]
