@@ -10,3 +10,5 @@ PROFILE = "profile"
 TRAINED_ID = "trained_id"
 # Of what the Trainer learned: the name of the checkpoint that may go once it is exported.
 CHECKPOINT = "checkpoint"
+# Not a property: the input of the gate that is the model which it asks about the labels of a new span.
+ASKED_MODEL = "served_model"

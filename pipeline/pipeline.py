@@ -45,6 +45,7 @@ from components.example_gen.spans import SpanPattern
 from components.exporter.component import Exporter
 from components.infra_validator.component import InfraValidator
 from components.latest_blessed import LatestOtherBlessed
+from components.properties import ASKED_MODEL
 from components.pusher.component import VersionedPusher
 from components.schema_gen.component import ImageSchemaGen
 from components.span_window.choosing import EarlierSpans, WindowOfSpans
@@ -157,7 +158,7 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
             ).with_id("AcceptedData")
         )
         gated |= {"earlier": accepted_data.outputs["blessing"], "own": accepted_data.outputs["own"]}
-        gated["served_model"] = accepted_data.outputs["model"]
+        gated[ASKED_MODEL] = accepted_data.outputs["model"]
         gated |= {"limits": config.gate, "admitted": dataset.span.admitted if dataset.span else ""}
     else:
         accepted_data = add(

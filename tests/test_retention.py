@@ -11,7 +11,7 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from benchmarks.recorded_runs import RecordedRuns
-from components.properties import EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION
+from components.properties import ASKED_MODEL, EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION
 from pipeline.metadata import garbage
 from pipeline.metadata.garbage import clear
 from pipeline.metadata.lineage import trace
@@ -158,6 +158,20 @@ def test_model_that_a_training_began_with_stays_and_those_that_it_had_begun_with
     there = live(nights.store)
     # Of the runs 5, 6 and 7 the first began with the model of the fourth.
     assert [nights.model(night(number)) in there for number in range(1, 8)] == [False] * 3 + [True] * 4
+
+
+@pytest.mark.slow
+def test_model_that_the_gate_asked_about_a_span_goes_though_the_span_stays(nights):
+    nights.add(span=1)
+    span = nights.add(span=2, cleared=False)
+    asked = nights.runs.artifacts[span]["BlessedModel.subject"]
+    event = mlmd.Event(artifact_id=asked, execution_id=nights.runs.executions[span]["DataGate"], type=mlmd.Event.INPUT)
+    event.path.steps.add().key = ASKED_MODEL
+    nights.runs.store.put_events([event])
+    for _ in range(KEPT_RUNS + KEPT_VERSIONS):
+        nights.add()
+    assert nights.runs.artifacts[span]["ExampleGen.examples"] in live(nights.store)
+    assert asked not in live(nights.store)
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from components.data_gate.duplicates import Table, digest_tables
 from components.data_gate.earlier_spans import DIGESTS_FILE, Profile, as_when_new, compare_spans, seen_before
 from components.data_gate.limits import GateLimits
 from components.example_gen.spans import BEFORE
-from components.properties import EXAMPLES_ID, PROFILE, SPAN_NUMBER, SPAN_VERSION
+from components.properties import ASKED_MODEL, EXAMPLES_ID, PROFILE, SPAN_NUMBER, SPAN_VERSION
 from components.schema_gen.component import CURATED
 from models.examples import Examples
 from models.features import ANOMALIES_FILE, SCHEMA_FILE
@@ -63,7 +63,7 @@ class _Executor(base_executor.BaseExecutor):
         )
         if examples.span_name:
             own = [_profile_of(found) for found in input_dict.get("own") or []]
-            served = input_dict.get("served_model") if exec_properties["admitted"] != BEFORE else None
+            served = input_dict.get(ASKED_MODEL) if exec_properties["admitted"] != BEFORE else None
             profile = _profile(examples, statistics, served or [])
             earlier = [_profile_of(found) for found in input_dict.get("earlier") or []]
             limits = GateLimits(**json.loads(exec_properties["limits"]))
@@ -139,7 +139,7 @@ class DataGateSpec(component_spec.ComponentSpec):
         ),
         "earlier": component_spec.ChannelParameter(type=DataBlessing, optional=True),
         "own": component_spec.ChannelParameter(type=DataBlessing, optional=True),
-        "served_model": component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
+        ASKED_MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
     }
     OUTPUTS = {"blessing": component_spec.ChannelParameter(type=DataBlessing)}
 

@@ -4,8 +4,9 @@ Of each name under which models are published the latest runs stay whole, as man
 so do runs that go on. Beyond them stays what is served and can be served again, what the next candidate and the next
 data will be compared with, the newest version of each span, and everything that any of these was made of. What was only
 looked up by a resolver (a baseline, the data of an earlier gate, a model that a training begins with) stays itself,
-without what it was made of: each model would keep the one before it, and so all of them. What an execution put out
-stays or goes together: TFX's cache needs all.
+without what it was made of: each model would keep the one before it, and so all of them. The model that the gate asked
+about the labels of a span goes with its runs: the verdict has what it said, and each span would keep one. What an
+execution put out stays or goes together: TFX's cache needs all.
 
 Synopsis:
 
@@ -19,7 +20,7 @@ import math
 from collections import defaultdict
 from pathlib import Path
 
-from components.properties import EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION
+from components.properties import ASKED_MODEL, EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION
 from components.pusher.history import acts, taken_back
 from pipeline.config import PipelineConfig
 from pipeline.metadata.lineage import looked_up
@@ -252,7 +253,9 @@ def _with_makings(store: Store, whole: set[int], alone: set[int]) -> set[int]:
         if maker is not None:
             waiting += [output for _, output in store.outputs.get(maker, ())]
             run = store.executions[maker].run
-            for _, read in store.inputs.get(maker, ()):
+            for key, read in store.inputs.get(maker, ()):
+                if key == ASKED_MODEL:
+                    continue
                 alone.add(read) if (run, read) in chosen else waiting.append(read)
     together = {output for number in alone for _, output in store.outputs.get(store.producers.get(number, 0), ())}
     return seen | alone | together
