@@ -7,7 +7,7 @@
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup data browser run test test-fast faults lint format bench nights schema lock doctor clean
+.PHONY: help setup data browser run test test-fast faults store-test lint format bench nights schema flink-up flink-down flink-test lock doctor clean
 
 override given = $(if $(filter command line,$(origin $1)),$(value $1))
 override quoted = '$(subst ','\'',$1)'
@@ -37,13 +37,16 @@ run: setup data ## run the whole pipeline; ARGS="--preset smoke"
 
 test: setup data ## the tests, whole runs on real images included, two files at a time
 	@$(HOST_PYTHON) -m scripts.browser --for-tests
-	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m "not faults" $(GIVEN_ARGS)
+	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m "not faults and not store" $(GIVEN_ARGS)
 
 test-fast: setup data ## the tests that don't run a whole pipeline
 	@$(VENV_PYTHON) -m pytest -n 3 --dist loadfile -m "not slow" $(GIVEN_ARGS)
 
 faults: setup data ## what takes many whole runs: kills, nights, models in every order
 	@$(VENV_PYTHON) -m pytest -n 2 --dist load -m faults $(GIVEN_ARGS)
+
+store-test: setup data ## the tests of a shared store; needs MariaDB's server, mariadbd
+	@CI=true $(VENV_PYTHON) -m pytest -m store $(GIVEN_ARGS) tests/test_shared_store.py
 
 lint: setup ## ruff's rules and its formatting
 	@$(VENV_PYTHON) -m ruff check --output-format concise .
@@ -61,6 +64,15 @@ nights: setup data ## thirty nights of spans, in minutes; docs/every-night.md; A
 
 schema: setup ## write the schema that the latest run inferred beside the curated one; ARGS="--name NAME"
 	@$(VENV_PYTHON) -m pipeline.propose_schema $(GIVEN_ARGS)
+
+flink-up: setup ## start a small Flink cluster here, for --beam-runner flink; docs/scaling.md
+	@$(HOST_PYTHON) -m scripts.flink up $(GIVEN_ARGS)
+
+flink-down: ## end exactly that cluster
+	@$(HOST_PYTHON) -m scripts.flink down
+
+flink-test: setup data ## the tests on a Flink cluster of their own, where Java is: minutes
+	@$(VENV_PYTHON) -m pytest tests/flink_cluster.py $(GIVEN_ARGS)
 
 lock: ## remake requirements.lock from setup.py; UPGRADE=1
 	@$(HOST_PYTHON) -m scripts.lock $(if $(call given,UPGRADE),--upgrade)

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from models.features import ENCODINGS, SEVERITIES
-from pipeline.config import PipelineConfig
+from pipeline.config import RUNNERS, PipelineConfig
+from pipeline.engine.options import read_beam_args
 from pipeline.presets import PRESETS
 from pipeline.project import folder, program
 
@@ -42,6 +43,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--gate-severity", choices=SEVERITIES, help=f"from which the data gate refuses ({default.gate_severity})"
     )
+    parser.add_argument("--beam-runner", choices=RUNNERS, help=f"engine of Beam's work ({default.beam_runner})")
+    parser.add_argument("--beam-args", type=Path, metavar="FILE", help="with further options of Beam's, one a line")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting; may be repeated")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
     parser.add_argument("--show-config", action="store_true", help="tell each setting, and where it comes from")
@@ -76,12 +79,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def flags_of_settings(arguments: argparse.Namespace) -> dict[str, tuple[str, object]]:
     """Returns the flags of single settings that were given: the setting's name, the flag as typed, the value."""
     names = ("output_root", "data_dir", "span", "window", "name", "seed", "image_encoding", "gate_severity", "on_end")
+    names += ("beam_runner",)
     values = {name: getattr(arguments, name) for name in names}
     flags = {
         name: (f"--{name.replace('_', '-')} {value}", value) for name, value in values.items() if value is not None
     }
     if arguments.admit:
         flags["admit"] = (" ".join(f"--admit {name}" for name in arguments.admit), tuple(arguments.admit))
+    if arguments.beam_args:
+        flags["beam_args"] = (f"--beam-args {arguments.beam_args}", read_beam_args(arguments.beam_args))
     for name in ("trials", "minutes"):
         value = getattr(arguments, f"tune_{name}")
         flags |= {} if value is None else {f"tune.{name}": (f"--tune-{name} {value}", value)}

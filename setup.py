@@ -42,7 +42,12 @@ RUNTIME = [
     "tensorflow-metadata==1.21.0",
     "tensorflow-serving-api",
     "markupsafe",
+    "pyyaml",
     "google-crc32c",
+    # Reads a shared database of ML Metadata.
+    "pymysql>=1.1",
+    # What Beam's engines fail with.
+    "grpcio",
     # Writes metrics.prom.
     "prometheus-client",
 ]
@@ -61,7 +66,6 @@ DEV = [
     # Check what lies in deploy/: a mail server, and the API's types of Kubernetes.
     "aiosmtpd",
     "kubernetes",
-    "pyyaml",
 ]
 
 # What scripts/setup_env.py itself uses, locked with the rest so that the tools are checked too.
@@ -74,6 +78,7 @@ SETUP = [
 # Each of the README's programs, for where there is no working copy.
 COMMANDS = {
     "pipeline-run": "local_runner:main",
+    "pipeline-kubeflow": "kubeflow_runner:main",
     "pipeline-metadata": "pipeline.metadata.cli:main",
     "pipeline-report": "pipeline.report.__main__:main",
     "pipeline-rollback": "pipeline.rollback:main",
@@ -81,6 +86,7 @@ COMMANDS = {
     "pipeline-predict": "pipeline.predict:main",
     "pipeline-propose-schema": "pipeline.propose_schema:main",
     "pipeline-sweep": "pipeline.sweep.__main__:main",
+    "pipeline-worker-pool": "pipeline.engine.worker_pool:main",
 }
 
 setup(
@@ -95,7 +101,7 @@ setup(
     # Where an installed program finds schema/ (pipeline/project.py); a package `schema` would be another project's.
     package_dir={"pipeline.schema": "schema"},
     package_data={"pipeline.report": ["*.j2"], "pipeline.schema": ["fashion_mnist.*"]},
-    py_modules=["local_runner"],
+    py_modules=["kubeflow_runner", "local_runner"],
     entry_points={"console_scripts": [f"{command} = {function}" for command, function in COMMANDS.items()]},
     install_requires=RUNTIME,
     extras_require={"dev": DEV, "setup": SETUP},

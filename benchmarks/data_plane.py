@@ -21,10 +21,11 @@ TITLE = "Data plane: 60,000 images, statistics, schema, validation, transform"
 def run_ours(output: Path) -> None:
     """Runs our nodes up to Transform on 60,000 images."""
     from components.example_gen.dataset import inspect_dataset
+    from pipeline.metadata.library import connection_to
     from pipeline.output_root import OutputRoot
     from pipeline.pipeline import create_pipeline
     from pipeline.presets import preset
-    from pipeline.run.database import check_database, connection_to
+    from pipeline.run.database import check_database
     from pipeline.run.record import RunRecord, opening
     from pipeline.run.runner import ReportingRunner
     from pipeline.settings import Settings

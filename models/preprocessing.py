@@ -86,8 +86,10 @@ def _blank(image_shape: tuple[int, ...], encoding: str) -> bytes:
 def moments(count: int, total: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns mean and population variance (float64) of `count` values from their sum and sum of squares (int64)."""
     mean = total / count
-    # Below 2**63 for 10**7 images, so the numerator is exact: no cancellation, and a constant pixel has variance 0.
-    variance = (count * squares - total * total) / float(count) ** 2
+    # In Python's integers, for beyond 10**7 images the products pass 2**63: the numerator is exact, without
+    # cancellation, and a constant pixel has variance 0.
+    total, squares = total.astype(object), squares.astype(object)
+    variance = ((count * squares - total * total) / float(count) ** 2).astype(np.float64)
     return mean, variance
 
 

@@ -99,7 +99,13 @@ class Client:
 
     def __init__(self, output_root: Path | str = DEFAULT) -> None:
         self._root = OutputRoot(output_root)
-        self._store = Store(self._root.metadata)
+        # Told here, and not at the first question.
+        Store(self._root.metadata)
+
+    @property
+    def _store(self) -> Store:
+        # As it is now: of a shared database a store shows what there was when it was opened.
+        return Store(self._root.metadata)
 
     def runs(self) -> list[dict]:
         """Returns a line for each run, the latest first: what `python -m pipeline.metadata runs` shows."""
@@ -111,7 +117,8 @@ class Client:
         Raises:
           InputError: there is none, or more than one.
         """
-        return RunView(self._store, self._store.find_run(text))
+        store = self._store
+        return RunView(store, store.find_run(text))
 
     def served(self, name: str) -> Path:
         """Returns the folder of the SavedModel that is served under a name now; the path stays, the version changes.

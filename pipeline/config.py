@@ -21,6 +21,50 @@ from components.example_gen.spans import SpanPattern
 from models.config import TrainingConfig, TuneConfig
 from models.features import COMPRESSIONS, ENCODINGS, FITS, SEVERITIES, SPLITS
 from models.memory import SMALLEST_MIB
+from pipeline.metadata.shared import SharedDatabase
+
+_ROOT = "gs://bucket/pipeline"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KubeflowConfig:
+    """What a pipeline for Kubeflow Pipelines says of the cluster (`kubeflow_runner.py`, docs/orchestration.md).
+
+    Attributes:
+      image: that each node runs in, as deploy/Dockerfile makes it; "" where there is none.
+      root: of the outputs, an address in an object store or a folder that all nodes see; "" where there is none.
+      mount: START=FOLDER, where the object store is mounted in the containers: "gs://=/gcs/"; "" for a folder.
+      data: the folder with the data, in the containers.
+      shared: the folder there, with locks and renames, of checkpoints, trials and what is served.
+
+    Raises:
+      ValueError: a value is out of range, told as `FIELD: expected WHAT, found VALUE.`
+    """
+
+    image: str = ""
+    root: str = ""
+    mount: str = ""
+    data: str = "/data"
+    shared: str = "/shared"
+
+    def __post_init__(self) -> None:
+        checks = [
+            ("image", re.fullmatch(r"\S*", self.image), "the name of an image, without spaces"),
+            (
+                "root",
+                re.match(r"[a-z0-9]+://.|/|$", self.root),
+                "an address such as gs://bucket/pipeline, or a path from /",
+            ),
+            ("mount", re.fullmatch(r"([a-z0-9]+://[^=]*=/.+)?", self.mount), "START=FOLDER, such as gs://=/gcs/"),
+            *((name, getattr(self, name).startswith("/"), "a path from /") for name in ("data", "shared")),
+        ]
+        for name, is_fit, expected in checks:
+            if not is_fit:
+                raise ValueError(f"{name}: expected {expected}, found {getattr(self, name)!r}.")
+
+
+# Engines that Beam's work runs on.
+RUNNERS = DIRECT, FLINK, PORTABLE = "direct", "flink", "portable"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +85,8 @@ class PipelineConfig:
       window: how many spans are trained on; None: all.
       admit: spans that the gate lets in whatever it finds, by name.
       output_root: everything that a run makes lies below it.
+      metadata_database: a database of MySQL or MariaDB that other output roots use as well, mysql://USER@HOST/DATABASE;
+        None: sqlite in the output root, or where its first run was told to keep it (docs/orchestration.md).
       image_size: (height, width) that all images are fitted into; None: the one that they all have.
       image_channels: 1 for gray or 3 for colour; None: as they are.
       image_fit: how an image of another size is fitted: "pad", "crop" or "stretch".
@@ -49,7 +95,7 @@ class PipelineConfig:
         from, or None: all that the data give as such a split, else 1/12 of the training images for val, 1/6 for test
         and the rest for train.
       split_limits: of each the most examples where its size is None; None for no limit.
-      shards: of train, val and test.
+      shards: of train, val and test; None: 4, 2 and 2, or one for each 64 MiB of pixels where these are more.
       stratified: whether the splits keep the proportions of the classes.
       image_encoding: how a record stores its image: "tensor", "jpeg" or "png".
       compression: of the TFRecord files: "" or "GZIP".
@@ -73,6 +119,11 @@ class PipelineConfig:
         container. It changes no result.
       on_end: a command for `sh -c` that is run when a run has ended, however it ended (docs/unattended.md).
       on_end_seconds: that it may take; then it is ended.
+      beam_runner: the engine of Beam's work: "direct", in this process, "flink" or "portable" (docs/scaling.md). It
+        changes no result, but for the last bits of metrics.
+      beam_args: further options of Beam's, which go before those of the engine: ("--parallelism=4",).
+      beam_seconds: that a job may take on an engine that is not "direct"; then it is cancelled.
+      kubeflow: what a pipeline for Kubeflow Pipelines says of the cluster; no run of local_runner.py looks at it.
       enable_cache: whether a node whose inputs, settings and code are unchanged is served from the cache.
 
     Raises:
@@ -88,13 +139,14 @@ class PipelineConfig:
     window: int | None = None
     admit: tuple[str, ...] = ()
     output_root: Path = Path("output")
+    metadata_database: str | None = None
     image_size: tuple[int, int] | None = None
     image_channels: int | None = None
     image_fit: str = "pad"
     broken_images: int = 0
     split_sizes: tuple[int | float | None, int | float | None, int | float | None] = (None, None, None)
     split_limits: tuple[int | None, int | None, int | None] = (None, None, None)
-    shards: tuple[int, int, int] = (4, 2, 2)
+    shards: tuple[int | None, int | None, int | None] = (None, None, None)
     stratified: bool = True
     image_encoding: str = "tensor"
     compression: str = ""
@@ -112,6 +164,10 @@ class PipelineConfig:
     memory_mib: float | None = None
     on_end: str | None = None
     on_end_seconds: float = 120.0
+    beam_runner: str = DIRECT
+    beam_args: tuple[str, ...] = ()
+    beam_seconds: float = 3600.0
+    kubeflow: KubeflowConfig = dataclasses.field(default_factory=KubeflowConfig)
     enable_cache: bool = True
 
     def __post_init__(self) -> None:
@@ -130,6 +186,11 @@ class PipelineConfig:
         for name, value in (("span", self.span), ("window", self.window), ("admit", self.admit)):
             given = value and not self.in_spans
             _require(not given, name, "data in spans (--data-dir with {SPAN} or a date in it)", repr(value))
+        if self.metadata_database is not None:
+            try:
+                SharedDatabase.of(self.metadata_database)
+            except InputError as error:
+                raise InputError(f"metadata_database: {error}") from None
         size_fits = self.image_size is None or min(self.image_size) >= 1
         _require(size_fits, "image_size", "none, or height and width of 1 or more", self.image_size)
         _require(self.image_channels in (None, 1, 3), "image_channels", "none, 1 or 3", self.image_channels)
@@ -145,10 +206,15 @@ class PipelineConfig:
         _require(enough, "memory_mib", f"none, or a finite number from {SMALLEST_MIB}", self.memory_mib)
         _require(self.on_end != "", "on_end", "none, or a command", "none between the quotes")
         _require(0 < self.on_end_seconds < math.inf, "on_end_seconds", "a finite number above 0", self.on_end_seconds)
+        _require(self.beam_runner in RUNNERS, "beam_runner", " or ".join(RUNNERS), repr(self.beam_runner))
+        for option in self.beam_args:
+            _require(option.startswith("--"), "beam_args", "options such as --parallelism=4", repr(option))
+        _require(0 < self.beam_seconds < math.inf, "beam_seconds", "a finite number above 0", self.beam_seconds)
         for name in ("split_sizes", "split_limits", "shards"):
             value = getattr(self, name)
             _require(len(value) == len(SPLITS), name, f"one entry for each of {', '.join(SPLITS)}", value)
-        _require(min(self.shards) >= 1, "shards", "1 or more for each split", self.shards)
+        some = all(count is None or count >= 1 for count in self.shards)
+        _require(some, "shards", "none, or 1 or more for each split", self.shards)
         sizes = [size for size in self.split_sizes if size is not None]
         sensible = all(0 < size < 1 or (size >= 1 and size % 1 == 0) for size in sizes)
         _require(sensible, "split_sizes", "whole numbers from 1, or fractions", self.split_sizes)

@@ -1,6 +1,6 @@
 """The folder that everything a run makes lies in: the one place that knows its layout, and its lock.
 
-    metadata.db                 ML Metadata, sqlite
+    metadata.db                 ML Metadata, sqlite; or metadata.toml, which names a shared database
     metrics.prom                how it stands, for Prometheus
     artifacts/<node>/<key>/<n>  what each execution put out; TFX's layout
     checkpoints/                of trainings that were interrupted
@@ -73,8 +73,14 @@ class OutputRoot:
 
     @property
     def metadata(self) -> Path:
-        """The sqlite database of ML Metadata."""
-        return self.path / "metadata.db"
+        """The sqlite database of ML Metadata, or the file that names a shared one in its place."""
+        elsewhere = self.metadata_elsewhere
+        return elsewhere if elsewhere.exists() else self.path / "metadata.db"
+
+    @property
+    def metadata_elsewhere(self) -> Path:
+        """What names a shared database, where the runs are in one."""
+        return self.path / "metadata.toml"
 
     @property
     def metrics(self) -> Path:

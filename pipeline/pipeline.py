@@ -29,6 +29,8 @@ from tfx.components import ExampleValidator
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_artifact_strategy import LatestArtifactStrategy
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
 from tfx.types import Channel, standard_artifacts
@@ -59,15 +61,13 @@ from models.features import TEST, TRAIN, VAL
 from models.memory import budget_bytes
 from models.precision import resolve_precision
 from pipeline.config import PipelineConfig
+from pipeline.engine.options import beam_options
+from pipeline.metadata.library import connection_to, without_secret
+from pipeline.metadata.shared import membership, of_pipeline
 from pipeline.nodes import NODES
 from pipeline.output_root import OutputRoot
 from pipeline.run.code_digest import code_digest
 from pipeline.run.data import FASHION_MNIST_SCHEMA, floors_in_force, model_name
-from pipeline.run.database import connection_to
-
-# FnApiRunner is the in-process direct runner. `--runner=DirectRunner` would try a Prism binary from the network first.
-# Naming a container image keeps TFX from building an sdist of itself for every Beam executor.
-BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
 
 
 def pipeline_name(config: PipelineConfig, dataset: Dataset) -> str:
@@ -96,8 +96,16 @@ def curated_schema(dataset: Dataset) -> str:
     return dataset.schema or (read_schema_file(FASHION_MNIST_SCHEMA) if dataset.is_fashion_mnist else "")
 
 
-def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | None = None) -> Pipeline:
+def create_pipeline(
+    config: PipelineConfig, dataset: Dataset, last_node: str | None = None, *, known_resolvers: bool = False
+) -> Pipeline:
     """Returns the TFX pipeline for a configuration and the data set it reads, up to and including `last_node` if given.
+
+    Args:
+      config, dataset: of the run.
+      last_node: the last one of it.
+      known_resolvers: whether data and model are compared with what TFX's own resolver strategies choose, for a runner
+        that knows no others; there are none for data in spans and for a warm start.
 
     Raises:
       ValueError: the nodes are not those that `pipeline/nodes.py` has a record of.
@@ -160,6 +168,13 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
         gated |= {"earlier": accepted_data.outputs["blessing"], "own": accepted_data.outputs["own"]}
         gated[ASKED_MODEL] = accepted_data.outputs["model"]
         gated |= {"limits": config.gate, "admitted": dataset.span.admitted if dataset.span else ""}
+    elif known_resolvers:
+        accepted_data = add(
+            Resolver(
+                strategy_class=LatestArtifactStrategy, subject=Channel(type=standard_artifacts.ExampleStatistics)
+            ).with_id("AcceptedData")
+        )
+        gated["accepted_statistics"] = accepted_data.outputs["subject"]
     else:
         accepted_data = add(
             Resolver(
@@ -245,16 +260,25 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
     )
     exporter = add(Exporter(examples=examples, statistics=statistics, model=trainer.outputs["model"]))
     model = exporter.outputs["model"]
-    blessed_model = add(
-        Resolver(
-            strategy_class=LatestOtherBlessed,
-            config={"id_property": "current_model_id"},
-            subject=Channel(type=standard_artifacts.Model),
-            blessing=Channel(type=standard_artifacts.ModelBlessing),
-            candidate=model,
-            pushed=Channel(type=standard_artifacts.PushedModel),
-        ).with_id("BlessedModel")
-    )
+    if known_resolvers:
+        blessed_model = add(
+            Resolver(
+                strategy_class=LatestBlessedModelStrategy,
+                model=Channel(type=standard_artifacts.Model),
+                model_blessing=Channel(type=standard_artifacts.ModelBlessing),
+            ).with_id("BlessedModel")
+        )
+    else:
+        blessed_model = add(
+            Resolver(
+                strategy_class=LatestOtherBlessed,
+                config={"id_property": "current_model_id"},
+                subject=Channel(type=standard_artifacts.Model),
+                blessing=Channel(type=standard_artifacts.ModelBlessing),
+                candidate=model,
+                pushed=Channel(type=standard_artifacts.PushedModel),
+            ).with_id("BlessedModel")
+        )
     infra_validator = add(InfraValidator(examples=examples, model=model))
     bulk_inferrer = add(BulkInferrer(examples=examples, model=model))
     bulk_inferrer.add_upstream_node(infra_validator)
@@ -263,7 +287,7 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
             examples=examples,
             example_splits=[TEST],
             model=model,
-            baseline_model=blessed_model.outputs["subject"],
+            baseline_model=blessed_model.outputs["model" if known_resolvers else "subject"],
             eval_config=eval_config(floors_in_force(config, dataset), config.accuracy_tolerance, spans=config.in_spans),
         ).with_id("Evaluator")
     )
@@ -293,10 +317,10 @@ def create_pipeline(config: PipelineConfig, dataset: Dataset, last_node: str | N
             # TFX's cache key lacks the code of a component; a property of the execution is part of the key.
             node.exec_properties["code_digest"] = code_digest(*NODES[node.id].modules)
     return Pipeline(
-        pipeline_name=pipeline_name(config, dataset),
+        pipeline_name=of_pipeline(pipeline_name(config, dataset), membership(root)),
         pipeline_root=str(root.artifacts.resolve()),
         components=nodes,
         enable_cache=config.enable_cache,
-        metadata_connection_config=connection_to(root),
-        beam_pipeline_args=BEAM_ARGS,
+        metadata_connection_config=without_secret(connection_to(root)),
+        beam_pipeline_args=list(beam_options(config)),
     )

@@ -26,11 +26,15 @@ from pydantic import TypeAdapter, ValidationError
 from components.errors import InputError
 from components.text import read_text
 from pipeline.config import PipelineConfig, build, declared_type, flatten, nearest
+from pipeline.metadata.shared import without_password
 from pipeline.presets import PRESETS
 
 ENVIRONMENT_PREFIX = "IMAGE_PIPELINE_"
 # Where and how to run, not what: never taken over from an earlier run.
-OF_THIS_RUN = ("output_root", "data_dir", "memory_mib", "on_end", "on_end_seconds", "enable_cache")
+OF_THIS_RUN = (
+    *("output_root", "metadata_database", "data_dir", "memory_mib", "on_end", "on_end_seconds", "enable_cache"),
+    *("beam_runner", "beam_args", "beam_seconds", "kubeflow"),
+)
 _KINDS = {
     int: "a whole number",
     float: "a number",
@@ -84,7 +88,7 @@ class Settings:
             name: (_typed(name, kind, [value], f"{origin}: {name}"), origin)
             for key, inside in values.items()
             for name, kind, value in _leaves(key, inside)
-            if kind is not None and name not in OF_THIS_RUN
+            if kind is not None and key not in OF_THIS_RUN
         }
         layers = {**kept, **earlier, **{name: own[name] for name in self.given}}
         by_hand = {name for name in self.given if not self.origins[name].startswith(("preset ", "default"))}
@@ -300,6 +304,9 @@ def _describe(kind: object) -> str:
 
 
 def _where(name: str, origin: str) -> str:
+    if name == "metadata_database":
+        # A password in it is refused, and must not be told for that.
+        origin = without_password(origin)
     if origin.startswith("--") or origin.upper().startswith(ENVIRONMENT_PREFIX):
         return origin  # which names the setting itself
     return name if origin == "default" else f"{origin}: {name}"

@@ -1,6 +1,7 @@
 """Makes requirements.lock from setup.py, and reads from it. The lock holds no addresses.
 
-Likewise deploy/mlflow.lock from deploy/mlflow.in, for an environment beside the project's.
+Likewise deploy/airflow.lock and deploy/mlflow.lock, for environments beside the project's, and deploy/kubeflow.lock,
+which is added to the project's.
 
 Synopsis:
 
@@ -24,7 +25,12 @@ from scripts.installers import installer_environment
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 # One lock for all the Pythons that setup.py admits, from the lowest on, and for all platforms.
-LOCKS = {"requirements.lock": "setup.py --extra dev --extra setup", "deploy/mlflow.lock": "deploy/mlflow.in"}
+LOCKS = {
+    "requirements.lock": "setup.py --extra dev --extra setup",
+    "deploy/airflow.lock": "deploy/airflow.in",
+    "deploy/mlflow.lock": "deploy/mlflow.in",
+    "deploy/kubeflow.lock": "deploy/kubeflow.in --no-deps",
+}
 COMPILE = "--universal --python-version 3.11 --generate-hashes --custom-compile-command make.lock --output-file"
 # What only this host has must not get into a lock for all.
 LOCAL_VARIABLES = ("UV_INDEX", "UV_FIND_LINKS", "UV_NO_INDEX")

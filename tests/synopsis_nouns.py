@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import shutil
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,7 @@ from models.profiling import StepProfiler
 from models.tfrecords import parse_example
 from models.trained import Trained
 from pipeline.config import PipelineConfig
+from pipeline.metadata.library import connection_to
 from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
 from pipeline.pipeline import create_pipeline
@@ -49,7 +51,6 @@ from pipeline.presets import preset
 from pipeline.report.collect import collect
 from pipeline.report.index import overlook
 from pipeline.run.code_digest import ROOT
-from pipeline.run.database import connection_to
 from pipeline.settings import Settings
 from pipeline.sweep.factors import Point
 from pipeline.sweep.results import Row
@@ -61,6 +62,18 @@ from tests.test_schema_gen import statistics_of
 SHAPE, CLASSES = (28, 28, 1), len(FASHION_MNIST_CLASSES)
 NETWORK = NetworkConfig(stem_size=2, widths=(8,), blocks=(0,), pools=(True,))
 EARLIER, LATEST = "20261122-080000-000", "20261123-200513-360"
+
+
+def written(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return unused.getsockname()[1]
 
 
 def new_model() -> keras.Model:
@@ -343,6 +356,9 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         "overview": lambda: overlook(OutputRoot(once.recorded)),
         "pipeline.metadata.periods.root": lambda: OutputRoot(once.recorded),
         "pipeline.metadata.periods.runs": lambda: Store(OutputRoot(once.recorded).metadata).runs(),
+        "pipeline.engine.options.arguments": lambda: written(root.path / "beam.txt", "--parallelism=4\n# comment\n"),
+        "pipeline.engine.worker_pool.address": lambda: f"127.0.0.1:{free_port()}",
+        "pipeline.engine.worker_pool.log": lambda: written(root.path / "workers.log", ""),
         "outputs": lambda: {"examples": {"id": 1, "uri": "", "counts": '{"train": 3, "test": 1}'}},
         "pipeline": new_pipeline,
         "project": lambda: ROOT,

@@ -37,7 +37,7 @@ NAN, INFINITY = float("nan"), float("inf")
         ("on_end_seconds", 0, "a finite number above 0, found 0"),
         ("on_end_seconds", INFINITY, "a finite number above 0, found inf"),
         ("on_end_seconds", NAN, "a finite number above 0, found nan"),
-        ("shards", (4, 0, 2), "1 or more for each split, found (4, 0, 2)"),
+        ("shards", (4, 0, 2), "none, or 1 or more for each split, found (4, 0, 2)"),
         ("shards", (4, 1), "one entry for each of train, val, test, found (4, 1)"),
         ("split_sizes", (None, 0, None), "whole numbers from 1, or fractions, found (None, 0, None)"),
         ("split_sizes", (0.9, -0.1, None), "whole numbers from 1, or fractions, found (0.9, -0.1, None)"),

@@ -9,8 +9,9 @@ import pytest
 from ml_metadata import errors
 
 from components.errors import BusyError, InputError
+from pipeline.metadata.library import connection_to
 from pipeline.output_root import OutputRoot
-from pipeline.run.database import check_database, connection_to, told_in_a_line
+from pipeline.run.database import check_database, told_in_a_line
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What lies in deploy/: each command is run against a real server, each file for a scheduler is read by its own tool.
 
-Without Airflow, which does not install beside TFX, its DAG is only played with a stand-in for three of its names.
+Airflow, which does not install beside TFX, loads its DAGs in an environment of its own; what a task does with an exit
+status is played with a stand-in for three of its names.
 """
 
 import contextlib
@@ -24,8 +25,11 @@ import pytest
 import yaml
 
 from local_runner import parse_arguments
+from pipeline.config import PipelineConfig
+from pipeline.nodes import NODES
 from pipeline.output_root import OutputRoot
 from pipeline.run.on_end import End
+from scripts import setup_env
 from tests.ended_runs import refusal, write_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -306,8 +310,11 @@ def airflow_dag(monkeypatch) -> types.ModuleType:
 
     class BashOperator:
         def __init__(self, **given) -> None:
-            vars(self).update(given)
+            vars(self).update(given, after=None)
             tasks.append(self)
+
+        def __rshift__(self, other) -> None:
+            other.after = self
 
         def execute(self, context: int) -> str:
             # The text of the standard provider, 1.21.
@@ -337,17 +344,82 @@ def airflow_dag(monkeypatch) -> types.ModuleType:
     ("status", "again"), [(75, True), (2, False), (3, False), (4, False), (1, False), (175, False)]
 )
 def test_airflow_played_by_a_stand_in_tries_again_when_busy_and_only_then(airflow_dag, status, again):
-    (task,) = airflow_dag.tasks
-    with pytest.raises(airflow_dag.AirflowException) as raised:
-        task.execute(status)
-    assert isinstance(raised.value, airflow_dag.AirflowFailException) is not again
-    assert task.execute(0) == "done"
+    for task in airflow_dag.tasks:
+        with pytest.raises(airflow_dag.AirflowException) as raised:
+            task.execute(status)
+        assert isinstance(raised.value, airflow_dag.AirflowFailException) is not again
+        assert task.execute(0) == "done"
 
 
 def test_airflow_calls_a_command_that_the_pipeline_takes(airflow_dag):
-    (task,) = airflow_dag.tasks
+    task, *of_nodes = airflow_dag.tasks
     assert called_in(task.bash_command) == ["--on-end", "python3 deploy/webhook.py"]
-    assert (task.cwd, airflow_dag.dag.max_active_runs, airflow_dag.dag.catchup) == (PLACE, 1, False)
+    assert {task.cwd for task in airflow_dag.tasks} == {PLACE}
+    for dag in (airflow_dag.dag, airflow_dag.dag_of_nodes):
+        assert (dag.max_active_runs, dag.catchup) == (1, False)
+    for task in of_nodes:
+        parsed = parse_arguments(called_in(task.bash_command))
+        assert (parsed.only_node, parsed.output_root) == (task.task_id, Path("output-nodes"))
+        assert parsed.set == [f"kept_runs={10 * len(of_nodes)}"]
+
+
+def test_airflow_has_a_task_for_each_node_one_after_the_other(airflow_dag):
+    _, *of_nodes = airflow_dag.tasks
+    asked = [node.id for node in NODES.values() if node.asked(PipelineConfig())]
+    assert [task.task_id for task in of_nodes] == asked
+    assert [task.after for task in of_nodes] == [None, *of_nodes[:-1]]
+
+
+@pytest.mark.slow
+def test_airflow_itself_loads_the_dags(airflow_python, tmp_path):
+    told = (
+        "import json, sys; from airflow.dag_processing.dagbag import DagBag; bag = DagBag(sys.argv[1]); "
+        "print(json.dumps([bag.import_errors, {name: [[task.task_id, sorted(task.downstream_task_ids)] for task in "
+        "dag.topological_sort()] for name, dag in bag.dags.items()}]))"
+    )
+
+    def loaded(folder: Path) -> tuple[dict, dict]:
+        environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "AIRFLOW_HOME": str(tmp_path / "home")}
+        environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+        command = [airflow_python, "-c", told, folder]
+        done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    shutil.copy(DEPLOY / "airflow_dag.py", dags)
+    errors, found = loaded(dags)
+    nodes = [node.id for node in NODES.values() if node.asked(PipelineConfig())]
+    assert (errors, set(found)) == ({}, {"image_pipeline", "image_pipeline_nodes"})
+    assert found["image_pipeline_nodes"] == [
+        [node, [follower] if follower else []] for node, follower in zip(nodes, [*nodes[1:], None], strict=True)
+    ]
+    (dags / "airflow_dag.py").write_text((DEPLOY / "airflow_dag.py").read_text().replace("catchup=", "catch_up="))
+    errors, found = loaded(dags)
+    assert "catch_up" in "".join(errors.values()) and found == {}, "it finds what is wrong"
+
+
+def test_image_is_made_of_what_there_is_and_run_by_a_user_of_its_own():
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    build, final = (stage.splitlines() for stage in "\n".join(lines).split("\nFROM ")[1:])
+    assert build[0].split()[0] == final[0] and ":" in final[0], "the environment moves between equal images"
+    copied = {word for line in build if line.startswith("COPY") for word in line.split()[1:-1]}
+    for path in copied:
+        assert (ROOT / path).exists() and path.split("/")[0] in allowed, path
+    # What decides the environment is there when it is made, or it would be made anew later.
+    assert all(any(name == path or name.startswith(f"{path}/") for path in copied) for name in setup_env.INPUTS)
+    for name in ("components", "models", "pipeline", "schema", "local_runner.py", "kubeflow_runner.py"):
+        assert name in allowed
+    assert not allowed & {"data", "output", ".venv", ".git", "tests", "docs"}
+    user = [line for line in final if line.startswith("USER")]
+    assert user == ["USER 1000"] and "useradd --uid 1000" in "\n".join(final)
+    (command,) = [line for line in final if line.startswith("CMD")]
+    python, program, *arguments = json.loads(command.removeprefix("CMD "))
+    parsed = parse_arguments(arguments)
+    assert (python, program) == ("python", "local_runner.py")
+    assert (parsed.data_dir, parsed.output_root) == (Path("/data"), Path("/output"))
 
 
 @pytest.fixture
@@ -388,18 +460,27 @@ def test_nightly_hands_a_sigterm_to_the_run_and_waits_for_it(project, heard):
 
 @pytest.fixture(scope="module")
 def mlflow_python(tmp_path_factory) -> Path:
-    """The Python of an environment with what deploy/mlflow.lock has, from the package index."""
-    environment = tmp_path_factory.mktemp("mlflow") / "env"
+    return python_of("mlflow", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def airflow_python(tmp_path_factory) -> Path:
+    return python_of("airflow", tmp_path_factory)
+
+
+def python_of(name: str, tmp_path_factory) -> Path:
+    """Returns the Python of an environment with what deploy/NAME.lock has, from the package index."""
+    environment = tmp_path_factory.mktemp(name) / "env"
     uv = Path(sys.executable).with_name("uv")
     python = environment / "bin" / "python"
     commands = (
         [uv, "venv", "--quiet", "--no-project", "--python", sys.executable, environment],
-        [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", DEPLOY / "mlflow.lock"],
+        [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", DEPLOY / f"{name}.lock"],
     )
     for command in commands:
         done = subprocess.run(command, capture_output=True, text=True, cwd=environment.parent)
         if done.returncode and "CI" not in os.environ:
-            pytest.skip(f"MLflow cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
+            pytest.skip(f"{name} cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
         assert done.returncode == 0, done.stderr
     return python
 

@@ -217,7 +217,7 @@ def test_number_of_workers_does_not_change_a_byte(write, monkeypatch):
     assert contents(second) == contents(first)
 
 
-@pytest.mark.parametrize(("quiet_seconds", "told"), [(0.0, True), (60.0, False)])
+@pytest.mark.parametrize(("quiet_seconds", "told"), [(0.001, True), (60.0, False)])
 def test_what_takes_longer_tells_how_many_examples_are_written(write, caplog, monkeypatch, quiet_seconds, told):
     monkeypatch.setattr(ingest, "_QUIET_SECONDS", quiet_seconds)
     with caplog.at_level("INFO", logger="progress"):

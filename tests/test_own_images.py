@@ -28,6 +28,7 @@ def real(fashion_mnist) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_pictures_give_the_accuracy_of_idx_to_the_digit(real, tmp_path):
     accuracies = []
     for form in ("IDX", "class folders"):

@@ -267,6 +267,7 @@ def test_rollback_stays_is_told_and_a_deleted_folder_is_pushed_to_again(project,
     assert Path(mended.summary["pushed_model"], "saved_model.pb").is_file()
 
 
+@pytest.mark.faults
 def test_edited_code_reruns_what_depends_on_it_and_only_that(second_run, project, data):
     trainer = project / "models" / "schedule.py"
     original = trainer.read_text()
@@ -329,6 +330,7 @@ def test_model_below_threshold_is_not_pushed_and_ends_4(second_run, project, dat
     assert folder_content(second_run.output / "serving") == before
 
 
+@pytest.mark.faults
 def test_run_killed_while_training_resumes_and_ends_with_the_weights_of_an_unbroken_one(
     first_run, project, data, tmp_path
 ):

@@ -50,6 +50,13 @@ def test_variance_of_ten_million_images_does_not_overflow():
     np.testing.assert_allclose(variance, [127.5**2], rtol=1e-12)
 
 
+def test_moments_of_more_values_than_products_in_64_bits_hold_are_exact():
+    half = np.full((1, 1, 1), 500_000_000)
+    mean, variance = moments(1_000_000_000, half * 255, half * 255**2)
+    assert (mean.item(), variance.item()) == (127.5, 127.5**2)
+    assert variance.dtype == np.float64
+
+
 ENCODE = {"tensor": tf.io.serialize_tensor, "png": tf.io.encode_png, "jpeg": tf.io.encode_jpeg}
 
 

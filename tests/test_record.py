@@ -18,12 +18,13 @@ from components.example_gen.dataset import inspect_dataset
 from components.logged import LOGGED
 from pipeline.metadata import runs
 from pipeline.metadata.labels import label
+from pipeline.metadata.library import connection_to
 from pipeline.metadata.store import Store
 from pipeline.nodes import NODES
 from pipeline.output_root import OutputRoot
 from pipeline.pipeline import create_pipeline
 from pipeline.presets import preset
-from pipeline.run.database import check_database, connection_to
+from pipeline.run.database import check_database
 from pipeline.run.outcome import describe_failure, exit_status_of, state_of
 from pipeline.run.record import RunRecord, close_abandoned
 
@@ -128,7 +129,7 @@ def test_pusher_that_failed_after_a_blessing_is_a_failed_run_with_its_reason(rec
 def test_run_killed_behind_an_execution_is_told_with_what_that_one_made(record, root):
     """The kill comes after TFX has published the Evaluator and before the record says so."""
     record.start("Evaluator")
-    with metadata.Metadata(record._connection) as handle:
+    with metadata.Metadata(record.connection) as handle:
         publish(handle, record.compiled, "Evaluator", EVALUATED)
         close_abandoned(handle, root)
     found = kept(root)
@@ -136,7 +137,7 @@ def test_run_killed_behind_an_execution_is_told_with_what_that_one_made(record, 
     assert found["metrics"] == METRICS
     states = {node["id"]: node["state"] for node in found["nodes"]}
     assert (states["Evaluator"], states["Pusher"]) == ("ran", "skipped")
-    with metadata.Metadata(record._connection) as handle:
+    with metadata.Metadata(record.connection) as handle:
         close_abandoned(handle, root)
     assert kept(root) == found
 
@@ -182,7 +183,7 @@ def test_artifact_that_is_older_than_what_is_asked_of_it_fails_nothing(record):
 
 
 def test_record_survives_what_tfx_does_with_the_context(record, root):
-    with metadata.Metadata(record._connection) as handle:
+    with metadata.Metadata(record.connection) as handle:
         context_lib.prepare_contexts(handle, record.compiled.nodes[1].pipeline_node.contexts)
     assert Store(root.metadata).find_run("now").properties["seed"] == 7
 

@@ -156,6 +156,7 @@ REFUSED = {
     "seed": ("many", "expected a whole number, found 'many'"),
     "data_dir": ("", "expected a path or none, found ''"),
     "output_root": ("", "expected a path, found ''"),
+    "metadata_database": ("x.db", "expected mysql://USER@HOST[:PORT]/DATABASE, found 'x.db'"),
     "image_size": ("28", "expected a list of 2, each a whole number or none, found 28"),
     "image_channels": ("2", "expected none, 1 or 3, found 2"),
     "image_fit": ("squeeze", "expected pad or crop or stretch, found 'squeeze'"),
@@ -164,7 +165,7 @@ REFUSED = {
     "split_limits": ("none,0,none", "expected none, or whole numbers from 1, found (None, 0, None)"),
     "duplicate_tolerance": ("2", "expected a share from 0 to 1, found 2.0"),
     "split_sizes": ("none,x,none", "expected a list of 3, each a number or none, found ['none', 'x', 'none']"),
-    "shards": ("4,1", "expected a list of 3, each a whole number, found [4, 1]"),
+    "shards": ("4,1", "expected a list of 3, each a whole number or none, found [4, 1]"),
     "stratified": ("yes", "expected true or false, found 'yes'"),
     "image_encoding": ("bmp", "expected tensor or jpeg or png, found 'bmp'"),
     "compression": ("zip", "expected '' or GZIP, found 'zip'"),
@@ -221,6 +222,14 @@ REFUSED = {
     "memory_mib": ("255", "expected none, or a finite number from 256, found 255.0"),
     "on_end": ("", "expected none, or a command, found none between the quotes"),
     "on_end_seconds": ("0", "expected a finite number above 0, found 0.0"),
+    "beam_runner": ("spark", "expected direct or flink or portable, found 'spark'"),
+    "beam_args": ("parallelism=4", "expected options such as --parallelism=4, found 'parallelism=4'"),
+    "beam_seconds": ("0", "expected a finite number above 0, found 0.0"),
+    "kubeflow.image": ("a b", "expected the name of an image, without spaces, found 'a b'"),
+    "kubeflow.root": ("out", "expected an address such as gs://bucket/pipeline, or a path from /, found 'out'"),
+    "kubeflow.mount": ("/gcs", "expected START=FOLDER, such as gs://=/gcs/, found '/gcs'"),
+    "kubeflow.data": ("data", "expected a path from /, found 'data'"),
+    "kubeflow.shared": ("", "expected a path from /, found ''"),
     "enable_cache": ("none", "expected true or false, found 'none'"),
 }
 
@@ -249,7 +258,7 @@ def test_every_setting_refuses_a_bad_value_in_one_line_that_begins_with_its_sour
         ("[floors.accuracy]\nBag = 3", "experiment.toml: floors.accuracy: expected a number, found a table."),
         (
             "shards = [4, 'x', 2]",
-            "experiment.toml: shards: expected a list of 3, each a whole number, found [4, 'x', 2].",
+            "experiment.toml: shards: expected a list of 3, each a whole number or none, found [4, 'x', 2].",
         ),
         ("preset = 'warp'", "experiment.toml: preset: expected smoke, fast, best, found 'warp'."),
         (

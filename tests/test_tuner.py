@@ -90,6 +90,7 @@ def test_best_is_the_trial_of_the_highest_validation_accuracy(searched):
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_bayesian_search_proposes_better_than_it_began_with(tmp_path):
     # Seven are drawn at random; what is proposed then wanders for a while. The same seed, the same trials.
     tuner, _ = search(tmp_path, trials=20, algorithm="bayesian")

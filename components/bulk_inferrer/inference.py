@@ -64,15 +64,16 @@ def predict(
     spans = dict(zip(examples.shards(TEST), examples.spans(TEST), strict=True)) if examples else {}
     columns = [*slicings, *([SPAN] if any(spans.values()) else [])]
     schema = pa.schema([*COLUMNS, *(pa.field(name, pa.string()) for name in columns)])
-    with tempfile.TemporaryDirectory() as scratch, replacing(target) as partial:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, which all hosts see, and not in a temporary folder of this one.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as scratch, replacing(target) as partial:
         parts = [Path(scratch, f"{number}.parquet") for number in range(len(shards))]
+        named = [(shard, spans.get(shard, ""), part) for shard, part in zip(shards, parts, strict=True)]
         with pipeline:
             _ = (
                 pipeline
-                | beam.Create(
-                    [(shard, spans.get(shard, ""), part) for shard, part in zip(shards, parts, strict=True)],
-                    reshuffle=False,
-                )
+                # Nothing else would spread the shards.
+                | beam.Create(named, reshuffle=len(named) > 1)
                 | beam.ParDo(_Predict(saved_model, examples, slicings, schema))
             )
         rows = 0
@@ -107,7 +108,8 @@ class _Predict(beam.DoFn):
     def process(self, element: tuple[Path, str, Path]) -> None:
         shard, span, part = element
         seen = 0
-        with pq.ParquetWriter(part, self._schema) as writer:
+        # A worker that is taken for dead may still be writing: each attempt has a file of its own until it is done.
+        with replacing(part) as partial, pq.ParquetWriter(partial, self._schema) as writer:
             try:
                 for batch in open_shards((shard,), compression_of(shard)).batch(self._rows):
                     writer.write_table(self._table(str(shard), span, batch.numpy().tolist()))

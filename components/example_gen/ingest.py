@@ -1,7 +1,9 @@
 """Turns a data set into shuffled, sharded TFRecords in the splits train, val and test.
 
 Beam writes the shards: one element a shard, each reading only its own images, so that the bytes of a shard depend on
-the input, the settings and the seed, never on the number of workers or the size of memory.
+the input, the settings and the seed, never on the number of workers or the size of memory. Which images these are
+stands in a file beside the pixels, and not in Beam's graph, which goes to an engine whole. The pixels are unpacked by
+the process that runs the node, one after the other: their digest says that they are those that were inspected.
 
 Synopsis:
 
@@ -9,11 +11,14 @@ Synopsis:
     examples.counts, examples.digest
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import logging
+import math
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import apache_beam as beam
@@ -27,7 +32,8 @@ from components.example_gen.records import ShardFormat, write_shard
 from components.example_gen.splits import plan_splits, shard_ranges, split_indices
 from models.examples import Examples, shard_name
 from models.features import SPLITS, TRAIN
-from models.memory import block_rows
+from models.files import write_text
+from models.memory import MIB, block_rows
 from models.origins import Origins, write_origins
 from models.row_reader import RowReader
 
@@ -35,6 +41,9 @@ _HASH_BYTES = 8
 _CLASSES_TOLD = 5
 # What takes no longer needs no progress.
 _QUIET_SECONDS = 2.0
+# Where no number is asked for: as many shards as there are so many bytes of pixels, and at least so many.
+_SHARD_BYTES = 64 * MIB
+_FEWEST_SHARDS = (4, 2, 2)
 
 progress = logging.getLogger("progress")
 
@@ -45,7 +54,8 @@ class SplitSettings:
 
     Attributes:
       sizes, limits: for train, val and test; see `plan_splits`.
-      shards: number of shards of each split, in the same order; fewer where there are fewer examples.
+      shards: number of shards of each split, in the same order; fewer where there are fewer examples. None: 4, 2 and 2,
+        or one for each 64 MiB of pixels where these are more.
       seed: of the permutation.
       stratified: whether train, val and test keep the proportions of the classes.
       encoding: "tensor", "jpeg" or "png".
@@ -54,7 +64,7 @@ class SplitSettings:
 
     sizes: tuple[float | None, float | None, float | None]
     limits: tuple[int | None, int | None, int | None] = (None, None, None)
-    shards: tuple[int, int, int]
+    shards: tuple[int | None, int | None, int | None]
     seed: int
     stratified: bool
     encoding: str
@@ -63,14 +73,18 @@ class SplitSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Shard:
-    """One shard to write: which rows of which plain image file go where."""
+    """One shard to write: which rows of which plain image file go where.
+
+    `order` is a file of the split: int64 [n, 2], the row and the label of each example. Of it these are [start, stop).
+    """
 
     split: str
     path: Path
     images: Path
     image_shape: tuple[int, ...]
-    indices: np.ndarray
-    labels: np.ndarray
+    order: Path
+    start: int
+    stop: int
     shard_format: ShardFormat
 
 
@@ -94,7 +108,7 @@ def write_examples(
       dataset: its parts, shape, classes and digest.
       settings: sizes, shards, seed and format.
       folder: of the Examples artifact; the folder of each split is made in it.
-      scratch: an empty folder for the uncompressed pixels, 1 byte a value.
+      scratch: an empty folder for the uncompressed pixels, 1 byte a value, and for the order of the examples.
       pipeline: a Beam pipeline, which this function runs; the workers must see the same file system.
 
     Raises:
@@ -127,25 +141,35 @@ def write_examples(
         if part == TRAIN:
             _check_classes(dataset, found.labels[drawn[0]], settings)
         for split, indices in zip(plan, drawn, strict=True):
-            shards.extend(_split_shards(split, indices, found, examples, settings))
+            order = scratch / f"order-{split}.npy"
+            np.save(order, np.stack([indices, found.labels[indices]], axis=1).astype(np.int64))
+            shards.extend(_split_shards(split, len(indices), order, found.plain, examples, settings))
             origins[split] = Origins.of(dataset.folder, found.files, found.positions, indices)
     # In the order of the splits, whichever of them the data give.
     shards.sort(key=lambda shard: SPLITS.index(shard.split))
     write_origins(folder, origins)
-    scratch_digests = scratch / "digests"
-    scratch_digests.mkdir()
-    sizes = [len(shard.indices) for shard in shards]
-    with pipeline as root:
+    digests = scratch / "digests"
+    digests.mkdir()
+    sizes = [shard.stop - shard.start for shard in shards]
+    with _telling(digests, sizes), pipeline as root:
         _ = (
             root
             | "Shards" >> beam.Create(list(enumerate(shards)), reshuffle=len(shards) > 1)
-            | "WriteShard" >> beam.Map(_write, scratch_digests, sizes, time.monotonic())
+            | "WriteShard" >> beam.Map(_write, digests)
         )
     digest = hashlib.sha256()
     for number in range(len(shards)):
-        digest.update((scratch_digests / str(number)).read_bytes())
-    counts = {split: sum(len(shard.indices) for shard in shards if shard.split == split) for split in SPLITS}
+        digest.update((digests / str(number)).read_bytes())
+    counts = {split: 0 for split in SPLITS}
+    for shard, size in zip(shards, sizes, strict=True):
+        counts[shard.split] += size
     return dataclasses.replace(examples, counts=counts, digest=digest.hexdigest())
+
+
+def shard_count(asked: int | None, fewest: int, examples: int, image_shape: Sequence[int]) -> int:
+    """Returns the number of shards of a split: what is asked for, or by its bytes, and none of them empty."""
+    by_size = math.ceil(examples * math.prod(image_shape) / _SHARD_BYTES)
+    return min(max(fewest, by_size) if asked is None else asked, examples)
 
 
 def _unpack(dataset: Dataset, scratch: Path) -> dict[str, _Unpacked]:
@@ -213,39 +237,62 @@ def _check_classes(dataset: Dataset, labels: np.ndarray, settings: SplitSettings
 
 
 def _split_shards(
-    split: str, indices: np.ndarray, part: _Unpacked, examples: Examples, settings: SplitSettings
+    split: str, size: int, order: Path, plain: Path, examples: Examples, settings: SplitSettings
 ) -> Iterator[_Shard]:
     """Yields the shards of one split, none of them empty."""
     folder = examples.split_folder(split)
     folder.mkdir(parents=True, exist_ok=True)
-    count = min(settings.shards[SPLITS.index(split)], len(indices))
-    for number, (start, stop) in enumerate(shard_ranges(len(indices), count)):
+    number_of = SPLITS.index(split)
+    count = shard_count(settings.shards[number_of], _FEWEST_SHARDS[number_of], size, examples.image_shape)
+    for number, (start, stop) in enumerate(shard_ranges(size, count)):
         yield _Shard(
             split=split,
             path=folder / shard_name(number, count, settings.compression),
-            images=part.plain,
+            images=plain,
             image_shape=examples.image_shape,
-            indices=indices[start:stop],
-            labels=part.labels[indices[start:stop]],
+            order=order,
+            start=start,
+            stop=stop,
             shard_format=ShardFormat(encoding=settings.encoding, compression=settings.compression),
         )
 
 
-def _write(numbered: tuple[int, _Shard], digests: Path, sizes: list[int], started: float) -> None:
+def _write(numbered: tuple[int, _Shard], digests: Path) -> None:
     """Writes one shard; its digest goes to a file, because a Beam worker may be another process."""
     number, shard = numbered
-    digest = write_shard(shard.path, _blocks(shard), shard.shard_format)
-    (digests / str(number)).write_text(digest)
-    if time.monotonic() - started > _QUIET_SECONDS:
-        written = sum(sizes[int(path.name)] for path in digests.iterdir())
-        progress.info("%s of %s examples written", f"{written:,}", f"{sum(sizes):,}")
+    write_text(digests / str(number), write_shard(shard.path, _blocks(shard), shard.shard_format))
+
+
+@contextlib.contextmanager
+def _telling(digests: Path, sizes: list[int]) -> Iterator[None]:
+    """Tells now and then how many examples are written: the workers may be elsewhere, and have another clock."""
+    done, started, told = threading.Event(), time.monotonic(), set()
+
+    def tell() -> None:
+        written = sum(sizes[int(path.name)] for path in digests.iterdir() if path.name.isdigit())
+        if written not in told:
+            told.add(written)
+            progress.info("%s of %s examples written", f"{written:,}", f"{sum(sizes):,}")
+
+    def look() -> None:
+        while not done.wait(_QUIET_SECONDS):
+            tell()
+
+    thread = threading.Thread(target=look, daemon=True, name="progress")
+    thread.start()
+    try:
+        yield
+        if time.monotonic() - started > _QUIET_SECONDS:
+            tell()
+    finally:
+        done.set()
+        thread.join()
 
 
 def _blocks(shard: _Shard) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     block = block_rows(shard.image_shape)
+    order = np.load(shard.order, mmap_mode="r")[shard.start : shard.stop]
     with RowReader(shard.images, (0, *shard.image_shape)) as rows:
-        for start in range(0, len(shard.indices), block):
-            yield (
-                rows.gather(shard.indices[start : start + block]),
-                shard.labels[start : start + block],
-            )
+        for start in range(0, len(order), block):
+            indices, labels = order[start : start + block].T
+            yield rows.gather(indices), labels

@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     legible()
     try:
-        print(arguments.answer(arguments, Store(OutputRoot(arguments.output_root).metadata)), flush=True)
+        print(arguments.answer(arguments, _opened(arguments)), flush=True)
     except InputError as error:
         print(f"pipeline.metadata: {error}", file=sys.stderr)
         return error.exit_status
@@ -31,6 +31,10 @@ def main(argv: list[str] | None = None) -> int:
         # The reader has seen enough; Python would complain again when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _opened(arguments: argparse.Namespace) -> Store:
+    return Store(OutputRoot(arguments.output_root).metadata, everybody=getattr(arguments, "all_roots", False))
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -74,6 +78,9 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     )
     command.add_argument("--limit", type=int, metavar="N", help="the first N of them")
     command.add_argument("--csv", metavar="FILE", help="write CSV, what --json has as columns; - prints it")
+    command.add_argument(
+        "--all-roots", action="store_true", help="those of all output roots in a shared database, each with its root"
+    )
     command = add("tag", _tag, "tag a run, to find it again")
     command.add_argument("run", metavar="RUN")
     command.add_argument("tags", metavar="NAME", nargs="+")

@@ -1,4 +1,6 @@
-"""How the sqlite database of ML Metadata is opened to be read, also while others write to it or were killed over it.
+"""How the database of ML Metadata is opened to be read, also while others write to it or were killed over it.
+
+That is sqlite's; of a shared one (shared.py) it is what it held of the output root when it was opened.
 
 Synopsis:
 
@@ -13,12 +15,34 @@ import tempfile
 from pathlib import Path
 
 from components.errors import BusyError
+from pipeline.metadata.excerpt import copy_own
+from pipeline.metadata.shared import membership
+from pipeline.output_root import OutputRoot
 
 _PATIENCE_SECONDS = 10.0
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, *, everybody: bool = False) -> sqlite3.Connection:
     """Opens the database, in which nothing can be changed by this.
+
+    Args:
+      path: `OutputRoot.metadata`.
+      everybody: whether to show what all output roots have in a shared one.
+
+    Raises:
+      InputError: a shared database cannot be used; as a BusyError, not now.
+    """
+    root = OutputRoot.of_database(path)
+    own = membership(root) if path == root.metadata_elsewhere else None
+    if own is None:
+        return _connect_to_file(path)
+    excerpt = sqlite3.connect(":memory:")
+    copy_own(own, excerpt, everybody=everybody)
+    return excerpt
+
+
+def _connect_to_file(path: Path) -> sqlite3.Connection:
+    """Opens a database of sqlite.
 
     What a killed writer left half written has to be taken back first, which sqlite does not in a database that may only
     be read: that happens in a copy, in memory, and the next run does it for good.

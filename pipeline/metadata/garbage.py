@@ -112,7 +112,7 @@ def clear(output_root: OutputRoot, *, keep: int | None = None, unknown: bool = T
     store = Store(output_root.metadata)
     plan = find(store, output_root, keep=keep, unknown=unknown)
     # Marked first: after a kill in between, the cache takes nothing that is half deleted, and the rest goes next time.
-    _mark_deleted(store.path, [int(item["artifact"][1:]) for item in plan["items"] if item["artifact"]])
+    _mark_deleted(output_root, [int(item["artifact"][1:]) for item in plan["items"] if item["artifact"]])
     problems = []
     for item in plan["items"]:
         path = Path(item["path"])
@@ -127,17 +127,16 @@ def clear(output_root: OutputRoot, *, keep: int | None = None, unknown: bool = T
     return plan
 
 
-def _mark_deleted(path: Path, numbers: list[int]) -> None:
+def _mark_deleted(output_root: OutputRoot, numbers: list[int]) -> None:
     if not numbers:
         return
     # A third of a second, for the one command that writes this way.
     from ml_metadata import metadata_store
     from ml_metadata.proto import metadata_store_pb2
 
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = str(path.resolve())
-    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE
-    writable = metadata_store.MetadataStore(connection)
+    from pipeline.metadata.library import connection_to
+
+    writable = metadata_store.MetadataStore(connection_to(output_root, make=False))
     artifacts = writable.get_artifacts_by_id(numbers)
     for artifact in artifacts:
         artifact.state = metadata_store_pb2.Artifact.DELETED

@@ -1,6 +1,6 @@
 """`tag` and `note`: what a person says of a run, when it begins or afterwards.
 
-Both are custom properties of the run's context, changed by themselves in one transaction of sqlite: a run that goes on
+Both are custom properties of the run's context, changed by themselves in one transaction: a run that goes on
 writes every property of its own and none of these, so neither waits for the other and nothing is lost. summary.json has
 them too; that of a run that goes on gets them with the run's next write.
 
@@ -15,20 +15,21 @@ import contextlib
 import json
 import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from components.errors import InputError
 from models.files import write_text
 from pipeline.metadata.connection import is_locked, locked
+from pipeline.metadata.shared import membership
 from pipeline.metadata.store import Run, Store
 from pipeline.output_root import OutputRoot
 
 NOTE, TAGS = "note", "tags"
 _PATIENCE_SECONDS = 10.0
+_READ = "SELECT name, string_value FROM ContextProperty WHERE context_id = ? AND name IN (?, ?)"
 # As ML Metadata keeps a custom property of text.
-_WRITE = (
-    "INSERT OR REPLACE INTO ContextProperty (context_id, name, is_custom_property, string_value) VALUES (?, ?, 1, ?)"
-)
+_WRITE = "REPLACE INTO ContextProperty (context_id, name, is_custom_property, string_value) VALUES (?, ?, 1, ?)"
 
 
 def check_tag(tag: str) -> str:
@@ -81,29 +82,38 @@ def label(
     """
     add, remove = [check_tag(tag) for tag in add], set(remove)
     note = None if note is None else check_note(note)
-    try:
-        with contextlib.closing(sqlite3.connect(store.path, timeout=_PATIENCE_SECONDS, isolation_level=None)) as base:
-            base.execute("BEGIN IMMEDIATE")
-            kept = dict(
-                base.execute(
-                    "SELECT name, string_value FROM ContextProperty WHERE context_id = ? AND name IN (?, ?)",
-                    (run.number, NOTE, TAGS),
-                ).fetchall()
-            )
-            tags = list(dict.fromkeys([*json.loads(kept.get(TAGS) or "[]"), *add]))
-            found = {NOTE: (kept.get(NOTE) if note is None else note) or None, TAGS: sorted({*tags} - remove)}
-            base.execute(_WRITE, (run.number, NOTE, found[NOTE] or ""))
-            base.execute(_WRITE, (run.number, TAGS, json.dumps(found[TAGS])))
-            base.execute("COMMIT")
-    except sqlite3.Error as error:
-        if is_locked(error):
-            raise locked(store.path) from None
-        raise InputError(
-            f"{store.path}: cannot be written ({error}). Mend its permissions or free some space, and repeat."
-        ) from None
+    with _transaction(store.path, root) as execute:
+        kept = dict(execute(_READ, (run.number, NOTE, TAGS)))
+        tags = list(dict.fromkeys([*json.loads(kept.get(TAGS) or "[]"), *add]))
+        found = {NOTE: (kept.get(NOTE) if note is None else note) or None, TAGS: sorted({*tags} - remove)}
+        execute(_WRITE, (run.number, NOTE, found[NOTE] or ""))
+        execute(_WRITE, (run.number, TAGS, json.dumps(found[TAGS])))
     if run.properties.get("state") != "running":
         _tell_summary(run, root, found)
     return found
+
+
+@contextlib.contextmanager
+def _transaction(path: Path, root: OutputRoot) -> Iterator[Callable[[str, tuple], list[tuple]]]:
+    """Yields what runs a query on the database and returns its rows."""
+    if (own := membership(root)) is not None:
+        with own.database.transaction() as execute:
+            yield lambda query, parameters: [
+                tuple(value.decode() if isinstance(value, bytes) else value for value in row)
+                for row in execute(query, parameters)
+            ]
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None)) as base:
+            base.execute("BEGIN IMMEDIATE")
+            yield lambda query, parameters: base.execute(query, parameters).fetchall()
+            base.execute("COMMIT")
+    except sqlite3.Error as error:
+        if is_locked(error):
+            raise locked(path) from None
+        raise InputError(
+            f"{path}: cannot be written ({error}). Mend its permissions or free some space, and repeat."
+        ) from None
 
 
 def _tell_summary(run: Run, root: OutputRoot, found: dict) -> None:

@@ -32,9 +32,17 @@ _NOTE_WIDTH = 40
 def list_runs(store: Store, since: datetime.datetime | None = None) -> list[dict]:
     """Returns, for each run, or each that began since, and the latest first, what the table shows."""
     found = store.runs()
-    standings = Standings(OutputRoot.of_database(store.path)).of(found)
     first = 0.0 if since is None else 1000 * since.timestamp()
-    return [describe(run) | {"standing": standings.get(run.id)} for run in reversed(found) if run.started >= first]
+    asked = [run for run in reversed(found) if run.started >= first]
+    if store.everybody:
+        # Where models of others stand, their serving folders say, which may be on another machine.
+        return [describe(run) | {"standing": None, "root": _root(run)} for run in asked]
+    standings = Standings(OutputRoot.of_database(store.path)).of(found)
+    return [describe(run) | {"standing": standings.get(run.id)} for run in asked]
+
+
+def _root(run: Run) -> str | None:
+    return (run.properties.get("settings") or {}).get("output_root")
 
 
 def moment(text: str, now: datetime.datetime | None = None) -> datetime.datetime:
@@ -158,6 +166,7 @@ def render(runs: list[dict], *, asked: bool = False) -> str:
     ]
     header = ["run", "started", "data", "preset", "seed", "state", "time", "accuracy", "blessed", "pushed", "standing"]
     columns = {
+        "root": lambda run: run.get("root"),
         "search": lambda run: run["trials"] and f"best of {run['trials']}: {run['best_trial']:.4f} of val",
         "tags": lambda run: " ".join(run["tags"]) or None,
         "note": lambda run: run["note"] and shorten(run["note"], _NOTE_WIDTH),

@@ -1,8 +1,11 @@
-"""Reads the sqlite database of ML Metadata, also while a run writes to it.
+"""Reads the database of ML Metadata of an output root, also while a run writes to it.
 
-Plain SQL in sqlite's read-only mode: neither TensorFlow nor the library of ML Metadata is needed, one query answers
-what the library needs a call an execution for, and nothing can be changed by mistake (docs/LOG.md has the figures).
-Each query takes its rows at once, so that a running pipeline never waits for a reader.
+Whatever it is asked, it knows the runs of that output root alone, also where several share a database.
+
+Plain SQL in sqlite's read-only mode, or on an excerpt of a shared database: neither TensorFlow nor the library of ML
+Metadata is needed, one query answers what the library needs a call an execution for, and nothing can be changed by
+mistake (docs/LOG.md has the figures). Each query takes its rows at once, so that a running pipeline never waits for a
+reader.
 
 Synopsis:
 
@@ -23,9 +26,9 @@ from typing import TypeVar
 
 from components.errors import InputError
 from pipeline.metadata.connection import connect, is_locked, locked
+from pipeline.metadata.shared import SCHEMA_VERSION
 from pipeline.output_root import OutputRoot
 
-SCHEMA_VERSION = 10
 # Of metadata_store.proto: states of executions and artifacts, types of events.
 EXECUTION_STATES = {1: "new", 2: "running", 3: "ran", 4: "failed", 5: "cached", 6: "interrupted"}
 ARTIFACT_STATES = {1: "pending", 2: "live", 3: "marked for deletion", 4: "deleted", 5: "abandoned"}
@@ -101,14 +104,23 @@ class Store:
       InputError: there is none, it is damaged, or a newer version wrote it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, everybody: bool = False) -> None:
+        """Opens the database of an output root.
+
+        Args:
+          path: `OutputRoot.metadata`.
+          everybody: whether to read the runs of all output roots in a shared one.
+        """
+        self.path, self.everybody = path, everybody
         if not path.is_file():
             raise InputError(
                 f"{path}: expected a database of ML Metadata, found none. Run the pipeline first, or name the folder "
                 "of its output with --output-root."
             )
-        self._connection = connect(path)
+        # An excerpt is what there was before any later look at the lock; of others' nobody here can see it.
+        root = OutputRoot.of_database(path)
+        self._was_in_use = everybody or (path == root.metadata_elsewhere and root.is_in_use())
+        self._connection = connect(path, everybody=everybody)
         found = self.rows("SELECT schema_version FROM MLMDEnv")
         if not found or found[0][0] > SCHEMA_VERSION:
             version = found[0][0] if found else "none"
@@ -155,7 +167,7 @@ class Store:
         One that begins or ends in between must not be told as killed.
         """
         root = OutputRoot.of_database(self.path)
-        before = root.is_in_use()
+        before = self._was_in_use or root.is_in_use()
         found = read()
         return found, before or root.is_in_use()
 

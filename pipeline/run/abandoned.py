@@ -5,6 +5,7 @@ import shutil
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
+from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
 from pipeline.run.publications import record_publications
 from pipeline.run.record import close_abandoned
@@ -26,13 +27,11 @@ def settle(connection: metadata_store_pb2.ConnectionConfig, root: OutputRoot) ->
 
 def _cancel_abandoned_executions(handle: metadata.Metadata, root: OutputRoot) -> None:
     """Marks what a killed run left RUNNING as canceled, for nothing failed, and removes its half-written outputs."""
-    abandoned = [
-        execution
-        for execution in handle.store.get_executions()
-        if execution.last_known_state in (_Execution.NEW, _Execution.RUNNING)
-    ]
-    if not abandoned:
+    # Of this output root: those of another one in the same database may go on.
+    left = [number for number, execution in Store(root.metadata).executions.items() if execution.is_open]
+    if not left:
         return
+    abandoned = handle.store.get_executions_by_id(left)
     for execution in abandoned:
         execution.last_known_state = _Execution.CANCELED
     handle.store.put_executions(abandoned)

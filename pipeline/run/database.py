@@ -1,7 +1,8 @@
-"""The database of ML Metadata of an output root: how it is reached, and whether it is one.
+"""Whether the database of ML Metadata of an output root is one, and what is told of it when it fails.
 
 ML Metadata on sqlite has one writer; the lock of the output root sees to that, as far as this project goes. Other
-programs may lock the file itself: for them a run waits some seconds at its start.
+programs may lock the file itself: for them a run waits some seconds at its start. A shared database has writers as many
+as it has output roots.
 """
 
 import contextlib
@@ -15,21 +16,12 @@ from ml_metadata import errors
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
-from components.errors import InputError
+from components.errors import BusyError, InputError
 from pipeline.metadata.connection import is_locked, locked
-from pipeline.metadata.store import SCHEMA_VERSION
-from pipeline.output_root import OutputRoot
+from pipeline.metadata.shared import SCHEMA_VERSION, SharedDatabase
 
 _PATIENCE_SECONDS = 10.0
 _AT_A_TIME_SECONDS = 1.0
-
-
-def connection_to(root: OutputRoot) -> metadata_store_pb2.ConnectionConfig:
-    """Returns how ML Metadata is reached; TFX's own function would make the folder, even for a dry run."""
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = str(root.metadata.resolve())
-    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
-    return connection
 
 
 def check_database(
@@ -45,9 +37,12 @@ def check_database(
       patience: how long, in seconds.
 
     Raises:
-      BusyError: another program has it locked for longer than that.
-      InputError: the file is no database of ML Metadata, or of another version of it.
+      BusyError: another program has it locked for longer than that, or it cannot be reached.
+      InputError: it is no database of ML Metadata, or of another version of it.
     """
+    if connection.HasField("mysql"):
+        _shared(connection).check()
+        return
     path = Path(connection.sqlite.filename_uri)
     if path.exists():
         _check_file(path, tell, patience)
@@ -63,20 +58,34 @@ def told_in_a_line(connection: metadata_store_pb2.ConnectionConfig) -> Iterator[
     """Has what ML Metadata fails with within the block told as what it is to a user.
 
     Raises:
-      BusyError: another program had the database locked.
+      BusyError: another program had the database locked, or it is gone.
       InputError: it cannot be written.
     """
     try:
         yield
-    except errors.StatusError as error:
+    except (errors.StatusError, RuntimeError) as error:
+        # TFX tells a connection that it could not open by its text alone.
+        if not isinstance(error, errors.StatusError) and "connection to Metadata storage" not in str(error):
+            raise
         # In the run's log, in case it is none of these.
         logging.exception("ML Metadata failed")
-        path, reason = connection.sqlite.filename_uri, str(error).strip().splitlines()[0]
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        if connection.HasField("mysql"):
+            raise BusyError(
+                f"{_shared(connection)}: the run could not be recorded ({reason}). See that the server runs, and try "
+                "again: what was finished comes from the cache."
+            ) from error
+        path = connection.sqlite.filename_uri
         if "locked" in str(error) or isinstance(error, errors.AbortedError):
             raise locked(Path(path)) from error
         raise InputError(
             f"{path}: the run could not be recorded ({reason}). Free some space or mend its permissions, and run again."
         ) from error
+
+
+def _shared(connection: metadata_store_pb2.ConnectionConfig) -> SharedDatabase:
+    found = connection.mysql
+    return SharedDatabase(user=found.user, host=found.host, port=found.port, name=found.database)
 
 
 def _check_file(path: Path, tell: Callable[[str], None], patience: float) -> None:

@@ -23,11 +23,14 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from components.example_gen.dataset import Dataset
 from pipeline.metadata import why
+from pipeline.metadata.excerpt import copy_own
+from pipeline.metadata.library import connection_to
+from pipeline.metadata.shared import membership
 from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
 from pipeline.pipeline import create_pipeline
 from pipeline.run import partial_run
-from pipeline.run.database import check_database, connection_to
+from pipeline.run.database import check_database
 from pipeline.run.record import RunRecord, opening
 from pipeline.run.runner import launcher_of, resolved_as_before
 from pipeline.settings import Settings
@@ -60,7 +63,7 @@ def foresee(
     """
     with tempfile.TemporaryDirectory() as folder:
         root = OutputRoot(folder)
-        _copy_database(OutputRoot(settings.config.output_root).metadata, root.metadata)
+        _copy_database(OutputRoot(settings.config.output_root), root)
         connection = connection_to(root)
         check_database(connection)
         pipeline = compiler.Compiler().compile(create_pipeline(settings.config, dataset))
@@ -114,9 +117,18 @@ def _with_reasons(store: Store, forecasts: list[Forecast]) -> list[Forecast]:
     ]
 
 
-def _copy_database(source: Path, target: Path) -> None:
-    if not source.exists():
+def _copy_database(source: OutputRoot, target: OutputRoot) -> None:
+    if (own := membership(source)) is not None:
+        # Whose tables ML Metadata makes: the excerpt has none of the constraints that it counts on.
+        check_database(connection_to(target))
+        with contextlib.closing(sqlite3.connect(target.metadata)) as new:
+            copy_own(own, new)
         return
+    if source.metadata.exists():
+        _copy_file(source.metadata, target.metadata)
+
+
+def _copy_file(source: Path, target: Path) -> None:
     # Checked as every reader checks it.
     Store(source)
     with (

@@ -11,7 +11,10 @@ from pathlib import Path
 from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from components.errors import InputError
 from components.pusher.history import Act, acts
+from pipeline.metadata.library import connection_to
+from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
 
 ROLLBACK, PUBLISH = "Rollback", "Publish"
@@ -24,9 +27,10 @@ def record_publications(store: metadata_store.MetadataStore, root: OutputRoot) -
     A model that this database never exported stays unknown to it.
     """
     # By name and number alone: an output root may have been moved.
-    known = _by_property(store, _PUSHED, _PLACE)
+    own = Store(root.metadata)
+    known = _by_property(store, own, _PUSHED, _PLACE)
     pushed = {Path(place).parts[-2:]: artifact for place, artifact in known.items()}
-    models = _by_property(store, "Model", _DIGEST)
+    models = _by_property(store, own, "Model", _DIGEST)
     recorded = []
     for folder in root.serving_folders():
         base = folder.resolve()
@@ -44,21 +48,20 @@ def record_in(root: OutputRoot) -> str:
 
     The caller holds the lock of the output root: ML Metadata has one writer.
     """
-    connection = mlmd.ConnectionConfig()
-    connection.sqlite.filename_uri = str(root.metadata.resolve())
-    connection.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READWRITE
     try:
-        record_publications(metadata_store.MetadataStore(connection), root)
+        record_publications(metadata_store.MetadataStore(connection_to(root, make=False)), root)
+    except InputError as error:
+        return str(error).rstrip(".")
     except (errors.StatusError, RuntimeError) as error:
         return str(error).splitlines()[0].rstrip(".")
     return ""
 
 
-def _by_property(store: metadata_store.MetadataStore, kind: str, name: str) -> dict[str, mlmd.Artifact]:
+def _by_property(store: metadata_store.MetadataStore, own: Store, kind: str, name: str) -> dict[str, mlmd.Artifact]:
     """Returns the artifacts of a type by a property of text, the latest of those that share it."""
-    if kind not in {known.name for known in store.get_artifact_types()}:
-        return {}
-    return {artifact.custom_properties[name].string_value: artifact for artifact in store.get_artifacts_by_type(kind)}
+    numbers = [artifact.id for artifact in own.artifacts.values() if artifact.type == kind]
+    found = sorted(store.get_artifacts_by_id(numbers), key=lambda artifact: artifact.id) if numbers else ()
+    return {artifact.custom_properties[name].string_value: artifact for artifact in found}
 
 
 def _record(store: metadata_store.MetadataStore, source: mlmd.Artifact, place: Path, act: Act) -> mlmd.Artifact:

@@ -32,6 +32,7 @@ from components.logged import LOGGED
 from models.files import write_text
 from models.host import peak_memory_bytes
 from pipeline.metadata.labels import NOTE, TAGS
+from pipeline.metadata.store import Store
 from pipeline.nodes import NODES, Outputs, best_trial
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.data import model_name
@@ -123,6 +124,7 @@ class RunRecord:
 
     Attributes:
       content: as summary.json holds it.
+      connection: how ML Metadata is reached.
     """
 
     def __init__(self, folder: RunFolder, connection, opening: dict, *, started: float | None = None) -> None:
@@ -134,7 +136,7 @@ class RunRecord:
           opening: what is known before the first node: run_id, preset, seed, name, environment, provenance.
           started: `time.monotonic()` at the start of the process, for the whole time.
         """
-        self._folder, self._connection = folder, connection
+        self._folder, self.connection = folder, connection
         self._started = time.monotonic() if started is None else started
         self._is_open = False
         empty = json.loads(json.dumps(_EMPTY))
@@ -181,7 +183,7 @@ class RunRecord:
     def start(self, node_id: str) -> None:
         """Notes that a node runs, and writes what is known by now."""
         self.node(node_id)["state"] = RUNNING
-        with metadata.Metadata(self._connection) as handle:
+        with metadata.Metadata(self.connection) as handle:
             self._write(handle)
 
     def end(
@@ -216,7 +218,7 @@ class RunRecord:
             self._note_failure(node_id, node, error)
         # What took no time is written with the start of the next.
         if self._is_open and state in (NODE_RAN, NODE_FAILED):
-            with metadata.Metadata(self._connection) as handle:
+            with metadata.Metadata(self.connection) as handle:
                 self._write(handle)
         return entry
 
@@ -247,7 +249,7 @@ class RunRecord:
     def close(self, exit_status: int | None) -> None:
         """Notes how the run ended, and writes it; an interrupted one has no exit status."""
         if self._is_open:
-            with metadata.Metadata(self._connection) as handle:
+            with metadata.Metadata(self.connection) as handle:
                 self.close_with(handle, exit_status)
 
     def close_with(self, handle: metadata.Metadata, exit_status: int | None, *, seconds: float | None = None) -> None:
@@ -264,7 +266,7 @@ class RunRecord:
     def note_disk(self, count: int) -> None:
         """Notes how many bytes the output root has when a run is over; its time stays."""
         self.content["disk_bytes"] = count
-        with metadata.Metadata(self._connection) as handle:
+        with metadata.Metadata(self.connection) as handle:
             self._write(handle, self.content["wall_seconds"])
 
     def _write(self, handle: metadata.Metadata, seconds: float | None = None, labels: dict | None = None) -> None:
@@ -316,7 +318,8 @@ def properties_of(content: dict) -> dict:
 
 def close_abandoned(handle: metadata.Metadata, root: OutputRoot) -> None:
     """Completes the record of what a killed run left open, from its executions. The caller holds the lock."""
-    for run in handle.store.get_contexts_by_type(_RUN):
+    own = [run.number for run in Store(root.metadata).runs()]
+    for run in handle.store.get_contexts_by_id(own) if own else ():
         kept = run.custom_properties
         if kept["state"].string_value != RUNNING:
             continue

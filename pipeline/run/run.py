@@ -18,6 +18,8 @@ from components.evaluator.floors import check_floors
 from components.example_gen.dataset import Dataset
 from components.pusher.serving_folder import check_replaces
 from models.plain_paths import UNLOADABLE
+from pipeline.engine.options import check_engine
+from pipeline.metadata.shared import check_asked, join, membership, of_run
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.aftermath import followed_up, made
@@ -56,10 +58,12 @@ def run_pipeline(
     started = time.monotonic()
     root = OutputRoot(settings.config.output_root)
     check(settings)
+    _check_engine(settings)
     if dataset is None and not selection:
         dataset = find_dataset(settings.config, project, root)
     plan = _plan(settings, dataset)
-    run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
+    join(settings.config.metadata_database, root)
+    run_id = of_run(f"{datetime.datetime.now():%Y%m%d-%H%M%S-%f}"[:-3], membership(root))
     folder = root.make_run(run_id)
     made(folder)
     try:
@@ -120,7 +124,15 @@ def check(settings: Settings) -> None:
     for flag, path in (("--output-root", settings.config.output_root), ("--data-dir", settings.config.data_dir)):
         check_path(flag, path)
     try:
+        check_asked(settings.config.metadata_database, OutputRoot(settings.config.output_root))
         check_floors(settings.config.floors)
+    except InputError as error:
+        raise settings.refusal(error) from None
+
+
+def _check_engine(settings: Settings) -> None:
+    try:
+        check_engine(settings.config)
     except InputError as error:
         raise settings.refusal(error) from None
 
@@ -201,9 +213,10 @@ def _run(
     # TensorFlow and TFX take seconds to import, and --help or a wrong path must not wait for them. What they make stays
     # for good: without collecting garbage among it, importing takes a sixth less.
     gc.disable()
+    from pipeline.metadata.library import connection_to
     from pipeline.pipeline import create_pipeline
     from pipeline.run.abandoned import settle
-    from pipeline.run.database import check_database, connection_to, told_in_a_line
+    from pipeline.run.database import check_database, told_in_a_line
     from pipeline.run.provenance import collect
     from pipeline.run.record import RunRecord, opening
     from pipeline.run.runner import ReportingRunner

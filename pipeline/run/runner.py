@@ -13,7 +13,7 @@ from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import local_dag_runner, runner_utils
 from tfx.orchestration.portable import launcher, partial_run_utils, runtime_parameter_utils
-from tfx.proto.orchestration import pipeline_pb2
+from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 
 from components.latest_blessed import CANDIDATE
 from pipeline.run import partial_run
@@ -59,7 +59,8 @@ class ReportingRunner(local_dag_runner.LocalDagRunner):
             pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
         )
         deployment = runner_utils.extract_local_deployment_config(pipeline)
-        connection = connection_of(deployment)
+        # That in the pipeline has no password.
+        connection = self._record.connection
         with metadata.Metadata(connection) as handle:
             if self._base:
                 partial_run.mark(pipeline, self._base)
@@ -102,9 +103,9 @@ class ReportingRunner(local_dag_runner.LocalDagRunner):
 
 
 def launcher_of(pipeline: pipeline_pb2.Pipeline, node, deployment, connection) -> launcher.Launcher:
-    """Returns TFX's launcher of a node."""
+    """Returns TFX's launcher of a node, for which what one engine has computed is cached for each."""
     node_id = node.node_info.id
-    return launcher.Launcher(
+    found = launcher.Launcher(
         pipeline_node=node,
         mlmd_connection=metadata.Metadata(connection),
         pipeline_info=pipeline.pipeline_info,
@@ -112,12 +113,13 @@ def launcher_of(pipeline: pipeline_pb2.Pipeline, node, deployment, connection) -
         executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
         custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
     )
-
-
-def connection_of(deployment) -> metadata_store_pb2.ConnectionConfig:
-    """Returns how the pipeline's database is reached."""
-    settings = deployment.metadata_connection_config
-    return getattr(settings, settings.WhichOneof("connection_config"))
+    if isinstance(found._executor_spec, executable_spec_pb2.BeamExecutableSpec):
+        # The executor has taken its options; what is made of the spec from here on is the cache key, and where the work
+        # runs is no part of what it makes.
+        found._executor_spec = executable_spec_pb2.BeamExecutableSpec(
+            python_executor_spec=found._executor_spec.python_executor_spec
+        )
+    return found
 
 
 def node_state(handle: metadata.Metadata, node_id: str, execution_id: int | None) -> tuple[str, NodeFailedError | None]:

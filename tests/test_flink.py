@@ -1,0 +1,180 @@
+"""The set-up of the Flink cluster: its lock, its jars, its Java, what it refuses. `make flink-test` starts one."""
+
+import hashlib
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts import flink
+from scripts.console import Stop
+
+JAR = b"a jar"
+LINE = f"org.example:thing:1.0 {hashlib.sha256(JAR).hexdigest()}\n"
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    path = tmp_path / "flink.lock"
+    path.write_text(f"# comment\n\n{LINE}")
+    return path
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[str]:
+    """The address of a mirror of Maven Central with one jar."""
+    jar = tmp_path / "mirror/org/example/thing/1.0/thing-1.0.jar"
+    jar.parent.mkdir(parents=True)
+    jar.write_bytes(JAR)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments, directory=str(tmp_path / "mirror"))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_lock_of_the_project_names_beam_flink_and_a_digest_for_each():
+    jars = flink.read_lock(flink.LOCK.read_text())
+    names = {Path(path).name for path in jars}
+    assert {"beam-runners-flink-1.19-2.62.0.jar", "flink-runtime-1.19.0.jar", "slf4j-jdk14-1.7.30.jar"} <= names
+    assert len(names) == len(jars) == len(set(jars.values()))
+
+
+def test_line_of_a_lock_that_is_none_is_named():
+    with pytest.raises(Stop, match=r"expected GROUP:ARTIFACT:VERSION SHA256 in each line, found 'a:b:1 abc'"):
+        flink.read_lock("a:b:1 abc\n")
+
+
+def test_jars_are_fetched_once_and_what_does_not_belong_goes(tmp_path, lock, mirror):
+    jars = tmp_path / "jars"
+    flink.fetch(mirror, jars, lock)
+    (jars / "older-0.9.jar").write_bytes(b"")
+    flink.fetch("http://127.0.0.1:1/nobody", jars, lock)
+    assert {path.name: path.read_bytes() for path in jars.iterdir()} == {"thing-1.0.jar": JAR}
+    (jars / "thing-1.0.jar").write_bytes(b"damaged")
+    flink.fetch(mirror, jars, lock)
+    assert (jars / "thing-1.0.jar").read_bytes() == JAR
+
+
+def test_jar_of_another_digest_is_refused_and_not_kept(tmp_path, lock, mirror):
+    (tmp_path / "mirror/org/example/thing/1.0/thing-1.0.jar").write_bytes(b"another jar")
+    with pytest.raises(Stop, match=rf"thing-1\.0\.jar: expected the SHA-256 {hashlib.sha256(JAR).hexdigest()}, found"):
+        flink.fetch(mirror, tmp_path / "jars", lock)
+    assert not list((tmp_path / "jars").iterdir())
+
+
+@pytest.mark.parametrize("base", ["http://127.0.0.1:1", "no address"])
+def test_mirror_that_is_none_is_a_line_with_the_way_out(tmp_path, lock, base):
+    with pytest.raises(Stop, match=r"cannot be had .* make flink-up ARGS=\"--from ADDRESS\"\.$") as stopped:
+        flink.fetch(base, tmp_path / "jars", lock)
+    assert "\n" not in str(stopped.value)
+
+
+def test_jar_that_the_mirror_lacks_is_named(tmp_path, lock, mirror):
+    lock.write_text(LINE.replace("thing", "other"))
+    with pytest.raises(Stop, match=r"org/example/other/1\.0/other-1\.0\.jar: cannot be had \(HTTP Error 404"):
+        flink.fetch(mirror, tmp_path / "jars", lock)
+
+
+def a_java(folder: Path, said: str) -> Path:
+    java = folder / "bin/java"
+    java.parent.mkdir(parents=True)
+    java.write_text(f"#!/bin/sh\necho '{said}' >&2\n")
+    java.chmod(0o755)
+    return java
+
+
+def test_java_of_java_home_goes_before_that_in_path(tmp_path, monkeypatch):
+    java = a_java(tmp_path, 'openjdk version "17.0.15" 2025-04-15')
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert flink.java() == str(java)
+    monkeypatch.delenv("JAVA_HOME")
+    monkeypatch.setenv("PATH", str(java.parent))
+    assert flink.java() == str(java)
+
+
+@pytest.mark.parametrize(
+    ("said", "found"), [('openjdk version "21.0.1"', "21"), ('java version "1.8.0_1"', "8"), ("", "no Java")]
+)
+def test_java_of_another_version_is_a_line(tmp_path, monkeypatch, said, found):
+    a_java(tmp_path, said)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(Stop, match=rf"bin/java: expected Java 11 or 17, found {found}\. Install one"):
+        flink.java()
+
+
+def test_machine_without_java_is_told_how_to_have_one(tmp_path, monkeypatch):
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        Stop, match=r"^expected Java 11 or 17, found none in PATH\. Install one \(Debian: apt-get install"
+    ):
+        flink.java()
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "gone"))
+    with pytest.raises(Stop, match="found none in JAVA_HOME"):
+        flink.java()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(flink, "RUN", tmp_path)
+    monkeypatch.setattr(flink, "NOTED", tmp_path / "processes.json")
+    return tmp_path
+
+
+def test_what_is_ended_is_what_was_noted_and_no_later_process_of_its_number(folder):
+    ours, other = (subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) for _ in range(2))
+    try:
+        noted = {
+            "ours": (ours.pid, flink.started_at(ours.pid)),
+            "another's": (other.pid, "1"),
+            "gone": (2**22 + 1, "1"),
+        }
+        flink.NOTED.write_text(json.dumps(noted))
+        assert flink.noted() == {"ours": ours.pid}
+        assert flink.down() == ["ours"]
+        assert ours.wait(30) < 0
+        assert other.poll() is None
+        assert flink.down() == []
+    finally:
+        for process in (ours, other):
+            process.kill()
+            process.wait()
+
+
+def test_cluster_that_is_at_work_is_not_started_again(folder):
+    flink.NOTED.write_text(json.dumps({"jobmanager": (os.getpid(), flink.started_at(os.getpid()))}))
+    with pytest.raises(Stop, match=r"expected no cluster of this project, found its jobmanager at work\."):
+        flink.up(2, 1, flink.CENTRAL)
+
+
+def test_each_task_manager_calls_the_pool_beside_it_by_the_same_name(folder):
+    (folder / "conf").mkdir()
+    commands = {name: command for name, command, _ in flink.commands("java", Path("python"), 2)}
+    assert list(commands) == [
+        "jobmanager",
+        "worker pool 1",
+        "taskmanager 1",
+        "worker pool 2",
+        "taskmanager 2",
+        "job server",
+    ]
+    for number in (1, 2):
+        address = f"127.0.0.1{number}"
+        assert f"{address}:50000" in commands[f"worker pool {number}"]
+        hosts = folder / f"conf/hosts-{number}"
+        assert f"-Djdk.net.hosts.file={hosts}" in commands[f"taskmanager {number}"]
+        assert f"{address} worker-pool\n" in hosts.read_text()
