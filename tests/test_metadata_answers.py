@@ -416,7 +416,8 @@ def test_gc_finds_orphans_and_outputs_of_failures(own_runs, ask_json, ask):
     orphan.mkdir()
     (orphan / "weights").write_bytes(b"12345")
     (item,) = ask_json("gc", output=own_runs.output_root)["items"]
-    assert item == {"reason": "orphan", "node": "Trainer", "artifact": None, "path": str(orphan), "bytes": 5}
+    told = {"reason": "orphan", "node": "Trainer", "artifact": None, "path": str(orphan), "kind": "folder", "bytes": 5}
+    assert item == told
     assert ask("gc", output=own_runs.output_root)[-1] == "1 folder, 5 B could go; --delete deletes it"
 
 

@@ -1,5 +1,6 @@
 """The record of a run, on a real database of ML Metadata: what it says at each moment, and after a kill."""
 
+import copy
 import errno
 import json
 from pathlib import Path
@@ -270,6 +271,33 @@ def test_size_of_the_output_root_is_noted_behind_the_end_and_the_time_stays(reco
     assert (before["disk_bytes"], found["disk_bytes"], found["wall_seconds"]) == (None, 5_000, 12.5)
     (run,) = Store(root.metadata).runs()
     assert run.properties["listed"]["disk_bytes"] == 5_000
+
+
+def test_what_runs_share_is_kept_by_the_first_that_has_it_also_of_a_killed_run(record, root):
+    shared = {"code": {"digest": "c", "modules": {"a": "1"}}, "packages": {"tfx": "1.21.0"}}
+    record.content["provenance"] |= shared
+    record.start("ExampleGen")
+    newer = {**shared, "packages": {"tfx": "1.22.0"}}
+    assert Store(root.metadata).keepers(newer) == {"code": "now"}
+    opening = {"run_id": "next", "provenance": {"settings": {"seed": 8}, **newer}}
+    later = RunRecord(root.make_run("next"), record.connection, opening, keepers={"code": "now"})
+    compiled = copy.deepcopy(record.compiled)
+    for context in compiled.nodes[0].pipeline_node.contexts.contexts:
+        if context.type.name == "pipeline_run":
+            context.name.field_value.string_value = "next"
+    with metadata.Metadata(record.connection) as handle:
+        later.open(handle, compiled, None)
+        close_abandoned(handle, root)
+    store = Store(root.metadata)
+    number = store.find_run("next").number
+    assert store.properties("Context", number)["code"] == {"kept by": "now"}
+    assert store.keepers(newer) == {"code": "now", "packages": "next"}
+    assert store.keepers(shared) == {"code": "now"}
+    written = json.loads(root.run("next").summary.read_text())
+    for found in (store.find_run("next").record, written):
+        assert found["state"] == "interrupted"
+        assert found["provenance"]["code"] == shared["code"]
+        assert found["provenance"]["packages"] == {"tfx": "1.22.0"}
 
 
 def test_what_lists_show_is_no_part_of_the_provenance_of_a_killed_run(record, root):

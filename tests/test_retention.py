@@ -119,17 +119,15 @@ def test_all_that_a_version_in_the_serving_folder_was_made_of_stays(month):
 
 
 @pytest.mark.slow
-def test_of_an_old_run_log_and_report_go_and_its_record_stays(month):
+def test_of_an_old_run_its_folder_goes_and_its_record_stays(month):
     kept = {night(number) for number in (27, 28, 29, 30)}
     for run_id in map(night, range(1, NIGHTS + 1)):
         folder = month.root.run(run_id)
-        assert folder.summary.exists()
         assert month.store.find_run(run_id).record["run_id"] == run_id
         if run_id in kept:
             assert folder.log.exists()
         elif run_id < night(26):
-            assert not folder.log.exists()
-            assert not folder.report.exists()
+            assert not folder.folder.exists()
 
 
 @pytest.mark.slow

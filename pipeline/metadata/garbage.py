@@ -2,8 +2,8 @@
 
 Each run clears it behind itself, within its lock (`clear`).
 What must stay is said in one place, retention.py. Deleted artifacts are marked DELETED in ML Metadata, and the cache
-passes over them. Of an old run go log and report, which can be made again of what is left; summary.json stays, and so
-does all that ML Metadata has of it.
+passes over them. Of an old run goes its folder: log, report and summary.json. All that ML Metadata has of it stays, and
+that is all that summary.json says.
 
 Synopsis:
 
@@ -23,6 +23,7 @@ from pipeline.metadata.show import folder_size
 from pipeline.metadata.store import Store
 from pipeline.metadata.text import size, table
 from pipeline.output_root import OutputRoot
+from pipeline.run.listed import LISTED
 
 _SUPERSEDED, _FAILED, _ORPHAN = "superseded", "failed", "orphan"
 
@@ -75,7 +76,12 @@ def _artifacts(store: Store, output_root: OutputRoot, stays: Stays, unknown: boo
 def _run_files(store: Store, output_root: OutputRoot, stays: Stays) -> Iterator[dict]:
     for run in store.runs():
         folder = output_root.run(run.id)
-        if run.id not in stays.runs:
+        if run.id in stays.runs or not folder.folder.is_dir():
+            continue
+        if LISTED in run.properties:
+            yield _item(_SUPERSEDED, folder.folder)
+        else:
+            # An older version of this project kept in ML Metadata less than its summary says.
             yield from (_item(_SUPERSEDED, path) for path in (folder.log, folder.report) if path.is_file())
 
 
@@ -93,6 +99,7 @@ def _item(reason: str, path: Path, *, artifact: int | None = None, node: str | N
         "node": node,
         "artifact": f"a{artifact}" if artifact else None,
         "path": str(path),
+        "kind": "file" if path.is_file() else "folder",
         "bytes": folder_size(path) or 0 if path.exists() else 0,
     }
 
@@ -145,7 +152,7 @@ def _mark_deleted(output_root: OutputRoot, numbers: list[int]) -> None:
 
 def summed(plan: dict) -> str:
     """Returns how many folders and files a plan names, and how many bytes: "12 folders and 1 file, 3.5 MiB"."""
-    files = sum(item["node"] is None for item in plan["items"])
+    files = sum(item["kind"] == "file" for item in plan["items"])
     counts = [(len(plan["items"]) - files, "folder"), (files, "file")]
     told = " and ".join(f"{count} {noun}{'s' * (count > 1)}" for count, noun in counts if count)
     return f"{told}, {size(plan['bytes'])}"

@@ -35,10 +35,18 @@ ARTIFACT_STATES = {1: "pending", 2: "live", 3: "marked for deletion", 4: "delete
 _STRUCT = "mlmd-struct::"
 T = TypeVar("T")
 _INPUTS, _OUTPUTS = (2, 3, 5), (1, 4, 6)
-_PROVENANCE = ("settings", "origins", "data", "code", "git", "packages", "machine", "variables", "command")
-_JSON_PROPERTIES = (*_PROVENANCE, "failure", "span", "window", "listed", "summary", "tags")
+PROVENANCE = ("settings", "origins", "data", "floors", "code", "git", "packages", "machine", "variables", "command")
+_JSON_PROPERTIES = (*PROVENANCE, "failure", "span", "window", "listed", "summary", "tags")
+_RUNS = (
+    "SELECT c.id, c.name, c.create_time_since_epoch FROM Context c JOIN Type t ON t.id = c.type_id "
+    "WHERE t.name = 'pipeline_run'"
+)
 # Long, and of no use for a list of runs.
 _BULKY = ("code", "packages", "origins", "summary")
+# The same from run to run, and most of what a run keeps: a run that has what the one before it has says which run
+# keeps it, {KEPT_BY: its id}.
+SHARED = ("code", "packages")
+KEPT_BY = "kept by"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +73,7 @@ class Run:
             return {}
         # What a person said afterwards is in the properties alone.
         said = {"note": kept.get("note") or None, "tags": kept.get("tags") or []}
-        return {**kept["summary"], **said, "provenance": {name: kept.get(name) for name in _PROVENANCE}}
+        return {**kept["summary"], **said, "provenance": {name: kept.get(name) for name in PROVENANCE}}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -146,20 +154,38 @@ class Store:
         properties, in_use = self._while_looking(lambda: self._properties("Context", "pipeline_run", _BULKY))
         return [
             Run(number=number, id=name, started=created, properties=_settled(properties.get(number, {}), in_use))
-            for number, name, created in self.rows(
-                "SELECT c.id, c.name, c.create_time_since_epoch FROM Context c JOIN Type t ON t.id = c.type_id "
-                "WHERE t.name = 'pipeline_run' ORDER BY c.id"
-            )
+            for number, name, created in self.rows(f"{_RUNS} ORDER BY c.id")
         ]
 
     def whole(self, run: Run) -> Run:
         """Returns a run with all of its properties; a run of before this record was kept has its summary.json."""
         root = OutputRoot.of_database(self.path)
-        kept = _settled(*self._while_looking(lambda: self.properties("Context", run.number)))
+        kept = _settled(*self._while_looking(lambda: self._properties_of_run(run.number)))
         if kept and "summary" not in kept:
             with contextlib.suppress(OSError, ValueError):
                 kept["summary"] = json.loads(root.run(run.id).summary.read_text(encoding="utf-8"))
         return dataclasses.replace(run, properties=kept)
+
+    def keepers(self, provenance: dict) -> dict[str, str]:
+        """Returns, for what is `SHARED` of a provenance, the id of the run that keeps it, if the latest run has it."""
+        latest = self.rows(f"{_RUNS} ORDER BY c.id DESC LIMIT 1")
+        if not latest:
+            return {}
+        number, name, _ = latest[0]
+        kept, keepers = self._properties_of_run(number), self.keepers_of(number)
+        return {key: keepers.get(key, name) for key in SHARED if key in kept and kept[key] == provenance.get(key)}
+
+    def keepers_of(self, number: int) -> dict[str, str]:
+        """Returns, for what is `SHARED` of the provenance of a run's context, the id of the other run that keeps it."""
+        found = self.properties("Context", number)
+        return {key: found[key][KEPT_BY] for key in SHARED if KEPT_BY in found.get(key, {})}
+
+    def _properties_of_run(self, number: int) -> dict:
+        found = self.properties("Context", number)
+        for key, keeper in self.keepers_of(number).items():
+            ((keeping, _, _),) = self.rows(f"{_RUNS} AND c.name = ?", (keeper,))
+            found[key] = self.properties("Context", keeping)[key]
+        return found
 
     def _while_looking(self, read: Callable[[], T]) -> tuple[T, bool]:
         """Returns what was read, and whether a run went on before or behind it.

@@ -18,7 +18,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
@@ -32,7 +32,7 @@ from components.logged import LOGGED
 from models.files import write_text
 from models.host import peak_memory_bytes
 from pipeline.metadata.labels import NOTE, TAGS
-from pipeline.metadata.store import Store
+from pipeline.metadata.store import KEPT_BY, PROVENANCE, Store
 from pipeline.nodes import NODES, Outputs, best_trial
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.run.data import model_name
@@ -127,16 +127,26 @@ class RunRecord:
       connection: how ML Metadata is reached.
     """
 
-    def __init__(self, folder: RunFolder, connection, opening: dict, *, started: float | None = None) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        connection,
+        opening: dict,
+        *,
+        keepers: Mapping[str, str] | None = None,
+        started: float | None = None,
+    ) -> None:
         """Prepares a record; nothing is written yet.
 
         Args:
           folder: of the run.
           connection: how ML Metadata is reached.
           opening: what is known before the first node: run_id, preset, seed, name, environment, provenance.
+          keepers: which runs keep some of its provenance, as `Store.keepers` gives them.
           started: `time.monotonic()` at the start of the process, for the whole time.
         """
         self._folder, self.connection = folder, connection
+        self._shared = {name: {KEPT_BY: keeper} for name, keeper in (keepers or {}).items()}
         self._started = time.monotonic() if started is None else started
         self._is_open = False
         empty = json.loads(json.dumps(_EMPTY))
@@ -280,7 +290,7 @@ class RunRecord:
             said = run.custom_properties
             self.content["note"] = (said["note"].string_value if "note" in said else "") or None
             self.content["tags"] = json.loads(said["tags"].string_value) if "tags" in said else []
-        changed = {**properties_of(self.content), **(labels or {})}
+        changed = {**properties_of(self.content), **self._shared, **(labels or {})}
         for name, value in changed.items():
             set_property(run.custom_properties[name], value)
         # Masked: `pipeline.metadata tag` may write others between the two calls.
@@ -318,23 +328,18 @@ def properties_of(content: dict) -> dict:
 
 def close_abandoned(handle: metadata.Metadata, root: OutputRoot) -> None:
     """Completes the record of what a killed run left open, from its executions. The caller holds the lock."""
-    own = [run.number for run in Store(root.metadata).runs()]
-    for run in handle.store.get_contexts_by_id(own) if own else ():
+    store = Store(root.metadata)
+    own = {run.number: run for run in store.runs()}
+    for run in handle.store.get_contexts_by_id(list(own)) if own else ():
         kept = run.custom_properties
-        if kept["state"].string_value != RUNNING:
+        if kept["state"].string_value != RUNNING or "summary" not in kept:
             continue
-        content = json.loads(kept["summary"].string_value) if "summary" in kept else None
-        if content is None:
-            continue
-        provenance = {
-            name: json.loads(value.string_value)
-            for name, value in kept.items()
-            if name not in (*_INDEX, *_LABELS, LISTED, "data_gate", "summary", "test_accuracy", "test_loss")
-            and value.string_value
-        }
+        content = json.loads(kept["summary"].string_value)
+        made_of = store.whole(own[run.id]).properties
+        provenance = {name: made_of[name] for name in PROVENANCE if name in made_of}
         folder = root.run(run.name)
         folder.folder.mkdir(parents=True, exist_ok=True)
-        record = RunRecord(folder, None, {})
+        record = RunRecord(folder, None, {}, keepers=store.keepers_of(run.id))
         record.content = {**content, "provenance": provenance}
         executions = handle.store.get_executions_by_context(run.id)
         for execution in executions:

@@ -214,6 +214,7 @@ def _run(
     # for good: without collecting garbage among it, importing takes a sixth less.
     gc.disable()
     from pipeline.metadata.library import connection_to
+    from pipeline.metadata.store import Store
     from pipeline.pipeline import create_pipeline
     from pipeline.run.abandoned import settle
     from pipeline.run.database import check_database, told_in_a_line
@@ -234,7 +235,13 @@ def _run(
     made_of = collect(settings, dataset, project)
     if "refuses" in (missing := made_of["git"]["missing"] or ""):
         console.line(f"no revision: {missing}")
-    record = RunRecord(folder, connection, opening(run_id, settings, dataset, made_of) | labels, started=started)
+    record = RunRecord(
+        folder,
+        connection,
+        opening(run_id, settings, dataset, made_of) | labels,
+        keepers=Store(root.metadata).keepers(made_of),
+        started=started,
+    )
     places.tell(tensorboard=root.tensorboard / run_id)
     runner = ReportingRunner(
         record,
