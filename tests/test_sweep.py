@@ -147,6 +147,28 @@ def test_training_that_failed_hides_no_difference_of_others_and_is_told():
     assert "`optimizer`" not in told[3]
 
 
+def test_measured_sweep_tells_what_the_input_takes_and_calls_no_other_order_better():
+    streamed, png = Point((("training.input.cached", False),)), Point((("image_encoding", "png"),))
+    slow = dataclasses.replace(row(png, 1, 0.9, rate=50.0), peak_mib=1200.0, disk_mib=30.0, input_share=0.2)
+    rows = [
+        dataclasses.replace(row(Point(), 1, 0.9), peak_mib=1000.0, disk_mib=40.0, input_share=0.01),
+        dataclasses.replace(row(streamed, 1, 0.95), peak_mib=900.0, disk_mib=40.0, input_share=0.1),
+        slow,
+        dataclasses.replace(row(Point(), 2, 0.9), peak_mib=1000.0, disk_mib=40.0, input_share=0.01),
+        dataclasses.replace(row(streamed, 2, 0.951), peak_mib=900.0, disk_mib=40.0, input_share=0.1),
+        # Beside something else: the other one counts.
+        dataclasses.replace(slow, seed=2, examples_per_second=10.0),
+    ]
+    told = words(rows)
+    assert told[0] == (
+        '**Images a second.** `image_encoding="png"` 0.50 times. A step waits for input for at most 20.0 % of its time '
+        '(`image_encoding="png"`). **Memory at the most:** 900 to 1,200 MiB. **Bytes on disk:** `image_encoding="png"` '
+        "0.75 times."
+    )
+    assert told[2] == "**Better than the preset.** Nothing that was tried, by more than noise."
+    assert told[3] == "**Costs accuracy**, the most first. Nothing that was tried."
+
+
 def test_one_seed_is_called_too_few():
     assert words([ROWS[0], ROWS[2]])[0].startswith("**One seed only.** How far seeds lie apart is not known")
 
@@ -314,11 +336,12 @@ def test_sweep_of_data_in_spans_stands_on_the_window_of_an_earlier_run(monkeypat
     assert list(map(str, asked)) == ["--from Spans --to Transform"]
 
 
-def test_page_of_the_documentation_is_that_of_its_trainings(tmp_path):
+@pytest.mark.parametrize(("name", "preset"), [("hyperparameters.md", "fast"), ("input-settings.md", "smoke")])
+def test_page_of_the_documentation_is_that_of_its_trainings(tmp_path, name, preset):
     """What the forest says of importance is left out: its trees are not the same in each version of the library."""
-    docs = ROOT / "docs" / "hyperparameters.md"
+    docs = ROOT / "docs" / name
     (command,) = [line.strip() for line in docs.read_text().splitlines() if line.startswith("    python -m")]
-    write_page(tmp_path / docs.name, read_csv(docs.with_suffix(".csv")), preset="fast", command=command)
+    write_page(tmp_path / docs.name, read_csv(docs.with_suffix(".csv")), preset=preset, command=command)
     page, remade = (
         path.read_text().partition("How much each setting explains")[0] for path in (docs, tmp_path / docs.name)
     )

@@ -8,7 +8,7 @@ Synopsis:
 import math
 import statistics
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from models.files import replacing, write_text
@@ -87,7 +87,7 @@ def write_page(path: Path, rows: Sequence[Row], *, preset: str, command: str) ->
         f"    {command}",
         "",
         *(line for paragraph in words(rows) for line in (paragraph, "")),
-        f"![accuracy and time by setting]({picture.name})",
+        f"![what each setting does]({picture.name})",
         "",
         render_table(summaries),
         "",
@@ -111,7 +111,10 @@ def _importance(shares: dict[str, float]) -> list[str]:
 
 
 def _draw(path: Path, rows: Sequence[Row], summaries: Sequence[Summary]) -> None:
-    """Draws, for each point, its difference to the preset with its standard error, and its time with its range."""
+    """Draws each point: its difference to the preset with its standard error, and its time with its range.
+
+    Where the input pipeline was measured, images a second stand in the place of the difference.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -120,41 +123,64 @@ def _draw(path: Path, rows: Sequence[Row], summaries: Sequence[Summary]) -> None
     names = [textwrap.fill(str(summary.point), _NAME) for summary in shown]
     lines = [1 + name.count("\n") for name in names]
     places = [sum(lines[:n]) + (lines[n] - 1) / 2 for n in range(len(lines))]
-    base = statistics.median([row.cpu_seconds for row in rows if not row.point.changes and not row.failed] or [1.0])
     with mpl.rc_context({"font.size": 9}):
         figure = Figure(figsize=(9.6, 1.3 + 0.23 * sum(lines)), layout="constrained")
-        accuracy, time = figure.subplots(1, 2, sharey=True, width_ratios=(5, 3))
-        noise = 100 * pooled_deviation(summaries)
-        accuracy.axvspan(-noise, noise, color="#dddddd", label="one standard deviation from seed to seed")
-        accuracy.axvline(0, color="#888888", linewidth=1)
-        time.axvline(1, color="#888888", linewidth=1)
-        for place, summary in zip(places, shown, strict=True):
-            style = {"fmt": "o", "color": "#2563eb" if summary.difference >= 0 else "#b45309", "markersize": 4}
-            accuracy.errorbar(100 * summary.difference, place, xerr=100 * summary.error, **style)
-            times = [row.cpu_seconds / base for row in rows if row.point == summary.point and not row.failed]
-            if math.isnan(summary.time):
-                continue
-            reach = [[max(0, summary.time - min(times))], [max(0, max(times) - summary.time)]]
-            time.errorbar(summary.time, place, xerr=reach, fmt="s", color="#0f766e", markersize=3.5)
-        accuracy.set_yticks(places, names)
-        accuracy.invert_yaxis()
-        # What falls apart must not squeeze the rest into a line.
-        accuracy.set_xscale("symlog", linthresh=1)
-        accuracy.set_xlabel("points of validation accuracy against the preset\n(beyond 1 logarithmic)")
-        time.set_xscale("log")
-        time.set_xlabel("time of the processor,\ntimes the preset's")
-        for axes in (accuracy, time):
+        first, second = figure.subplots(1, 2, sharey=True, width_ratios=(5, 3))
+        if any(summary.peak_mib is not None for summary in summaries):
+            rates = [summary.rate for summary in shown]
+            _draw_ratios(first, places, rates, shown, rows, "examples_per_second", of=max)
+            first.set_xlabel("images a second, times the preset's\n(each one's fastest training, to its slowest)")
+        else:
+            _draw_differences(first, places, shown, pooled_deviation(summaries))
+        first.set_yticks(places, names)
+        first.invert_yaxis()
+        _draw_ratios(second, places, [summary.time for summary in shown], shown, rows, "cpu_seconds")
+        second.set_xlabel("time of the processor,\ntimes the preset's")
+        for axes in (first, second):
             axes.grid(axis="x", color="#eeeeee")
             axes.set_axisbelow(True)
-        plain = mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}")
-        for axis in (accuracy.xaxis, time.xaxis):
-            axis.set_major_formatter(plain)
-        accuracy.xaxis.set_major_locator(_within(accuracy, (-100, -30, -10, -3, -1, -0.5, 0, 0.5, 1, 3, 10)))
-        time.xaxis.set_major_locator(_within(time, (0.1, 0.25, 0.5, 1, 2, 4, 8, 16)))
-        time.xaxis.set_minor_locator(mpl.ticker.NullLocator())
-        accuracy.legend(loc="lower left", frameon=False, fontsize=8)
+            axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         with replacing(path) as partial:
             figure.savefig(partial, format="png", dpi=120)
+
+
+def _draw_differences(axes, places: Sequence[float], shown: Sequence[Summary], noise: float) -> None:
+    axes.axvspan(-100 * noise, 100 * noise, color="#dddddd", label="one standard deviation from seed to seed")
+    axes.axvline(0, color="#888888", linewidth=1)
+    for place, summary in zip(places, shown, strict=True):
+        style = {"fmt": "o", "color": "#2563eb" if summary.difference >= 0 else "#b45309", "markersize": 4}
+        axes.errorbar(100 * summary.difference, place, xerr=100 * summary.error, **style)
+    # What falls apart must not squeeze the rest into a line.
+    axes.set_xscale("symlog", linthresh=1)
+    axes.set_xlabel("points of validation accuracy against the preset\n(beyond 1 logarithmic)")
+    axes.xaxis.set_major_locator(_within(axes, (-100, -30, -10, -3, -1, -0.5, 0, 0.5, 1, 3, 10)))
+    axes.legend(loc="lower left", frameon=False, fontsize=8)
+
+
+def _draw_ratios(
+    axes,
+    places: Sequence[float],
+    ratios: Sequence[float],
+    shown: Sequence[Summary],
+    rows: Sequence[Row],
+    name: str,
+    *,
+    of: Callable = statistics.median,
+) -> None:
+    """Draws multiples of the preset's, with the range over the trainings, on a logarithmic axis."""
+    from matplotlib.ticker import NullLocator
+
+    base = of([getattr(row, name) for row in rows if not row.point.changes and not row.failed] or [1.0])
+    axes.axvline(1, color="#888888", linewidth=1)
+    for place, ratio, summary in zip(places, ratios, shown, strict=True):
+        own = [getattr(row, name) / base for row in rows if row.point == summary.point and not row.failed]
+        # Of a point nothing was trained to its end.
+        if not math.isnan(ratio):
+            reach = [[max(0, ratio - min(own))], [max(0, max(own) - ratio)]]
+            axes.errorbar(ratio, place, xerr=reach, fmt="s", color="#0f766e", markersize=3.5)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(_within(axes, (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.5, 2, 4, 8, 16)))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _within(axes, places: Sequence[float]):

@@ -12,7 +12,7 @@ import io
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +68,7 @@ class Summary:
       differences: to the preset, by seed.
       cost: multiply-adds of an image as a multiple of the preset's.
       time: of the processor, for the whole training, as a multiple of the preset's, of the medians.
-      rate: images a second, as a multiple likewise; worth something if nothing else ran.
+      rate: images a second of the fastest training, as a multiple likewise: what else ran only takes from it.
       input_share, peak_mib: part of a step spent waiting for input, most memory, medians; None if not measured.
       disk_mib: of the training split's shards.
       failed: how many of its trainings did; they count with an accuracy of 0, and nowhere else.
@@ -103,8 +103,9 @@ def pooled_deviation(summaries: Sequence[Summary]) -> float:
 
     0.0 where no point has two seeds.
     """
-    # A training that failed lies far from its point's others, and says nothing of the seeds.
-    known = [s for s in summaries if s.point.changes and not s.failed and len(s.differences) > 1]
+    # A training that failed lies far from its point's others, and says nothing of the seeds; nor does one that is the
+    # preset's to the bit.
+    known = [s for s in summaries if not s.failed and len(s.differences) > 1 and any(s.differences.values())]
     variances = [_deviation(list(summary.differences.values())) ** 2 for summary in known]
     freedoms = [len(summary.differences) - 1 for summary in known]
     return float(np.average(variances, weights=freedoms)) ** 0.5 if known else 0.0
@@ -143,7 +144,7 @@ def summarize(rows: Sequence[Row]) -> list[Summary]:
                 differences=differences,
                 cost=_ratio("multiply_adds", measured[point], standard),
                 time=_ratio("cpu_seconds", measured[point], standard),
-                rate=_ratio("examples_per_second", measured[point], standard),
+                rate=_ratio("examples_per_second", measured[point], standard, of=max),
                 input_share=_median([row.input_share for row in measured[point]]),
                 peak_mib=_median([row.peak_mib for row in measured[point]]),
                 disk_mib=own[0].disk_mib,
@@ -201,11 +202,11 @@ def _row(line: dict[str, str]) -> Row:
     return Row(point=point, failed=failed, **figures)
 
 
-def _ratio(name: str, own: Sequence[Row], base: Sequence[Row]) -> float:
+def _ratio(name: str, own: Sequence[Row], base: Sequence[Row], of: Callable = statistics.median) -> float:
     """Returns what one's median is of the other's; not a number where nothing of either was trained to its end."""
     if not own or not base:
         return math.nan
-    this, that = (statistics.median(getattr(row, name) for row in rows) for rows in (own, base))
+    this, that = (of(getattr(row, name) for row in rows) for rows in (own, base))
     return this / that
 
 
