@@ -1,7 +1,8 @@
 """A small Flink cluster on this machine, for Beam's work: `make flink-up`, `make flink-down`.
 
-Flink and Beam's job server for it are the jars of deploy/flink.lock, from Maven Central or a mirror of it, each
-checked against its SHA-256; they lie in .flink/, and nothing outside of it changes. `up` starts a JobManager,
+Flink and Beam's job server for it are the jars of deploy/flink.lock, each checked against its SHA-256; they lie in
+.flink/. They come by mvn, with the registry, mirrors, proxy and local repository of its own settings, or from the
+address of a Maven repository (`--from`), which leaves everything outside of .flink/ as it is. `up` starts a JobManager,
 TaskManagers with a pool of Python workers beside each, and the job server; `down` ends exactly these, by the ids and
 start times that `up` noted. What they print is in .flink/run/log. Flink and the pools listen on loopback alone; Beam's
 own servers (the job server's ports 8098 and 8099, and those that TaskManagers open for their workers) listen on all
@@ -11,6 +12,7 @@ Synopsis:
 
     make flink-up                                 # python -m scripts.flink up
     make flink-up ARGS="--slots 2"                # of each TaskManager
+    make flink-up ARGS="--from ADDRESS"           # the jars from there, without mvn
     make flink-down                               # python -m scripts.flink down
     python -m scripts.flink lock                  # remakes deploy/flink.lock from deploy/flink.pom.xml, by mvn
 """
@@ -47,13 +49,14 @@ RUN = FLINK / "run"
 NOTED = RUN / "processes.json"
 LOCK = ROOT / "deploy/flink.lock"
 POM = ROOT / "deploy/flink.pom.xml"
-CENTRAL = "https://repo.maven.apache.org/maven2"
 HOST = "127.0.0.1"
 REST, RPC, JOBS, ARTIFACTS, POOL = 8081, 6123, 8099, 8098, 50000
 # What a job's options call the pool; each TaskManager has a file of hosts in which that is its own.
 POOL_NAME = "worker-pool"
 JAVA_VERSIONS = (11, 17)
 TRIES, TIMEOUT_SECONDS, START_SECONDS, END_SECONDS = 3, 60, 60, 10
+RELOCK = "python -m scripts.flink lock"
+WAYS = 'Install Maven (Debian: apt-get install maven), or name a Maven repository: make flink-up ARGS="--from ADDRESS".'
 
 # As Flink's own scripts start it on a Java with modules.
 _OPENED = (
@@ -125,8 +128,13 @@ def read_lock(text: str) -> dict[str, str]:
     return found
 
 
-def fetch(base: str, jars: Path = JARS, lock: Path = LOCK) -> None:
+def fetch(base: str | None, jars: Path = JARS, lock: Path = LOCK) -> None:
     """Has the jars of the lock, and no other file, in a folder.
+
+    Args:
+      base: address of a Maven repository; None has mvn bring them.
+      jars: the folder.
+      lock: which ones.
 
     Raises:
       Stop: one cannot be had, or is not what it was; those that were had stay.
@@ -137,12 +145,17 @@ def fetch(base: str, jars: Path = JARS, lock: Path = LOCK) -> None:
         if path.name not in wanted or hashlib.sha256(path.read_bytes()).hexdigest() != wanted[path.name][1]:
             path.unlink()
     missing = [wanted[name] for name in sorted(wanted) if not (jars / name).exists()]
-    if missing:
-        with step(f"{len(missing)} jars of {lock.name} from {base}"), ThreadPoolExecutor(8) as threads:
-            list(threads.map(lambda jar: _fetch(base, *jar, jars), missing))
+    if not missing:
+        return
+    with step(f"{len(missing)} jars of {lock.name} {f'from {base}' if base else 'by mvn'}"):
+        if base:
+            with ThreadPoolExecutor(8) as threads:
+                list(threads.map(lambda jar: _download(base, *jar, jars), missing))
+        else:
+            _take_from_maven(missing, jars)
 
 
-def _fetch(base: str, path: str, digest: str, folder: Path) -> None:
+def _download(base: str, path: str, digest: str, folder: Path) -> None:
     address = f"{base.rstrip('/')}/{path}"
     for left in reversed(range(TRIES)):
         try:
@@ -153,14 +166,46 @@ def _fetch(base: str, path: str, digest: str, folder: Path) -> None:
             if left and not isinstance(error, urllib.error.HTTPError | ValueError):
                 continue
             raise Stop(
-                f"{address}: cannot be had ({error}). Set the proxy's variable (https_proxy), or name a mirror of "
-                'Maven Central: make flink-up ARGS="--from ADDRESS".'
+                f"{address}: cannot be had ({error}). Set the proxy's variable (https_proxy), name another Maven "
+                "repository with --from, or leave that out, which has mvn bring the jars."
             ) from None
-    if (found := hashlib.sha256(content).hexdigest()) != digest:
-        raise Stop(f"{address}: expected the SHA-256 {digest}, found {found}. Take it from another place with --from.")
+    _check(address, content, digest)
     part = folder / f"{Path(path).name}.part"
     part.write_bytes(content)
     part.replace(folder / Path(path).name)
+
+
+def _take_from_maven(wanted: Sequence[tuple[str, str]], folder: Path) -> None:
+    # Beside the jars, so that each comes to its place by a rename.
+    with tempfile.TemporaryDirectory(dir=folder.parent) as copied:
+        _copy_by_maven(Path(copied))
+        for path, digest in wanted:
+            jar = Path(copied, path)
+            if not jar.exists():
+                raise Stop(f"{path}: expected it of {POM.name}, which is for another lock. Remake it: {RELOCK}.")
+            _check(path, jar.read_bytes(), digest)
+            jar.replace(folder / jar.name)
+
+
+def _check(name: str, content: bytes, digest: str) -> None:
+    if (found := hashlib.sha256(content).hexdigest()) != digest:
+        raise Stop(f"{name}: expected the SHA-256 {digest}, found {found}. Take it from another place with --from.")
+
+
+def _copy_by_maven(folder: Path) -> None:
+    """Has the runtime dependencies that mvn finds for deploy/flink.pom.xml in a folder, by their paths in a repository.
+
+    Raises:
+      Stop: there is no mvn here, or it fails.
+    """
+    if not shutil.which("mvn"):
+        raise Stop(f"expected mvn in PATH, found none. {WAYS}")
+    how = ["-DincludeScope=runtime", "-Dmdep.useRepositoryLayout=true", f"-DoutputDirectory={folder}"]
+    command = ["mvn", "-B", "-q", "-f", str(POM), "dependency:copy-dependencies", *how]
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
+    if ended.returncode:
+        reason = next((line for line in ended.stdout.splitlines() if line.startswith("[ERROR]")), "[ERROR] no reason")
+        raise Stop(f"mvn ended with status {ended.returncode} ({reason.removeprefix('[ERROR] ')}). {WAYS}")
 
 
 def java() -> str:
@@ -223,8 +268,8 @@ def commands(java: str, python: Path, task_managers: int) -> Iterator[tuple[str,
     yield "job server", [*run[:1], "-Xmx512m", *run[1:], *server, *ports, f"--artifacts-dir={RUN / 'artifacts'}"], {}
 
 
-def up(task_managers: int, slots: int, base: str) -> None:
-    """Starts the cluster, and waits until it takes jobs.
+def up(task_managers: int, slots: int, base: str | None) -> None:
+    """Starts the cluster, with jars from where `fetch` says, and waits until it takes jobs.
 
     Raises:
       Stop: it cannot be started here; nothing of it runs.
@@ -321,17 +366,13 @@ def lock() -> None:
     Raises:
       Stop: there is no mvn here, or it fails.
     """
-    if not shutil.which("mvn"):
-        raise Stop("expected mvn in PATH, which makes the lock, found none. Install Maven.")
     with tempfile.TemporaryDirectory() as folder:
-        how = ["-DincludeScope=runtime", "-Dmdep.useRepositoryLayout=true", f"-DoutputDirectory={folder}"]
-        if status := subprocess.call(["mvn", "-B", "-q", "-f", POM, "dependency:copy-dependencies", *how]):
-            raise Stop(f"mvn ended with status {status}.")
+        _copy_by_maven(Path(folder))
         lines = []
         for jar in sorted(Path(folder).rglob("*.jar")):
             *group, artifact, version, _ = jar.relative_to(folder).parts
             lines.append(f"{'.'.join(group)}:{artifact}:{version} {hashlib.sha256(jar.read_bytes()).hexdigest()}\n")
-    head = "# Flink and Beam's job server for it, from deploy/flink.pom.xml: python -m scripts.flink lock\n"
+    head = f"# Flink and Beam's job server for it, from deploy/flink.pom.xml: {RELOCK}\n"
     LOCK.write_text(head + "".join(lines), encoding="utf-8")
 
 
@@ -343,7 +384,7 @@ def main(argv: list[str] | None = None) -> int:
     starting = commands.add_parser("up", help="start it")
     starting.add_argument("--task-managers", type=int, choices=range(1, 10), default=2, metavar="N", help="default: 2")
     starting.add_argument("--slots", type=int, choices=range(1, 33), default=1, metavar="N", help="of each, default: 1")
-    starting.add_argument("--from", dest="base", default=CENTRAL, help="a mirror of Maven Central")
+    starting.add_argument("--from", dest="base", metavar="ADDRESS", help="a Maven repository; default: what mvn uses")
     commands.add_parser("down", help="end it")
     commands.add_parser("lock", help="remake deploy/flink.lock")
     args = parser.parse_args(argv)

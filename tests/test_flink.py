@@ -28,7 +28,7 @@ def lock(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[str]:
-    """The address of a mirror of Maven Central with one jar."""
+    """The address of a Maven repository with one jar."""
     jar = tmp_path / "mirror/org/example/thing/1.0/thing-1.0.jar"
     jar.parent.mkdir(parents=True)
     jar.write_bytes(JAR)
@@ -78,7 +78,9 @@ def test_jar_of_another_digest_is_refused_and_not_kept(tmp_path, lock, mirror):
 
 @pytest.mark.parametrize("base", ["http://127.0.0.1:1", "no address"])
 def test_mirror_that_is_none_is_a_line_with_the_way_out(tmp_path, lock, base):
-    with pytest.raises(Stop, match=r"cannot be had .* make flink-up ARGS=\"--from ADDRESS\"\.$") as stopped:
+    with pytest.raises(
+        Stop, match=r"cannot be had .* --from, or leave that out, which has mvn bring the jars\.$"
+    ) as stopped:
         flink.fetch(base, tmp_path / "jars", lock)
     assert "\n" not in str(stopped.value)
 
@@ -87,6 +89,67 @@ def test_jar_that_the_mirror_lacks_is_named(tmp_path, lock, mirror):
     lock.write_text(LINE.replace("thing", "other"))
     with pytest.raises(Stop, match=r"org/example/other/1\.0/other-1\.0\.jar: cannot be had \(HTTP Error 404"):
         flink.fetch(mirror, tmp_path / "jars", lock)
+
+
+@pytest.fixture
+def maven(tmp_path, monkeypatch) -> Path:
+    """What an mvn in PATH copies from, as paths in a repository; it keeps its arguments beside them."""
+    found = tmp_path / "maven"
+    jar = found / "repository/org/example/thing/1.0/thing-1.0.jar"
+    jar.parent.mkdir(parents=True)
+    jar.write_bytes(JAR)
+    program = found / "mvn"
+    program.write_text(f"""#!{sys.executable}
+import pathlib, shutil, sys
+pathlib.Path({str(found / "arguments")!r}).write_text(" ".join(sys.argv[1:]))
+(folder,) = [word.partition("=")[2] for word in sys.argv if word.startswith("-DoutputDirectory=")]
+shutil.copytree({str(found / "repository")!r}, folder, dirs_exist_ok=True)
+""")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(found))
+    return found
+
+
+def test_jars_come_by_maven_and_only_those_of_the_lock(tmp_path, lock, maven):
+    other = maven / "repository/org/example/other/2.0/other-2.0.jar"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"")
+    flink.fetch(None, tmp_path / "jars", lock)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "jars").iterdir()} == {"thing-1.0.jar": JAR}
+    assert f"-f {flink.POM} dependency:copy-dependencies" in (maven / "arguments").read_text()
+    (maven / "mvn").unlink()
+    flink.fetch(None, tmp_path / "jars", lock)
+
+
+def test_jar_of_another_digest_by_maven_is_refused_and_not_kept(tmp_path, lock, maven):
+    (maven / "repository/org/example/thing/1.0/thing-1.0.jar").write_bytes(b"another jar")
+    with pytest.raises(Stop, match=r"thing-1\.0\.jar: expected the SHA-256 "):
+        flink.fetch(None, tmp_path / "jars", lock)
+    assert not list((tmp_path / "jars").iterdir())
+
+
+def test_jar_that_the_pom_does_not_bring_is_named(tmp_path, lock, maven):
+    lock.write_text(LINE.replace("thing", "other"))
+    with pytest.raises(Stop, match=r"^org/example/other/1\.0/other-1\.0\.jar: expected it of flink\.pom\.xml"):
+        flink.fetch(None, tmp_path / "jars", lock)
+
+
+def test_maven_that_fails_is_a_line_with_its_reason(tmp_path, lock, maven):
+    (maven / "mvn").write_text("#!/bin/sh\necho '[ERROR] no such host'\necho '[ERROR] more'\nexit 1\n")
+    with pytest.raises(Stop, match=r"^mvn ended with status 1 \(no such host\)\. Install Maven .*--from ADDRESS\"\.$"):
+        flink.fetch(None, tmp_path / "jars", lock)
+
+
+def test_machine_without_maven_is_told_both_ways(tmp_path, lock, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Stop, match=r"^expected mvn in PATH, found none\. Install Maven .*--from ADDRESS\"\.$"):
+        flink.fetch(None, tmp_path / "jars", lock)
+
+
+def test_lock_is_remade_from_what_maven_copies(tmp_path, maven, monkeypatch):
+    monkeypatch.setattr(flink, "LOCK", tmp_path / "made.lock")
+    flink.lock()
+    assert (tmp_path / "made.lock").read_text().splitlines(keepends=True)[1:] == [LINE]
 
 
 def a_java(folder: Path, said: str) -> Path:
@@ -158,7 +221,7 @@ def test_what_is_ended_is_what_was_noted_and_no_later_process_of_its_number(fold
 def test_cluster_that_is_at_work_is_not_started_again(folder):
     flink.NOTED.write_text(json.dumps({"jobmanager": (os.getpid(), flink.started_at(os.getpid()))}))
     with pytest.raises(Stop, match=r"expected no cluster of this project, found its jobmanager at work\."):
-        flink.up(2, 1, flink.CENTRAL)
+        flink.up(2, 1, None)
 
 
 def test_each_task_manager_calls_the_pool_beside_it_by_the_same_name(folder):
