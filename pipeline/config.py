@@ -23,8 +23,6 @@ from models.features import COMPRESSIONS, ENCODINGS, FITS, SEVERITIES, SPLITS
 from models.memory import SMALLEST_MIB
 from pipeline.metadata.shared import SharedDatabase
 
-_ROOT = "gs://bucket/pipeline"
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KubeflowConfig:

@@ -56,8 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace, rest: list[str]) -> None:
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor as tfx_task
 
-    flags = {}
-    config = resolve(preset=None, flags=flags, assignments=arguments.set, file=None, environ={}).config
+    config = resolve(preset=None, flags={}, assignments=arguments.set, file=None, environ={}).config
     shared = {name: arguments.shared / name for name in ("checkpoints", "trials", "serving")}
     places.tell(memory=budget_bytes(config.memory_mib), **shared)
     uri, _, mounted = arguments.mount.partition("=")
