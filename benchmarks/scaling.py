@@ -22,14 +22,19 @@ def images_of(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return noise + np.uint8(120) * rows[:, :, None].astype(np.uint8)
 
 
+def idx_header(*shape: int) -> bytes:
+    """Returns how an IDX file of uint8 values in this shape begins."""
+    return struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape)
+
+
 def write(folder: Path, part: str, count: int, rng: np.random.Generator) -> None:
     """Writes images and labels of a part of the data, a block at a time."""
     with (
         (folder / f"{part}-images-idx3-ubyte").open("wb") as images,
         (folder / f"{part}-labels-idx1-ubyte").open("wb") as labels,
     ):
-        images.write(struct.pack(">BBBB3I", 0, 0, 8, 3, count, SIDE, SIDE))
-        labels.write(struct.pack(">BBBB1I", 0, 0, 8, 1, count))
+        images.write(idx_header(count, SIDE, SIDE))
+        labels.write(idx_header(count))
         for start in range(0, count, BLOCK):
             numbers = (np.arange(start, min(start + BLOCK, count)) % CLASSES).astype(np.uint8)
             images.write(images_of(numbers, rng).tobytes())

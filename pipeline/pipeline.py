@@ -33,7 +33,7 @@ from tfx.dsl.input_resolution.strategies.latest_artifact_strategy import LatestA
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
-from tfx.types import Channel, standard_artifacts
+from tfx.types import Artifact, BaseChannel, Channel, standard_artifacts
 
 from components import places
 from components.bulk_inferrer.component import BulkInferrer
@@ -94,6 +94,19 @@ def curated_schema(dataset: Dataset) -> str:
       InputError: it is no schema.
     """
     return dataset.schema or (read_schema_file(FASHION_MNIST_SCHEMA) if dataset.is_fashion_mnist else "")
+
+
+def _latest_other_blessed(
+    candidate: BaseChannel, blessing: type[Artifact], *, id_property: str, **further: Channel
+) -> Resolver:
+    return Resolver(
+        strategy_class=LatestOtherBlessed,
+        config={"id_property": id_property},
+        subject=Channel(type=candidate.type),
+        blessing=Channel(type=blessing),
+        candidate=candidate,
+        **further,
+    )
 
 
 def create_pipeline(
@@ -177,12 +190,8 @@ def create_pipeline(
         gated["accepted_statistics"] = accepted_data.outputs["subject"]
     else:
         accepted_data = add(
-            Resolver(
-                strategy_class=LatestOtherBlessed,
-                config={"id_property": "current_statistics_id"},
-                subject=Channel(type=standard_artifacts.ExampleStatistics),
-                blessing=Channel(type=DataBlessing),
-                candidate=statistics_gen.outputs["statistics"],
+            _latest_other_blessed(
+                statistics_gen.outputs["statistics"], DataBlessing, id_property="current_statistics_id"
             ).with_id("AcceptedData")
         )
         gated["accepted_statistics"] = accepted_data.outputs["subject"]
@@ -270,12 +279,10 @@ def create_pipeline(
         )
     else:
         blessed_model = add(
-            Resolver(
-                strategy_class=LatestOtherBlessed,
-                config={"id_property": "current_model_id"},
-                subject=Channel(type=standard_artifacts.Model),
-                blessing=Channel(type=standard_artifacts.ModelBlessing),
-                candidate=model,
+            _latest_other_blessed(
+                model,
+                standard_artifacts.ModelBlessing,
+                id_property="current_model_id",
                 pushed=Channel(type=standard_artifacts.PushedModel),
             ).with_id("BlessedModel")
         )

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import numpy as np
 
 from benchmarks.nights.scenario import DATE, Arrival, Night
 from benchmarks.process import ROOT
+from benchmarks.scaling import idx_header
 from components.example_gen.idx import read_idx
 from models.features import FASHION_MNIST_CLASSES
 from pipeline.output_root import OutputRoot
@@ -103,7 +103,7 @@ class Nights:
         partial = self._incoming / f".{folder.name}.partial"
         partial.mkdir()
         for name, values in (("train-images-idx3-ubyte", images), ("train-labels-idx1-ubyte", labels)):
-            content = struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape) + values.tobytes()
+            content = idx_header(*values.shape) + values.tobytes()
             (partial / name).write_bytes(content[:-100] if arrival.broken and values.ndim > 1 else content)
         if folder.exists():
             for path in folder.iterdir():

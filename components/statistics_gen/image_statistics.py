@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from components.errors import DataRefused
-from models.examples import Examples, encoding_of, open_shards
+from components.shards import read_batches
+from models.examples import Examples, encoding_of
 from models.features import IMAGE, LABEL
 from models.images import tensor_header, with_channels
 from models.memory import block_rows
@@ -88,17 +88,9 @@ def read_records(examples: Examples, shard: Path) -> Iterator[tuple[list[bytes],
       DataRefused: a record fails its checksum or is no `tf.train.Example` of an image and a label.
     """
     features = {IMAGE: tf.io.FixedLenFeature([], tf.string), LABEL: tf.io.FixedLenFeature([], tf.int64)}
-    seen = 0
-    try:
-        for records in open_shards((shard,), examples.compression).batch(block_rows(examples.image_shape)):
-            parsed = tf.io.parse_example(records, features)
-            yield parsed[IMAGE].numpy().tolist(), parsed[LABEL].numpy()
-            seen += len(records)
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        raise DataRefused(
-            f"{shard}: expected records of an image and a label, found a damaged one after record {seen:,} "
-            f"({error.message.splitlines()[0]}). Delete the file and run again."
-        ) from error
+    parse = functools.partial(tf.io.parse_example, features=features)
+    for parsed in read_batches(shard, examples.compression, block_rows(examples.image_shape), parse):
+        yield parsed[IMAGE].numpy().tolist(), parsed[LABEL].numpy()
 
 
 def read_feature_tables(examples: Examples, shard: Path) -> Iterator[pa.RecordBatch]:

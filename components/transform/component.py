@@ -23,9 +23,9 @@ from tfx_bsl.tfxio import record_based_tfxio
 
 from components import places
 from components.artifacts import Artifacts, open_examples, plainly_named, single
-from components.errors import DataRefused
+from components.shards import read_batches
 from models import preprocessing
-from models.examples import compression_of, open_shards
+from models.examples import compression_of
 from models.memory import rows_within
 
 PREPROCESSING_FN = f"{preprocessing.__name__}.{preprocessing.preprocessing_fn.__name__}"
@@ -80,15 +80,8 @@ class _ReadShards(beam.PTransform):
 
 
 def _records(shard: Path) -> Iterator[bytes]:
-    seen = 0
-    try:
-        for records in open_shards((shard,), compression_of(shard)).batch(_READ_ROWS):
-            yield from records.numpy().tolist()
-            seen += len(records)
-    except tf.errors.DataLossError as error:
-        raise DataRefused(
-            f"{shard}: expected TFRecords, found a damaged one after record {seen:,}. Delete the file and run again."
-        ) from error
+    for records in read_batches(shard, compression_of(shard), _READ_ROWS):
+        yield from records.numpy().tolist()
 
 
 class _Executor(executor.Executor):
