@@ -25,9 +25,10 @@ from pipeline.nodes import NODES
 from pipeline.output_root import OutputRoot
 from pipeline.pipeline import create_pipeline
 from pipeline.presets import preset
+from pipeline.run.abandoned import close_abandoned
 from pipeline.run.database import check_database
 from pipeline.run.outcome import describe_failure, exit_status_of, state_of
-from pipeline.run.record import RunRecord, close_abandoned
+from pipeline.run.record import RunRecord
 
 METRICS = {"test_accuracy": 0.93, "test_loss": 0.2}
 EVALUATED = {

@@ -32,9 +32,9 @@ from components.logged import LOGGED
 from models.files import write_text
 from models.host import peak_memory_bytes
 from pipeline.metadata.labels import NOTE, TAGS
-from pipeline.metadata.store import KEPT_BY, PROVENANCE, Store
+from pipeline.metadata.store import KEPT_BY
 from pipeline.nodes import NODES, Outputs, best_trial
-from pipeline.output_root import OutputRoot, RunFolder
+from pipeline.output_root import RunFolder
 from pipeline.run.data import model_name
 from pipeline.run.listed import LISTED, listed
 from pipeline.run.outcome import (
@@ -56,7 +56,6 @@ from pipeline.settings import Settings
 _RUN = "pipeline_run"
 # Of a person, who may change them while the run goes on: written once, and read again each time.
 _LABELS = (NOTE, TAGS)
-_CANCELED = metadata_store_pb2.Execution.CANCELED
 # Kept as properties of their own, so that a list of runs reads no more than it shows.
 _INDEX = (
     "preset",
@@ -324,58 +323,6 @@ def properties_of(content: dict) -> dict:
     summary = {name: value for name, value in content.items() if name not in ("provenance", *_LABELS)}
     known = {name: value for name, value in index.items() if value is not None}
     return {**content["provenance"], **known, LISTED: json.dumps(listed(content)), "summary": json.dumps(summary)}
-
-
-def close_abandoned(handle: metadata.Metadata, root: OutputRoot) -> None:
-    """Completes the record of what a killed run left open, from its executions. The caller holds the lock."""
-    store = Store(root.metadata)
-    own = {run.number: run for run in store.runs()}
-    for run in handle.store.get_contexts_by_id(list(own)) if own else ():
-        kept = run.custom_properties
-        if kept["state"].string_value != RUNNING or "summary" not in kept:
-            continue
-        content = json.loads(kept["summary"].string_value)
-        made_of = store.whole(own[run.id]).properties
-        provenance = {name: made_of[name] for name in PROVENANCE if name in made_of}
-        folder = root.run(run.name)
-        folder.folder.mkdir(parents=True, exist_ok=True)
-        record = RunRecord(folder, None, {}, keepers=store.keepers_of(run.id))
-        record.content = {**content, "provenance": provenance}
-        executions = handle.store.get_executions_by_context(run.id)
-        for execution in executions:
-            _complete(record, handle, execution)
-        begun = (run.create_time_since_epoch or 0) / 1000
-        # A canceled one was updated just now, however long ago the run was killed.
-        times = [
-            e.create_time_since_epoch if e.last_known_state == _CANCELED else e.last_update_time_since_epoch
-            for e in executions
-        ]
-        ended = max(times, default=0) / 1000 or begun
-        record.close_with(handle, None, seconds=max(content["wall_seconds"], ended - begun))
-
-
-def _complete(record: RunRecord, handle: metadata.Metadata, execution) -> None:
-    """Notes what an execution did that ended after the record was written for the last time."""
-    node_id = node_of(handle, execution)
-    states = {
-        metadata_store_pb2.Execution.COMPLETE: NODE_RAN,
-        metadata_store_pb2.Execution.CACHED: NODE_CACHED,
-    }
-    entry = next((entry for entry in record.content["nodes"] if entry["id"] == node_id), None)
-    if entry is None or entry["state"] not in (RUNNING, WAITING) or execution.last_known_state not in states:
-        return
-    seconds = (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000
-    outputs = outputs_of(handle, execution.id)
-    record.end(node_id, state=states[execution.last_known_state], seconds=seconds, outputs=outputs)
-
-
-def node_of(handle: metadata.Metadata, execution) -> str:
-    """Returns the id of the node that an execution is of."""
-    for context in handle.store.get_contexts_by_execution(execution.id):
-        (kind,) = handle.store.get_context_types_by_id([context.type_id])
-        if kind.name == "node":
-            return context.name.rsplit(".", 1)[-1]
-    return "?"
 
 
 def outputs_of(handle: metadata.Metadata, execution_id: int) -> Outputs:
