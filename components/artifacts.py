@@ -19,6 +19,12 @@ from models.plain_paths import plain
 Artifacts = dict[str, list[types.Artifact]]
 
 
+class Predictions(types.Artifact):
+    """Answers of a model for the test split, and those of its baseline; see `components.prediction_columns`."""
+
+    TYPE_NAME = "Predictions"
+
+
 def single(artifacts: Artifacts, key: str) -> types.Artifact:
     """Returns the one artifact under `key`."""
     return artifact_utils.get_single_instance(artifacts[key])

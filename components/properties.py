@@ -12,3 +12,5 @@ TRAINED_ID = "trained_id"
 CHECKPOINT = "checkpoint"
 # Not a property: the input of the gate that is the model which it asks about the labels of a new span.
 ASKED_MODEL = "served_model"
+# Of predictions: the model whose answers are the baseline's among them, if there are any.
+BASELINE_ID = "baseline_id"

@@ -26,9 +26,9 @@ NODES = (
     "Transform",
     "Trainer",
     "Exporter",
+    "BlessedModel",
     "InfraValidator",
     "BulkInferrer",
-    "BlessedModel",
     "Evaluator",
     "Pusher",
 )

@@ -52,6 +52,7 @@ class Node:
       detail: what it made, in a few words for its line on the console.
       facts: what of it goes into the record of the run, by key of summary.json.
       shown: the properties of its outputs that `lineage` shows beside an artifact, by key of the output.
+      begins: the node that a part of the pipeline from this one begins with.
       asked, flag: whether a run with this `PipelineConfig` has it, and what asks for it where that is not always so.
     """
 
@@ -61,6 +62,7 @@ class Node:
     detail: Callable[[Outputs], str] = lambda outputs: ""
     facts: Callable[[Outputs], dict] = lambda outputs: {}
     shown: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    begins: str = ""
     asked: Callable[[Any], bool] = lambda config: True
     flag: str = ""
 
@@ -295,6 +297,7 @@ for _node in (
         modules=("components.exporter.component",),
         facts=lambda outputs: {"model_digest": outputs["model"]["digest"] or None},
     ),
+    Node(id="BlessedModel", modules=("components.latest_blessed",), detail=_resolved),
     Node(
         id="InfraValidator",
         modules=("components.infra_validator.component",),
@@ -307,9 +310,10 @@ for _node in (
         modules=("components.bulk_inferrer.component",),
         detail=lambda outputs: plural(outputs["predictions"]["examples"], "prediction"),
     ),
-    Node(id="BlessedModel", modules=("components.latest_blessed",), detail=_resolved),
     Node(
         id="Evaluator",
+        # Cached, unless another model is to be compared with by now, which then has to be asked.
+        begins="BulkInferrer",
         modules=("components.evaluator.component",),
         gate=Gate(
             question="Is the model good enough, and no worse than the last?",

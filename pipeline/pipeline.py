@@ -15,9 +15,9 @@ ExampleGen -> StatisticsGen -> SchemaGen -> ExampleValidator
     |                        |             |
     +--------> InfraValidator|             |             InfraValidator: can it be served at all
     |                        |             |
-    +--------> BulkInferrer  |             |
-    |                        |             |
-    +--------> Evaluator <---+-------------+
+    +--------> BulkInferrer <+-------------+             BulkInferrer: what both answer, asked once
+                   |         |
+               Evaluator <---+
                    |
                 Pusher <- InfraValidator
 """
@@ -38,7 +38,7 @@ from tfx.types import Artifact, BaseChannel, Channel, standard_artifacts
 from components import places
 from components.bulk_inferrer.component import BulkInferrer
 from components.data_gate.component import DataBlessing, DataGate
-from components.evaluator.component import ReportingEvaluator
+from components.evaluator.component import Evaluator
 from components.evaluator.eval_config import eval_config
 from components.example_gen.component import ImageExampleGen
 from components.example_gen.dataset import Dataset, read_schema_file
@@ -57,7 +57,7 @@ from components.trainer.component import ReportingTrainer
 from components.trainer.warm_start import LatestServedTraining
 from components.transform.component import PREPROCESSING_FN, ImageTransform
 from components.tuner.component import ReportingTuner
-from models.features import TEST, TRAIN, VAL
+from models.features import TRAIN, VAL
 from models.memory import budget_bytes
 from models.precision import resolve_precision
 from pipeline.config import PipelineConfig
@@ -287,18 +287,16 @@ def create_pipeline(
             ).with_id("BlessedModel")
         )
     infra_validator = add(InfraValidator(examples=examples, model=model))
-    bulk_inferrer = add(BulkInferrer(examples=examples, model=model))
+    baseline = blessed_model.outputs["model" if known_resolvers else "subject"]
+    bulk_inferrer = add(BulkInferrer(examples=examples, model=model, baseline_model=baseline))
     bulk_inferrer.add_upstream_node(infra_validator)
     evaluator = add(
-        ReportingEvaluator(
-            examples=examples,
-            example_splits=[TEST],
+        Evaluator(
             model=model,
-            baseline_model=blessed_model.outputs["model" if known_resolvers else "subject"],
+            predictions=bulk_inferrer.outputs["predictions"],
             eval_config=eval_config(floors_in_force(config, dataset), config.accuracy_tolerance, spans=config.in_spans),
-        ).with_id("Evaluator")
+        )
     )
-    evaluator.add_upstream_node(infra_validator)
     add(
         VersionedPusher(
             model=model,

@@ -24,6 +24,7 @@ from tfx.types.artifact_utils import encode_split_names
 
 from benchmarks.recorded_runs import RecordedRuns
 from components.artifacts import describe_examples
+from components.bulk_inferrer.inference import predict
 from components.evaluator.eval_config import eval_config
 from components.evaluator.evaluation import evaluate
 from components.evaluator.results import read_metrics
@@ -157,9 +158,15 @@ class Once:
         return self.folder / "saved_model"
 
     @functools.cached_property
+    def answers(self) -> Path:
+        """The predictions for the test split."""
+        predict(self.examples, {self.folder / "answers" / "predictions.parquet": self.saved_model}, new_pipeline())
+        return self.folder / "answers" / "predictions.parquet"
+
+    @functools.cached_property
     def evaluation(self) -> Path:
         config = eval_config({"accuracy": 0.0}, 0.005)
-        evaluate(config, self.saved_model, None, self.examples, self.folder / "evaluation", new_pipeline())
+        evaluate(config, self.answers, None, FASHION_MNIST_CLASSES, self.folder / "evaluation", new_pipeline())
         return self.folder / "evaluation"
 
     @functools.cached_property
@@ -297,7 +304,7 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         ),
         "components.data_gate.duplicates.examples": lambda: once.with_duplicates,
         "components.places.dataset": lambda: once.dataset,
-        "components.evaluator.slicer.labels": lambda: once.labels[: len(once.records)],
+        "components.bulk_inferrer.slicer.labels": lambda: once.labels[: len(once.records)],
         "components.example_gen.ingest.settings": lambda: SplitSettings(
             sizes=(20, 10, 10), shards=(2, 1, 1), seed=7, stratified=True, encoding="png", compression=""
         ),
@@ -305,7 +312,6 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         # models
         "baseline": lambda: once.saved_model,
         "batches": batches,
-        "candidate": lambda: once.saved_model,
         "early_stopping": lambda: keras.callbacks.EarlyStopping(monitor="loss"),
         "inputs": lambda: once.inputs,
         "logits": lambda: np.eye(CLASSES, dtype=np.float32)[once.labels],
@@ -338,6 +344,7 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         "more_confidence": lambda: np.array([0.7], np.float32),
         "more_right": lambda: np.array([True]),
         "notes": list,
+        "components.evaluator.evaluation.predictions": lambda: once.answers,
         "right": lambda: np.array([True, False]),
         "tolerance": lambda: 0.005,
         "components.evaluator.verdict.config": lambda: eval_config({"accuracy": 0.0}, 0.005),

@@ -68,10 +68,11 @@ def test_each_registered_metric_is_measured_under_its_name():
     assert names[: len(METRICS)] == list(METRICS)
 
 
-def test_served_probabilities_are_what_is_measured():
+def test_kept_probabilities_are_what_is_measured():
     (spec,) = eval_config({}, 0.0).model_specs
-    assert (spec.signature_name, spec.prediction_key, spec.label_key) == ("serving_default", "probabilities", "label")
-    assert spec.model_type == "tf_generic"
+    assert (spec.prediction_key, spec.label_key) == ("probabilities", "label")
+    # Which TFMA neither loads nor asks.
+    assert spec.model_type == "materialized_prediction"
 
 
 # floors

@@ -12,9 +12,11 @@ from tfx.types import standard_artifacts
 from tfx.types.artifact_utils import encode_split_names
 from tfx.utils import proto_utils
 
-from components.artifacts import describe_examples, open_examples
+from components.artifacts import Predictions, describe_examples, open_examples
+from components.bulk_inferrer.component import BulkInferrer
+from components.bulk_inferrer.inference import predict
 from components.errors import InputError, PipelineError
-from components.evaluator.component import ReportingEvaluator
+from components.evaluator.component import Evaluator
 from components.evaluator.eval_config import eval_config
 from components.evaluator.evaluation import evaluate
 from components.evaluator.metrics import METRICS, Metric, register
@@ -77,10 +79,16 @@ def judge(examples, tmp_path_factory):
     def run(candidate, *baselines, floors=FLOORS, tolerance=0.02, examples=examples, spans=False):
         evaluation, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
         evaluation.uri, blessing.uri = (str(tmp_path_factory.mktemp(name)) for name in ("evaluation", "blessing"))
-        scratch = str(tmp_path_factory.mktemp("scratch"))
+        scratch, predictions = str(tmp_path_factory.mktemp("scratch")), Predictions()
+        predictions.uri = str(tmp_path_factory.mktemp("predictions"))
         context = BaseBeamExecutor.Context(["--runner=FnApiRunner", "--sdk_container_image=none"], None, scratch, "1")
-        ReportingEvaluator.EXECUTOR_SPEC.executor_class(context).Do(
+        BulkInferrer.EXECUTOR_SPEC.executor_class(context).Do(
             {"examples": [examples], "model": [candidate], "baseline_model": list(baselines)},
+            {"predictions": [predictions]},
+            {},
+        )
+        Evaluator.EXECUTOR_SPEC.executor_class(context).Do(
+            {"model": [candidate], "predictions": [predictions]},
             {"evaluation": [evaluation], "blessing": [blessing]},
             {"eval_config": proto_utils.proto_to_json(eval_config(floors, tolerance, spans=spans))},
         )
@@ -92,6 +100,10 @@ def judge(examples, tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(judge, good):
     return judge(good)
+
+
+def new_pipeline() -> beam.Pipeline:
+    return beam.Pipeline(argv=["--runner=FnApiRunner"])
 
 
 def reasons(blessing) -> list[str]:
@@ -156,7 +168,7 @@ def test_compressed_pictures_are_measured_as_their_artifact_says(judge, good, tm
 def test_record_that_is_not_stored_as_the_artifact_says_fails(judge, good, tmp_path):
     artifact = artifact_of(tmp_path)
     artifact.set_string_custom_property("encoding", "png")
-    with pytest.raises(InputError, match=r"test split: expected images stored as png, .* found tensor"):
+    with pytest.raises(InputError, match=r"00000-of-00002: expected images stored as png, .* found tensor"):
         judge(good, examples=artifact)
 
 
@@ -317,9 +329,9 @@ def test_metric_that_fails_fails_the_node_with_its_name(registered, judge, good)
 
 
 def test_metric_or_slicing_that_tfma_did_not_put_out_is_an_error(registered, good, examples, tmp_path):
-    model = Path(good.uri, "Format-Serving")
-    pipeline = beam.Pipeline(argv=["--runner=FnApiRunner"])
-    evaluate(eval_config({}, 0.0), model, None, open_examples(examples), tmp_path, pipeline)
+    predictions = tmp_path / "predictions.parquet"
+    predict(open_examples(examples), {predictions: Path(good.uri, "Format-Serving")}, new_pipeline())
+    evaluate(eval_config({}, 0.0), predictions, None, NAMES, tmp_path, new_pipeline())
     slicing("late")(lambda images, labels, class_names: ["one"] * len(images))
     with pytest.raises(PipelineError, match="slicing late: expected its slices among TFMA's results, found none"):
         read_metrics(tmp_path, NAMES)

@@ -1,5 +1,6 @@
 """What the canary lets pass: answers made by hand, and models served by a process of their own."""
 
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -151,6 +152,22 @@ def test_fresh_process_is_handed_the_model_the_images_and_the_shards(stranger, t
     np.testing.assert_array_equal(stranger.images, banded_images(LABELS), strict=True)
 
 
+def test_no_more_images_are_asked_about_than_the_bound(stranger, bands, monkeypatch):
+    monkeypatch.setattr(serving, "MOST_ASKED", 40)
+    serve_once(Path("model"), bands)
+    # Over the end of the first shard, which has 35.
+    np.testing.assert_array_equal(stranger.images, banded_images(LABELS)[:40], strict=True)
+
+
+@pytest.mark.parametrize(("disagreements", "refused"), [(5, False), (6, True)])
+def test_portable_model_may_differ_for_five_images_of_a_thousand(stranger, tmp_path, disagreements, refused):
+    many = write_examples(tmp_path, {"test": (banded_images(np.arange(1_200) % 3), np.arange(1_200) % 3)})
+    stranger.report = {"litert_disagreements": disagreements}
+    with pytest.raises(ModelRefused, match="at most 5 of 1,000 images") if refused else contextlib.nullcontext():
+        serve_once(Path("model"), many)
+    assert len(stranger.images) == 1_000
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
@@ -194,6 +211,13 @@ def test_good_model_is_asked_from_outside_and_measured(model, tmp_path, options)
     for latency in (found["litert"]["latency_ms"], *found["latency_ms"].values()):
         assert set(latency) == {"1", "64"}
         assert all(milliseconds > 0 for milliseconds in latency.values())
+
+
+@pytest.mark.slow
+def test_bounded_part_is_asked_through_both_signatures(model, bands, monkeypatch):
+    monkeypatch.setattr(serving, "MOST_ASKED", 40)
+    monkeypatch.setattr(serving, "inference_rows", lambda _: 32)
+    assert serve_once(model, bands)["examples"] == 40
 
 
 @pytest.mark.slow

@@ -80,12 +80,14 @@ def test_every_node_is_a_task_and_comes_after_those_that_it_reads(compiled):
     asked = {node.id for node in NODES.values() if node.asked(preset("smoke"))}
     assert set(tasks(compiled)) == asked - {"BlessedModel"} | set(RESOLVERS)
     after = {name: set(task.get("dependentTasks", ())) for name, task in tasks(compiled).items()}
-    assert {name: after[name] for name in ("ExampleGen", "Transform", "Trainer", "Evaluator", "Pusher")} == {
+    shown = ("ExampleGen", "Transform", "Trainer", "BulkInferrer", "Evaluator", "Pusher")
+    assert {name: after[name] for name in shown} == {
         "ExampleGen": set(),
         # Nothing is trained on data that did not pass the gate.
         "Transform": {"ExampleGen", "SchemaGen", "DataGate"},
         "Trainer": {"ExampleGen", "Transform"},
-        "Evaluator": {"ExampleGen", "Exporter", "InfraValidator", "BlessedModel-model-resolver"},
+        "BulkInferrer": {"ExampleGen", "Exporter", "InfraValidator", "BlessedModel-model-resolver"},
+        "Evaluator": {"Exporter", "BulkInferrer"},
         "Pusher": {"Exporter", "InfraValidator", "Evaluator"},
     }
     for name, task in tasks(compiled).items():

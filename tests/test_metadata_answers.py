@@ -284,9 +284,7 @@ def test_why_tells_each_node_once_however_many_paths_lead_to_it(tmp_path, ask):
     runs.add(FIRST)
     runs.add(SEEDED, changed="ExampleGen", settings={"seed": 7})
     told = [line.split()[0] for line in ask("why", "Pusher", output=runs.output_root) if " ran in run " in line]
-    assert sorted(told) == sorted(
-        {"ExampleGen", "SchemaGen", "StatisticsGen", "Transform"} | FROM_TRAINER - {"BulkInferrer"}
-    )
+    assert sorted(told) == sorted({"ExampleGen", "SchemaGen", "StatisticsGen", "Transform"} | FROM_TRAINER)
 
 
 def test_why_of_a_cached_node_names_the_run_it_came_from(ask, runs):
@@ -337,6 +335,7 @@ def test_lineage_of_a_served_model_leads_to_data_code_and_settings(ask_json, run
         "Exporter.model",
         "Trainer.model",
         "Evaluator.blessing",
+        "BulkInferrer.predictions",
         "InfraValidator.blessing",
         "Transform.transform_graph",
         "SchemaGen.schema",
@@ -347,7 +346,7 @@ def test_lineage_of_a_served_model_leads_to_data_code_and_settings(ask_json, run
     assert wanted <= {artifact["id"] for artifact in graph["artifacts"]}
     nodes = {execution["node"]: execution for execution in graph["executions"]}
     assert set(nodes) == {
-        *("Pusher", "Exporter", "Trainer", "InfraValidator", "Evaluator"),
+        *("Pusher", "Exporter", "Trainer", "InfraValidator", "BulkInferrer", "Evaluator"),
         *("Transform", "SchemaGen", "StatisticsGen", "ExampleGen"),
     }
     assert nodes["Trainer"]["run"] == SEEDED
@@ -399,8 +398,6 @@ def test_gc_lists_what_is_superseded_and_keeps_what_blessed_models_need(own_runs
     plan = ask_json("gc", "--keep", "1", output=own_runs.output_root)
     refused = [key for key in own_runs.artifacts[REFUSED] if key.split(".")[0] in FROM_TRAINER]
     wanted = {f"a{own_runs.artifacts[REFUSED][key]}" for key in refused}
-    # What blessed models predict for the test split: nothing depends on it.
-    wanted |= {f"a{own_runs.artifacts[run]['BulkInferrer.predictions']}" for run in (FIRST, SEEDED)}
     assert {item["artifact"] for item in plan["items"]} == wanted
     assert {item["reason"] for item in plan["items"]} == {"superseded"}
     assert plan["bytes"] == 10 * len(wanted)
@@ -459,7 +456,7 @@ def test_folder_that_cannot_be_deleted_is_named(own_runs, refusal, monkeypatch):
 
     monkeypatch.setattr(shutil, "rmtree", refuse)
     line = refusal("gc", "--keep", "1", "--delete", output=own_runs.output_root)
-    assert line.endswith("cannot be deleted (Permission denied), nor can 9 more. Mend the permissions and repeat.")
+    assert line.endswith("cannot be deleted (Permission denied), nor can 7 more. Mend the permissions and repeat.")
 
 
 def test_deleting_while_a_run_goes_on_is_refused_and_changes_nothing(own_runs, refusal):

@@ -105,6 +105,15 @@ def test_part_takes_settings_and_data_of_the_latest_run_that_has_what_it_needs(e
     assert base.settings.origins["training.epochs"] == "run fast"
 
 
+def test_part_from_the_evaluator_asks_anew_what_the_candidate_is_compared_with(earlier, root, dataset):
+    """Since that run another model may have been published, which has to be asked about the test split."""
+    base = find_base(given(root), Selection(from_node="Evaluator"), root)
+    pipeline = compiler.Compiler().compile(create_pipeline(base.settings.config, dataset))
+    mark(pipeline, base)
+    runs = {node.pipeline_node.node_info.id for node in pipeline.nodes if not is_skipped(node.pipeline_node)}
+    assert runs == {"BlessedModel", "BulkInferrer", "Evaluator", "Pusher"}
+
+
 def test_named_preset_chooses_the_run_that_it_fits(earlier, root):
     base = find_base(given(root, preset="smoke"), Selection(from_node="Evaluator"), root)
     assert (base.run_id, base.settings.config.training.epochs) == ("smoke", 4)

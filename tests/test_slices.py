@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from components.bulk_inferrer.slicer import Slicer
 from components.errors import InputError, PipelineError
-from components.evaluator.slicer import Slicer
 from components.evaluator.slices import SLICINGS, slice_names, slicing
 from components.example_gen.records import image_encoder
 from models.examples import Examples

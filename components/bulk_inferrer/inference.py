@@ -1,4 +1,4 @@
-"""Asks a served model about records and keeps its predictions, so that errors can be looked at without the model.
+"""Asks served models about the test split and keeps their predictions: whoever wants to know an answer reads it there.
 
 One row a record, in the order of the shards: where it lies, what it is, what the model takes it for, how sure it is.
 The predictions come from the signature that is served, on Beam: a shard is one element, read as many records at a time
@@ -6,12 +6,13 @@ as their bytes allow. `folder.py` asks about images that are no records.
 
 Synopsis:
 
-    predict(saved_model, shards, target, pipeline)                                            # a Beam pipeline
+    comparable(baseline, examples)                           # "" or why a baseline cannot be compared with
+    predict(examples, {target: saved_model}, pipeline)       # a Beam pipeline
     pandas.read_parquet(target)      # source, example, label, prediction, class_name, probability, probabilities
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import apache_beam as beam
@@ -20,36 +21,44 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
+from components.bulk_inferrer.slicer import Slicer
 from components.errors import InputError
-from components.evaluator.slicer import Slicer
 from components.evaluator.slices import CLASS, SLICINGS, SPAN
 from components.prediction_columns import COLUMNS
-from models.examples import Examples, compression_of, open_shards
+from models.examples import Examples, open_shards
 from models.features import IMAGE, LABEL, TEST
 from models.files import replacing
 from models.memory import inference_rows
 from models.plain_paths import plain
 
-_NO_LABEL = -1
 
-
-def predict(
-    saved_model: Path,
-    shards: Sequence[Path],
-    target: Path,
-    pipeline: beam.Pipeline,
-    *,
-    examples: Examples | None = None,
-) -> int:
-    """Writes the predictions for all records as Parquet.
+def comparable(baseline: Path, examples: Examples) -> str:
+    """Returns why a baseline cannot be compared with a model of these examples, "" if it can.
 
     Args:
-      saved_model: folder of the served model.
-      shards: TFRecord files of `tf.train.Example`s.
-      target: file of the predictions.
+      baseline: folder of its SavedModel.
+      examples: what the candidate is measured on.
+    """
+    classes = len(examples.class_names)
+    (record,) = examples.records(TEST).take(1)
+    try:
+        with plain(baseline) as named:
+            loaded = tf.saved_model.load(str(named))
+        prediction = loaded.signatures["serving_default"](examples=record[tf.newaxis])
+        found = prediction["probabilities"].shape[-1]
+    except Exception as error:  # whatever an older model fails with, the candidate must not fail with it
+        return f"it cannot be asked ({type(error).__name__}: {str(error).splitlines()[0]})"
+    return "" if found == classes else f"it tells {found} classes apart, the candidate {classes}"
+
+
+def predict(examples: Examples, models: Mapping[Path, Path], pipeline: beam.Pipeline) -> int:
+    """Writes the predictions of each model for the test split as Parquet, each as many rows in a row group.
+
+    Args:
+      examples: what to ask about. A column for each slicing but the class names the slice of each record, and one its
+        span, if they come in spans.
+      models: folder of each served model, by the file of its predictions; the files lie in one folder.
       pipeline: where the work runs.
-      examples: the artifact that they are shards of; if given, a column for each slicing but the class names the
-        slice of each record, and one its span, if they come in spans.
 
     Returns:
       The number of records.
@@ -59,30 +68,38 @@ def predict(
         says; nothing is written.
       PipelineError: the function of a slicing fails.
     """
+    shards, spans = examples.shards(TEST), examples.spans(TEST)
     # The column `label` tells the class already.
-    slicings = [name for name in SLICINGS if name != CLASS] if examples else []
-    spans = dict(zip(examples.shards(TEST), examples.spans(TEST), strict=True)) if examples else {}
-    columns = [*slicings, *([SPAN] if any(spans.values()) else [])]
+    columns = [*(name for name in SLICINGS if name != CLASS), *([SPAN] if any(spans) else [])]
     schema = pa.schema([*COLUMNS, *(pa.field(name, pa.string()) for name in columns)])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, which all hosts see, and not in a temporary folder of this one.
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as scratch, replacing(target) as partial:
-        parts = [Path(scratch, f"{number}.parquet") for number in range(len(shards))]
-        named = [(shard, spans.get(shard, ""), part) for shard, part in zip(shards, parts, strict=True)]
+    (folder,) = {target.parent for target in models}
+    folder.mkdir(parents=True, exist_ok=True)
+    # Beside the targets, which all hosts see, and not in a temporary folder of this one.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
+        parts = {target: [Path(scratch, f"{target.stem}-{n}") for n in range(len(shards))] for target in models}
         with pipeline:
-            _ = (
-                pipeline
-                # Nothing else would spread the shards.
-                | beam.Create(named, reshuffle=len(named) > 1)
-                | beam.ParDo(_Predict(saved_model, examples, slicings, schema))
-            )
-        rows = 0
-        with pq.ParquetWriter(partial, schema) as writer:
-            for part in parts:
-                for table in _tables(part):
-                    numbers = pa.array(np.arange(rows, rows + len(table)))
-                    writer.write_table(table.set_column(schema.get_field_index("example"), "example", numbers))
-                    rows += len(table)
+            for target, saved_model in models.items():
+                named = list(zip(shards, spans, parts[target], strict=True))
+                _ = (
+                    pipeline
+                    # Nothing else would spread the shards.
+                    | f"shards for {target.stem}" >> beam.Create(named, reshuffle=len(named) > 1)
+                    | f"ask for {target.stem}" >> beam.ParDo(_Predict(saved_model, examples, schema))
+                )
+        for target in models:
+            rows = _join(parts[target], target, schema)
+    return rows
+
+
+def _join(parts: list[Path], target: Path, schema: pa.Schema) -> int:
+    """Makes one file of those of the shards, its examples numbered, and returns their number."""
+    rows = 0
+    with replacing(target) as partial, pq.ParquetWriter(partial, schema) as writer:
+        for part in parts:
+            for table in _tables(part):
+                numbers = pa.array(np.arange(rows, rows + len(table)))
+                writer.write_table(table.set_column(schema.get_field_index("example"), "example", numbers))
+                rows += len(table)
     return rows
 
 
@@ -95,23 +112,21 @@ def _tables(part: Path) -> Iterator[pa.Table]:
 class _Predict(beam.DoFn):
     """Asks the model about one shard and writes the predictions to a file of its own; loads the model once."""
 
-    def __init__(self, saved_model: Path, examples: Examples | None, slicings: list[str], schema: pa.Schema) -> None:
-        self._saved_model, self._examples, self._slicings, self._schema = saved_model, examples, slicings, schema
+    def __init__(self, saved_model: Path, examples: Examples, schema: pa.Schema) -> None:
+        self._saved_model, self._examples, self._schema = saved_model, examples, schema
 
     def setup(self) -> None:
         with plain(self._saved_model) as named:
             self._model = tf.saved_model.load(str(named))
-        _, inputs = self._model.signatures["predict_images"].structured_input_signature
-        self._rows = inference_rows(tuple(inputs["images"].shape[1:]))
-        self._slicer = Slicer(self._examples, self._slicings) if self._examples else None
+        self._slicer = Slicer(self._examples, [name for name in self._schema.names if name in SLICINGS])
 
     def process(self, element: tuple[Path, str, Path]) -> None:
         shard, span, part = element
-        seen = 0
+        seen, rows = 0, inference_rows(self._examples.image_shape)
         # A worker that is taken for dead may still be writing: each attempt has a file of its own until it is done.
         with replacing(part) as partial, pq.ParquetWriter(partial, self._schema) as writer:
             try:
-                for batch in open_shards((shard,), compression_of(shard)).batch(self._rows):
+                for batch in open_shards((shard,), self._examples.compression).batch(rows):
                     writer.write_table(self._table(str(shard), span, batch.numpy().tolist()))
                     seen += len(batch)
             except tf.errors.DataLossError as error:
@@ -120,10 +135,7 @@ class _Predict(beam.DoFn):
     def _table(self, where: str, span: str, records: list[bytes]) -> pa.Table:
         try:
             found = self._model.signatures["serving_default"](examples=tf.constant(records))
-            features = {
-                IMAGE: tf.io.FixedLenFeature([], tf.string),
-                LABEL: tf.io.FixedLenFeature([], tf.int64, _NO_LABEL),
-            }
+            features = {IMAGE: tf.io.FixedLenFeature([], tf.string), LABEL: tf.io.FixedLenFeature([], tf.int64)}
             parsed = tf.io.parse_example(tf.constant(records), features)
         except tf.errors.InvalidArgumentError as error:
             reason = next(line for line in str(error.message).splitlines() if line.strip())
@@ -132,14 +144,12 @@ class _Predict(beam.DoFn):
         columns = {
             "source": [where] * len(records),
             "example": np.zeros(len(records), np.int64),
-            "label": pa.array(labels, pa.int64(), mask=labels == _NO_LABEL),
+            "label": labels,
             "prediction": found["class_id"].numpy(),
             "class_name": [name.decode() for name in found["class_name"].numpy()],
             "probability": probabilities.max(axis=-1),
             "probabilities": list(probabilities),
+            **self._slicer(parsed[IMAGE].numpy().tolist(), labels, where),
+            SPAN: [span] * len(records),
         }
-        if self._slicer is not None:
-            columns |= self._slicer(parsed[IMAGE].numpy().tolist(), labels, where)
-        if span:
-            columns[SPAN] = [span] * len(records)
-        return pa.table(columns, schema=self._schema)
+        return pa.table({name: columns[name] for name in self._schema.names}, schema=self._schema)

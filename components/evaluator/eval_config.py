@@ -31,12 +31,7 @@ def eval_config(floors: Mapping[str, float], tolerance: float, *, spans: bool = 
     metrics = [_metric_config(metric, _thresholds(metric, checked, tolerance)) for metric in METRICS.values()]
     return config_pb2.EvalConfig(
         model_specs=[
-            config_pb2.ModelSpec(
-                model_type="tf_generic",
-                signature_name="serving_default",
-                label_key=LABEL,
-                prediction_key="probabilities",
-            )
+            config_pb2.ModelSpec(model_type="materialized_prediction", label_key=LABEL, prediction_key="probabilities")
         ],
         slicing_specs=[
             OVERALL,

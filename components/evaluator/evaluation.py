@@ -1,60 +1,32 @@
-"""Measures a candidate with TFMA, and its change against a baseline.
+"""Measures a candidate with TFMA from its predictions, and its change against a baseline's. No model is loaded.
 
 Synopsis:
 
-    if not comparable(baseline, examples):      # else the reason why not
-        evaluate(eval_config(floors, tolerance), candidate, baseline, examples, results, pipeline)
+    evaluate(eval_config(floors, tolerance), predictions, None, class_names, results, pipeline)
 """
 
-import contextlib
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
-import pyarrow as pa
-import tensorflow as tf
+import pyarrow.parquet as pq
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
-from tfx_bsl.coders import example_coder
-from tfx_bsl.tfxio import record_based_tfxio
 
 # Registers the metrics that TFMA looks up by their names; and what they are made of becomes part of the cache key.
 from components.evaluator import tfma_metrics  # noqa: F401
-from components.evaluator.slicer import Slicer
-from components.evaluator.slices import SLICINGS, SPAN
-from models.examples import Examples, open_shards
-from models.features import IMAGE, LABEL, TEST
-from models.files import write_text
-from models.memory import inference_rows
+from components.evaluator.slices import CLASS
+from components.prediction_columns import COLUMNS
+from models.features import LABEL
 from models.plain_paths import plain
-
-
-def comparable(baseline: Path, examples: Examples) -> str:
-    """Returns why a baseline cannot be compared with a model of these examples, "" if it can.
-
-    Args:
-      baseline: folder of its SavedModel.
-      examples: what the candidate is measured on.
-    """
-    classes = len(examples.class_names)
-    (record,) = examples.records(TEST).take(1)
-    try:
-        with plain(baseline) as named:
-            loaded = tf.saved_model.load(str(named))
-        prediction = loaded.signatures["serving_default"](examples=record[tf.newaxis])
-        found = prediction["probabilities"].shape[-1]
-    except Exception as error:  # whatever an older model fails with, the candidate must not fail with it
-        return f"it cannot be asked ({type(error).__name__}: {str(error).splitlines()[0]})"
-    return "" if found == classes else f"it tells {found} classes apart, the candidate {classes}"
 
 
 def evaluate(
     config: config_pb2.EvalConfig,
-    candidate: Path,
+    predictions: Path,
     baseline: Path | None,
-    examples: Examples,
+    class_names: Sequence[str],
     output: Path,
     pipeline: beam.Pipeline,
 ) -> None:
@@ -62,91 +34,48 @@ def evaluate(
 
     Args:
       config: metrics, slices and thresholds for one model.
-      candidate, baseline: folders of the SavedModels; without a baseline there is no change to bound.
-      examples: what to measure on.
+      predictions, baseline: what the models answered, as `components.bulk_inferrer.inference` writes it; without a
+        baseline there is no change to bound.
+      class_names: by label.
       output: folder of TFMA's results.
       pipeline: where the work runs.
 
     Raises:
-      InputError: a record's image is not stored as the artifact says.
-      PipelineError: the function of a metric or of a slicing fails.
+      PipelineError: the function of a metric fails.
     """
     config = tfma.utils.update_eval_config_with_defaults(config, has_baseline=baseline is not None, rubber_stamp=True)
-    with contextlib.ExitStack() as stack:
-        named = [stack.enter_context(plain(folder)) if folder else None for folder in (candidate, baseline, output)]
-        _evaluate(config, *named, examples, pipeline)
-        # TFMA keeps where the models lay.
-        told = output / "eval_config.json"
-        text = told.read_text(encoding="utf-8")
-        for link, folder in zip(named, (candidate, baseline, output), strict=True):
-            if folder and link != folder:
-                write_text(told, text := text.replace(json.dumps(str(link))[1:-1], json.dumps(str(folder))[1:-1]))
-
-
-def _evaluate(
-    config: config_pb2.EvalConfig,
-    candidate: Path,
-    baseline: Path | None,
-    output: Path,
-    examples: Examples,
-    pipeline: beam.Pipeline,
-) -> None:
-    shared = [
-        tfma.default_eval_shared_model(
-            eval_saved_model_path=str(baseline if spec.is_baseline else candidate),
-            model_name=spec.name,
-            eval_config=config,
-        )
-        for spec in config.model_specs
-    ]
-    shared = shared[0] if len(shared) == 1 else shared
-    extractors = tfma.default_extractors(eval_shared_model=shared, eval_config=config)
-    # Behind the first, which makes features of the records, and before the predictions, which need not wait for slices.
-    slices = tfma.extractors.Extractor(stage_name="ExtractSlices", ptransform=beam.ParDo(_AddSlices(examples)))
-    extractors.insert(1, slices)
-    with pipeline:
+    files, shared = {}, []
+    for spec in config.model_specs:
+        if spec.is_baseline:
+            # A feature beside the candidate's, and no slicing's: their names are identifiers.
+            spec.prediction_key = f"{spec.name} {spec.prediction_key}"
+        files[spec.prediction_key] = file = baseline if spec.is_baseline else predictions
+        # TFMA keeps where the answers lay, and opens nothing there.
+        shared.append(tfma.EvalSharedModel(model_path=str(file), model_name=spec.name, model_type=spec.model_type))
+    with plain(output) as named, pipeline:
         _ = (
             pipeline
-            | beam.Create(list(zip(examples.shards(TEST), examples.spans(TEST), strict=True)))
-            | beam.ParDo(_ReadShard(examples))
-            | tfma.ExtractEvaluateAndWriteResults(
-                eval_config=config, eval_shared_model=shared, extractors=extractors, output_path=str(output)
-            )
+            # Nothing else would spread them.
+            | beam.Create(range(pq.read_metadata(predictions).num_row_groups), reshuffle=True)
+            | beam.ParDo(_ReadRows(files, class_names))
+            | tfma.ExtractEvaluateAndWriteResults(eval_config=config, eval_shared_model=shared, output_path=str(named))
         )
 
 
-class _ReadShard(beam.DoFn):
-    """Reads a shard as TFMA takes examples: Arrow batches with a column for each feature, the record, and its span.
+class _ReadRows(beam.DoFn):
+    """Reads a row group as a batch of TFMA's extracts: label, predictions of each model, and the slice of each slicing.
 
-    TFX-BSL's own source knows no file of a record, and its batches go by the clock, up to 1,000 records of any size.
+    The files are those of each model by the name of its predictions, the candidate's first.
     """
 
-    def __init__(self, examples: Examples) -> None:
-        self._compression, self._rows = examples.compression, inference_rows(examples.image_shape)
+    def __init__(self, files: dict[str, Path], class_names: Sequence[str]) -> None:
+        self._files, self._class_names = files, np.array(class_names)
 
-    def process(self, element: tuple[Path, str]) -> Iterator[pa.RecordBatch]:
-        shard, span = element
-        decoder = example_coder.ExamplesToRecordBatchDecoder()
-        for records in open_shards((shard,), self._compression).batch(self._rows).as_numpy_iterator():
-            raw = records.tolist()
-            batch = record_based_tfxio.AppendRawRecordColumn(decoder.DecodeBatch(raw), tfma.ARROW_INPUT_COLUMN, raw)
-            if span:
-                column = pa.array([[span.encode()]] * len(raw), pa.list_(pa.binary()))
-                batch = pa.RecordBatch.from_arrays([*batch.columns, column], [*batch.schema.names, SPAN])
-            yield batch
-
-
-class _AddSlices(beam.DoFn):
-    """Adds to a batch of TFMA's extracts the slices of each example, a feature for each slicing."""
-
-    def __init__(self, examples: Examples) -> None:
-        self._examples = examples
-
-    def setup(self) -> None:
-        self._slicer = Slicer(self._examples, SLICINGS)
-
-    def process(self, element: dict) -> Iterator[dict]:
-        features = element[tfma.FEATURES_KEY]
-        images, labels = [value.item() for value in features[IMAGE]], np.ravel(features[LABEL])
-        slices = self._slicer(images, labels, f"{TEST} split")
-        yield {**element, tfma.FEATURES_KEY: {**features, **slices}}
+    def process(self, number: int) -> Iterator[dict]:
+        tables = {key: pq.ParquetFile(file).read_row_group(number) for key, file in self._files.items()}
+        features = {key: np.array(table["probabilities"].to_pylist(), np.float32) for key, table in tables.items()}
+        first = next(iter(tables.values()))
+        features[LABEL] = first["label"].to_numpy()
+        features[CLASS] = self._class_names[features[LABEL]]
+        slicings = [name for name in first.column_names if name not in COLUMNS.names]
+        yield {tfma.FEATURES_KEY: features | {name: np.array(first[name].to_pylist()) for name in slicings}}

@@ -3,8 +3,9 @@
     python -I client.py MODEL IMAGES REPORT ROWS COMPRESSION SHARD...
 
 It asks the portable model before TensorFlow is imported, then the SavedModel through both signatures, and writes what
-it measured as JSON. IMAGES is a .npy file of uint8; never more than ROWS of it, and of the answers, are in memory.
-Where an answer is missing or wrong it ends with status 1 and one line on standard error.
+it measured as JSON. IMAGES is a .npy file of uint8, those of the first records of the SHARDs; never more than ROWS of
+it, and of the answers, are in memory. Where an answer is missing or wrong it ends with status 1 and one line on
+standard error.
 """
 
 import json
@@ -105,7 +106,9 @@ def ask_saved_model(
     missing = {"serving_default", "predict_images"} - set(signatures)
     if missing:
         raise Refused(f"expected the signatures serving_default and predict_images, found no {', '.join(missing)}")
-    records = tf.data.TFRecordDataset(shards, compression).batch(rows)
+    # A map, for its length; its pixels are left alone.
+    asked = len(np.load(images, mmap_mode="r"))
+    records = tf.data.TFRecordDataset(shards, compression).take(asked).batch(rows)
     first, first_records = next(read_images(images, rows)), next(iter(records))
     count, disagreements, largest, names = 0, 0, 0.0, set()
     for batch, serialized in zip(read_images(images, rows), records, strict=True):

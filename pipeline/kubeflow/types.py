@@ -13,7 +13,7 @@ Synopsis:
 import contextlib
 from collections.abc import Iterator
 
-from components.bulk_inferrer.component import Predictions
+from components.artifacts import Predictions
 from components.data_gate.component import DataBlessing
 
 _MODULE = "kubeflow_runner"

@@ -159,7 +159,7 @@ def is_skipped(node: pipeline_pb2.PipelineNode) -> bool:
 
 def _mark(pipeline: pipeline_pb2.Pipeline, selection: Selection) -> None:
     nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in pipeline.nodes}
-    first = [selection.from_node] if selection.from_node else None
+    first = [NODES[selection.from_node].begins or selection.from_node] if selection.from_node else None
     if first:
         running = set(first)
         # In the order of the DAG, so that what comes before a node is known.

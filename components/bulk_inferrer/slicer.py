@@ -1,4 +1,4 @@
-"""Names the slices of records of an Examples artifact, for the Evaluator and the BulkInferrer.
+"""Names the slices of records of an Examples artifact.
 
 Synopsis:
 
