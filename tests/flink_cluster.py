@@ -16,10 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from models.features import SPLITS
 from pipeline.metadata.store import Store
 from scripts import flink
-from tests.same_answers import TINY, assert_same_answers, counts, summary_of
+from tests.same_answers import TINY, assert_same_answers, summary_of
 
 ROOT = Path(__file__).resolve().parent.parent
 # For a job that takes a quarter of a minute where nothing is killed, or five of them, on a machine with other work.
@@ -83,31 +82,41 @@ def records_by_task_manager(job: dict) -> dict[str, int]:
     return found
 
 
-def test_answers_are_those_of_one_process_and_each_job_is_spread(output, fashion_mnist, tmp_path):
-    done = jobs()
+def assert_spread(done: list[dict], parallelism: int) -> None:
+    """Asserts that the jobs of one run are finished, and that both TaskManagers had their share of each."""
     # ExampleGen, StatisticsGen, Transform, BulkInferrer, Evaluator.
     assert [job["state"] for job in done] == ["FINISHED"] * 5
     for job in done:
+        assert max(vertex["parallelism"] for vertex in ask(f"/jobs/{job['jid']}")["vertices"]) == parallelism
         spread = records_by_task_manager(job)
         assert set(spread) == {"taskmanager-1", "taskmanager-2"} and min(spread.values()) > 0, (job["name"], spread)
-    status, out, err = finish(runner(tmp_path / "direct", fashion_mnist))
+
+
+@pytest.fixture(scope="module")
+def direct(fashion_mnist, tmp_path_factory) -> Path:
+    """The output root of the same run in one process."""
+    folder = tmp_path_factory.mktemp("direct") / "output"
+    status, out, err = finish(runner(folder, fashion_mnist))
     assert status == 0, out + err
-    assert_same_answers(tmp_path / "direct", output)
+    return folder
+
+
+def test_answers_are_those_of_one_process_and_each_job_is_spread(output, direct):
+    assert_spread(jobs(), 2)
+    assert_same_answers(direct, output)
+
+
+def test_parallelism_of_4_is_spread_and_the_same(output, direct, fashion_mnist, tmp_path):
+    before, again = len(jobs()), tmp_path / "output"
+    arguments = ("--beam-runner", "flink", "--set", "beam_args=--parallelism=4")
+    status, out, err = finish(runner(again, fashion_mnist, *arguments), PATIENCE_FOR_ALL_SECONDS)
+    assert status == 0, out + err
+    assert_spread(jobs()[before:], 4)
+    assert_same_answers(direct, again)
 
 
 # Each works on the node that has most to import, and so time to be met.
 STATISTICS = ("--beam-runner", "flink", "--only", "StatisticsGen", "--no-cache")
-
-
-def test_parallelism_of_4_is_spread_and_the_same(output, fashion_mnist):
-    before = [counts(output, split) for split in SPLITS]
-    status, out, err = finish(runner(output, fashion_mnist, *STATISTICS, "--set", "beam_args=--parallelism=4"))
-    assert status == 0, out + err
-    job = jobs()[-1]
-    assert max(vertex["parallelism"] for vertex in ask(f"/jobs/{job['jid']}")["vertices"]) == 4
-    spread = records_by_task_manager(job)
-    assert set(spread) == {"taskmanager-1", "taskmanager-2"} and min(spread.values()) > 0, spread
-    assert [counts(output, split) for split in SPLITS] == before
 
 
 def children(process: int) -> list[int]:

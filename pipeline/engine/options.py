@@ -45,8 +45,6 @@ _ENGINES = {
         "--parallelism=2",
         # Pipelined exchanges of Flink 1.x can wait for each other for ever.
         "--execution_mode_for_batch=BATCH_FORCED",
-        # A worker, its pool or a TaskManager may die once; what it did is done again.
-        "--number_of_execution_retries=1",
     ),
 }
 _PATIENCE_SECONDS = 5.0
