@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from models.networks.layers import FusedNorm, SameConv
+from models.precision import training_policy
 
 RNG = np.random.default_rng(0)
 INPUTS = (RNG.normal(size=(6, 5, 4, 3)) * [1, 5, 0.1] + [0, 10, -3]).astype("float32")
@@ -114,8 +115,10 @@ def test_same_conv_in_bfloat16_has_the_gradients_of_float32(width, size):
     layers[1].set_weights(layers[0].get_weights())
     exact, rounded = (gradients(layer, inputs, tf.cast(upstream, layer.compute_dtype)) for layer in layers)
     for found, expected in zip(rounded, exact, strict=True):
-        # bfloat16 keeps 8 bits; what is left of sums of a few hundred products is a percent of their spread.
-        np.testing.assert_allclose(found.astype("float32"), expected, atol=0.03 * expected.std())
+        # bfloat16 keeps 8 bits; what is left of sums of a few hundred products is a percent of their spread, and five
+        # where the processor has no such instructions: there TensorFlow adds up in bfloat16 as well.
+        off = 0.03 if training_policy("auto") == "mixed_bfloat16" else 0.1
+        np.testing.assert_allclose(found.astype("float32"), expected, atol=off * expected.std())
 
 
 def test_same_conv_refuses_an_even_kernel():
