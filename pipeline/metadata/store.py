@@ -177,12 +177,11 @@ class Store:
 
     def keepers_of(self, number: int) -> dict[str, str]:
         """Returns, for what is `SHARED` of the provenance of a run's context, the id of the other run that keeps it."""
-        found = self.properties("Context", number)
-        return {key: found[key][KEPT_BY] for key in SHARED if KEPT_BY in found.get(key, {})}
+        return _keepers(self.properties("Context", number))
 
     def _properties_of_run(self, number: int) -> dict:
         found = self.properties("Context", number)
-        for key, keeper in self.keepers_of(number).items():
+        for key, keeper in _keepers(found).items():
             ((keeping, _, _),) = self.rows(f"{_RUNS} AND c.name = ?", (keeper,))
             found[key] = self.properties("Context", keeping)[key]
         return found
@@ -336,6 +335,10 @@ class Store:
     def executions_of(self, run: Run) -> list[Execution]:
         """Returns the executions of a run, in the order in which they began."""
         return [execution for execution in self.executions.values() if execution.run == run.id]
+
+
+def _keepers(properties: dict) -> dict[str, str]:
+    return {key: properties[key][KEPT_BY] for key in SHARED if KEPT_BY in properties.get(key, {})}
 
 
 def _settled(properties: dict, in_use: bool) -> dict:

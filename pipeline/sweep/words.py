@@ -7,13 +7,12 @@ Synopsis:
 
 from collections.abc import Sequence
 
-from pipeline.sweep.factors import SWEPT, Point
+from pipeline.sweep.factors import OF_THE_DATA, SWEPT, Point
 from pipeline.sweep.results import Row, Summary, interaction, is_telling, pooled_deviation, summarize
 
 # Share of the processor's time that makes a point faster or slower.
 _NOTED = 0.1
-# What changes no image that is trained on.
-_INPUT, _DATA = "training.input.", ("compression", "shards", "memory_mib")
+_INPUT = "training.input."
 
 
 def words(rows: Sequence[Row]) -> list[str]:
@@ -42,7 +41,7 @@ def words(rows: Sequence[Row]) -> list[str]:
 def _is_another_order(summary: Summary) -> bool:
     """Whether a point trains on the same images, or has them in another order, as another seed has."""
     changes = summary.point.changes
-    same = all(name in _DATA or (name == "image_encoding" and value != "jpeg") for name, value in changes)
+    same = all(name in OF_THE_DATA and value != "jpeg" for name, value in changes)
     return same or any(name.startswith(_INPUT) for name, _ in changes)
 
 
