@@ -3,6 +3,7 @@
 python -m benchmarks.input_pipeline KIND FOLDER      # one epoch of one kind of pipeline, for its peak memory
 """
 
+import functools
 import json
 import math
 import statistics
@@ -62,8 +63,9 @@ def write_records(folder: Path) -> Examples:
     )
     plain = folder / "plain"
     plain.mkdir()
-    pipeline = beam.Pipeline(argv=["--runner=FnApiRunner"])
-    examples = write_examples(inspect_dataset(ROOT / "data"), settings, folder / "examples", plain, pipeline)
+    dataset = inspect_dataset(ROOT / "data")
+    new_pipeline = functools.partial(beam.Pipeline, argv=["--runner=FnApiRunner"])
+    examples = write_examples(dataset, settings, folder / "examples", plain, new_pipeline)
     (examples.folder / _PROPERTIES).write_text(json.dumps(examples.properties()))
     return examples
 

@@ -32,7 +32,7 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_artifact_strategy import LatestArtifactStrategy
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import trainer_pb2, transform_pb2
+from tfx.proto import trainer_pb2
 from tfx.types import Artifact, BaseChannel, Channel, standard_artifacts
 
 from components import places
@@ -55,7 +55,7 @@ from components.span_window.component import SpanWindow
 from components.statistics_gen.component import ImageStatisticsGen
 from components.trainer.component import ReportingTrainer
 from components.trainer.warm_start import LatestServedTraining
-from components.transform.component import PREPROCESSING_FN, ImageTransform
+from components.transform.component import ImageTransform
 from components.tuner.component import ReportingTuner
 from models.features import TRAIN, VAL
 from models.memory import budget_bytes
@@ -213,17 +213,7 @@ def create_pipeline(
             SpanWindow(spans=spans.outputs["examples"], span_statistics=spans.outputs["statistics"]).with_id("Window")
         )
         examples, statistics = window.outputs["examples"], window.outputs["statistics"]
-    transform = add(
-        ImageTransform(
-            examples=examples,
-            schema=schema_gen.outputs["schema"],
-            preprocessing_fn=PREPROCESSING_FN,
-            splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=[]),
-            materialize=False,
-            disable_statistics=True,
-            disable_analyzer_cache=True,
-        ).with_id("Transform")
-    )
+    transform = add(ImageTransform(examples=examples, schema=schema_gen.outputs["schema"]).with_id("Transform"))
     transform.add_upstream_node(data_gate)
     recipe = dataclasses.asdict(config.training) | {"precision": resolve_precision(config.training.precision)}
     fitting = {

@@ -14,6 +14,7 @@ Synopsis:
     make flink-up ARGS="--slots 2"                # of each TaskManager
     make flink-up ARGS="--from ADDRESS"           # the jars from there, without mvn
     make flink-down                               # python -m scripts.flink down
+    python -m scripts.flink check                 # has Java and the jars, or says what is missing; starts nothing
     python -m scripts.flink lock                  # remakes deploy/flink.lock from deploy/flink.pom.xml, by mvn
 """
 
@@ -392,6 +393,7 @@ def main(argv: list[str] | None = None) -> int:
     starting.add_argument("--slots", type=int, choices=range(1, 33), default=1, metavar="N", help="of each, default: 1")
     starting.add_argument("--from", dest="base", metavar="ADDRESS", help="a Maven repository; default: what mvn uses")
     commands.add_parser("down", help="end it")
+    commands.add_parser("check", help="have what it takes, and start nothing")
     commands.add_parser("lock", help="remake deploy/flink.lock")
     args = parser.parse_args(argv)
     if args.command == "lock":
@@ -402,6 +404,10 @@ def main(argv: list[str] | None = None) -> int:
         if args.command == "down":
             ended = down()
             print(f"flink: ended {', '.join(ended)}" if ended else "flink: nothing of it was at work")
+        elif args.command == "check":
+            found = java()
+            fetch(None)
+            print(f"flink: {found} and the jars of {LOCK.name} are here")
         else:
             up(args.task_managers, args.slots, args.base)
             print(f"flink: takes jobs at localhost:{JOBS}, tells of them at http://{HOST}:{REST}")

@@ -367,6 +367,7 @@ def nouns(folder: Path, once: Once) -> dict[str, Callable[[], object]]:
         "pipeline.engine.worker_pool.address": lambda: f"127.0.0.1:{free_port()}",
         "pipeline.engine.worker_pool.log": lambda: written(root.path / "workers.log", ""),
         "outputs": lambda: {"examples": {"id": 1, "uri": "", "counts": '{"train": 3, "test": 1}'}},
+        "new_pipeline": lambda: new_pipeline,
         "pipeline": new_pipeline,
         "project": lambda: ROOT,
         "provenance": lambda: {"settings": {}, "git": None},

@@ -38,9 +38,7 @@ class Gate:
         settings = SplitSettings(
             sizes=(None, 1_000, None), shards=(2, 1, 1), seed=1, stratified=True, encoding="tensor", compression=""
         )
-        self.examples = write_examples(
-            inspect_dataset(source), settings, self._folder / "examples", scratch, _pipeline()
-        )
+        self.examples = write_examples(inspect_dataset(source), settings, self._folder / "examples", scratch, _pipeline)
 
     def check(self, accepted: dict | None = None) -> list[Anomaly]:
         targets = {split: self._folder / f"{split}.pb" for split in SPLITS}

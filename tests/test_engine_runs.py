@@ -5,6 +5,7 @@ the run but its files. So what cannot be pickled, what lies in a folder of one p
 way back is found out here.
 """
 
+import hashlib
 import socket
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from models.features import TEST, TRAIN
 from pipeline.engine.worker_pool import serving
+from tests.forms import FORMS
 from tests.same_answers import TINY, assert_same_answers, summary_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +60,26 @@ def outputs(run, embedded, tmp_path_factory) -> tuple[Path, Path]:
 
 def test_answers_are_the_same_as_in_one_process(outputs):
     assert_same_answers(*outputs)
+
+
+def test_pictures_that_its_workers_decode_are_the_same(run, embedded, fashion_images, fashion_labels, tmp_path):
+    """Of which the parts are decoded in several pieces, and some are left out."""
+    (tmp_path / "pictures").mkdir()
+    parts = {TRAIN: slice(300), TEST: slice(300, 400)}
+    FORMS["class folders"](
+        tmp_path / "pictures", {part: (fashion_images[rows], fashion_labels[rows]) for part, rows in parts.items()}
+    )
+    broken = next((tmp_path / "pictures" / "train").rglob("*.png"))
+    broken.write_bytes(broken.read_bytes()[:200])
+    digests = []
+    for name, engine in (("direct", []), ("portable", embedded)):
+        only = ["--data-dir", str(tmp_path / "pictures"), "--to", "ExampleGen", "--set", "broken_images=1"]
+        done = run(tmp_path / name, *only, "--set", "split_limits=none,none,none", *engine)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (digest,) = {path.read_bytes() for path in (tmp_path / name).rglob("origins.parquet")}
+        shards = sorted((tmp_path / name / "artifacts").rglob("data_tfrecord-*"))
+        digests.append([digest, *(hashlib.sha256(shard.read_bytes()).hexdigest() for shard in shards)])
+    assert digests[0] == digests[1] and len(digests[0]) > 3
 
 
 def test_nodes_that_one_engine_computed_are_cached_for_another(outputs, run):

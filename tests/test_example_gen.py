@@ -19,7 +19,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts import open_examples
 from components.errors import InputError
-from components.example_gen import ingest
+from components.example_gen import telling
 from components.example_gen.component import ImageExampleGen
 from components.example_gen.dataset import Dataset, ImageSettings, inspect_dataset
 from components.example_gen.ingest import SplitSettings, write_examples
@@ -54,7 +54,7 @@ def write_dataset(dataset: Dataset, folder: Path, argv=FNAPI, **changes) -> Exam
     """Writes the examples of a data set that was inspected before."""
     scratch = folder.with_name(f"scratch-{folder.name}")
     scratch.mkdir()
-    return write_examples(dataset, settings(**changes), folder, scratch, beam.Pipeline(argv=list(argv)))
+    return write_examples(dataset, settings(**changes), folder, scratch, lambda: beam.Pipeline(argv=list(argv)))
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_number_of_workers_does_not_change_a_byte(write, monkeypatch):
 
 @pytest.mark.parametrize(("quiet_seconds", "told"), [(0.001, True), (60.0, False)])
 def test_what_takes_longer_tells_how_many_examples_are_written(write, caplog, monkeypatch, quiet_seconds, told):
-    monkeypatch.setattr(ingest, "_QUIET_SECONDS", quiet_seconds)
+    monkeypatch.setattr(telling, "QUIET_SECONDS", quiet_seconds)
     with caplog.at_level("INFO", logger="progress"):
         summary, _ = write()
     total = sum(summary.counts.values())

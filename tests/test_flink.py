@@ -1,5 +1,6 @@
 """The set-up of the Flink cluster: its lock, its jars, its Java, what it refuses. `make flink-test` starts one."""
 
+import functools
 import hashlib
 import http.server
 import json
@@ -241,3 +242,38 @@ def test_each_task_manager_calls_the_pool_beside_it_by_the_same_name(folder):
         hosts = folder / f"conf/hosts-{number}"
         assert f"-Djdk.net.hosts.file={hosts}" in commands[f"taskmanager {number}"]
         assert f"{address} worker-pool\n" in hosts.read_text()
+
+
+def test_check_has_what_a_cluster_takes_and_starts_nothing(folder, tmp_path, lock, maven, monkeypatch, capsys):
+    java = tmp_path / "java/bin/java"
+    java.parent.mkdir(parents=True)
+    java.write_text("#!/bin/sh\necho 'openjdk version \"17.0.1\"' >&2\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(java.parent.parent))
+    monkeypatch.setattr(flink, "FLINK", tmp_path / ".flink")
+    monkeypatch.setattr(flink, "fetch", functools.partial(flink.fetch, jars=tmp_path / ".flink/jars", lock=lock))
+    assert flink.main(["check"]) == 0
+    assert f"flink: {java} and the jars of flink.lock are here" in capsys.readouterr().out
+    assert (tmp_path / ".flink/jars/thing-1.0.jar").read_bytes() == JAR and flink.noted() == {}
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(Stop, match="expected Java 11 or 17, found none in JAVA_HOME"):
+        flink.main(["check"])
+
+
+@pytest.mark.parametrize(("status", "told"), [(0, ["lint", "test", "flink-test"]), (2, ["lint", "test"])])
+def test_ci_tests_on_a_cluster_where_one_can_be_had_and_says_so_where_not(tmp_path, status, told):
+    for name, text in (
+        ("bin/make", f'echo "$@" >> {tmp_path}/made'),
+        ("project/.venv/bin/python", f"echo first; echo 'flink: no Java' >&2; exit {status}"),
+    ):
+        program = tmp_path / name
+        program.parent.mkdir(parents=True)
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+    ci = tmp_path / "project/.ci/run"
+    ci.parent.mkdir()
+    ci.write_bytes(Path(flink.ROOT, ".ci/run").read_bytes())
+    path = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", str(ci)], env=path, capture_output=True, text=True, timeout=60, check=True)
+    assert (tmp_path / "made").read_text().split() == told
+    assert ("ci: no test on a Flink cluster here: flink: no Java\n" in done.stdout) is bool(status)

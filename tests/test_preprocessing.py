@@ -65,12 +65,9 @@ def transform(images: np.ndarray, encoding: str, folder: str, *, sparse: bool, s
     encode = ENCODE[stored or encoding]
     channels = images if images.ndim == 4 or encode is tf.io.serialize_tensor else images[..., None]
     kind = tf.io.VarLenFeature if sparse else lambda dtype: tf.io.FixedLenFeature([], dtype)
-    schema = schema_utils.schema_from_feature_spec({"image": kind(tf.string), "label": kind(tf.int64)})
+    schema = schema_utils.schema_from_feature_spec({"image": kind(tf.string)})
     metadata = dataset_metadata.DatasetMetadata(schema)
-    rows = [
-        {"image": [encode(image).numpy()] if sparse else encode(image).numpy(), "label": [0] if sparse else 0}
-        for image in channels
-    ]
+    rows = [{"image": [encode(image).numpy()] if sparse else encode(image).numpy()} for image in channels]
     config = {"image_shape": list(images.shape[1:]), "image_encoding": encoding}
     with beam.Pipeline(argv=["--runner=FnApiRunner"]) as root, tft_beam.Context(temp_dir=f"{folder}/tmp"):
         examples = root | beam.Create(rows)

@@ -41,7 +41,7 @@ class _Executor(base_beam_executor.BaseBeamExecutor):
             raise InputError(dataset.unreadable)
         settings = SplitSettings(**json.loads(exec_properties["split"]))
         with tempfile.TemporaryDirectory(dir=self._get_tmp_dir()) as scratch:
-            examples = write_examples(dataset, settings, Path(artifact.uri), Path(scratch), self._make_beam_pipeline())
+            examples = write_examples(dataset, settings, Path(artifact.uri), Path(scratch), self._make_beam_pipeline)
         examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
         describe_examples(artifact, examples)
         if dataset.span:

@@ -2,34 +2,29 @@
 
 Beam writes the shards: one element a shard, each reading only its own images, so that the bytes of a shard depend on
 the input, the settings and the seed, never on the number of workers or the size of memory. Which images these are
-stands in a file beside the pixels, and not in Beam's graph, which goes to an engine whole. The pixels are unpacked by
-the process that runs the node, one after the other: their digest says that they are those that were inspected.
+stands in a file beside the pixels (`unpacking.py`), and not in Beam's graph, which goes to an engine whole.
 
 Synopsis:
 
-    examples = write_examples(inspect_dataset(data), settings, folder, scratch, pipeline)
+    examples = write_examples(inspect_dataset(data), settings, folder, scratch, new_pipeline)
     examples.counts, examples.digest
 """
 
-import contextlib
 import dataclasses
 import hashlib
-import logging
 import math
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
 
 from components.errors import InputError
-from components.example_gen.dataset import Dataset, combine_digests
-from components.example_gen.kinds import PARTS
-from components.example_gen.reading import Broken, Digest, plain_labels, read_part
+from components.example_gen.dataset import Dataset
 from components.example_gen.records import ShardFormat, write_shard
 from components.example_gen.splits import plan_splits, shard_ranges, split_indices
+from components.example_gen.telling import progress, telling
+from components.example_gen.unpacking import unpack
 from models.examples import Examples, shard_name
 from models.features import SPLITS, TRAIN
 from models.files import write_text
@@ -37,15 +32,10 @@ from models.memory import MIB, block_rows
 from models.origins import Origins, write_origins
 from models.row_reader import RowReader
 
-_HASH_BYTES = 8
 _CLASSES_TOLD = 5
-# What takes no longer needs no progress.
-_QUIET_SECONDS = 2.0
 # Where no number is asked for: as many shards as there are so many bytes of pixels, and at least so many.
 _SHARD_BYTES = 64 * MIB
 _FEWEST_SHARDS = (4, 2, 2)
-
-progress = logging.getLogger("progress")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,19 +78,12 @@ class _Shard:
     shard_format: ShardFormat
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Unpacked:
-    """A part whose pixels lie in a plain file: the number of each image's class, its origin and its group of equals."""
-
-    plain: Path
-    labels: np.ndarray
-    files: list[str]
-    positions: list[int | None]
-    groups: np.ndarray
-
-
 def write_examples(
-    dataset: Dataset, settings: SplitSettings, folder: Path, scratch: Path, pipeline: beam.Pipeline
+    dataset: Dataset,
+    settings: SplitSettings,
+    folder: Path,
+    scratch: Path,
+    new_pipeline: Callable[[], beam.Pipeline],
 ) -> Examples:
     """Writes the three splits of a data set as TFRecord shards, and where each record comes from.
 
@@ -108,8 +91,9 @@ def write_examples(
       dataset: its parts, shape, classes and digest.
       settings: sizes, shards, seed and format.
       folder: of the Examples artifact; the folder of each split is made in it.
-      scratch: an empty folder for the uncompressed pixels, 1 byte a value, and for the order of the examples.
-      pipeline: a Beam pipeline, which this function runs; the workers must see the same file system.
+      scratch: an empty folder for the uncompressed pixels, 1 byte a value, for what they are decoded from, and for the
+        order of the examples.
+      new_pipeline: gives a Beam pipeline, which this function runs; the workers must see the same file system.
 
     Raises:
       InputError: the files cannot be used or are no longer those that were inspected, or the output cannot be written.
@@ -126,7 +110,7 @@ def write_examples(
         digest="",
         span_name=dataset.span.name if dataset.span else "",
     )
-    unpacked = _unpack(dataset, scratch)
+    unpacked = unpack(dataset, scratch, new_pipeline)
     available = {part: len(found.labels) for part, found in unpacked.items()}
     shards, origins = [], {}
     for part, plan in plan_splits(available, settings.sizes, settings.limits).items():
@@ -142,7 +126,7 @@ def write_examples(
             _check_classes(dataset, found.labels[drawn[0]], settings)
         for split, indices in zip(plan, drawn, strict=True):
             order = scratch / f"order-{split}.npy"
-            np.save(order, np.stack([indices, found.labels[indices]], axis=1).astype(np.int64))
+            np.save(order, np.stack([found.rows[indices], found.labels[indices]], axis=1).astype(np.int64))
             shards.extend(_split_shards(split, len(indices), order, found.plain, examples, settings))
             origins[split] = Origins.of(dataset.folder, found.files, found.positions, indices)
     # In the order of the splits, whichever of them the data give.
@@ -151,7 +135,7 @@ def write_examples(
     digests = scratch / "digests"
     digests.mkdir()
     sizes = [shard.stop - shard.start for shard in shards]
-    with _telling(digests, sizes), pipeline as root:
+    with telling(digests, sizes, "examples written"), new_pipeline() as root:
         _ = (
             root
             | "Shards" >> beam.Create(list(enumerate(shards)), reshuffle=len(shards) > 1)
@@ -170,54 +154,6 @@ def shard_count(asked: int | None, fewest: int, examples: int, image_shape: Sequ
     """Returns the number of shards of a split: what is asked for, or by its bytes, and none of them empty."""
     by_size = math.ceil(examples * math.prod(image_shape) / _SHARD_BYTES)
     return min(max(fewest, by_size) if asked is None else asked, examples)
-
-
-def _unpack(dataset: Dataset, scratch: Path) -> dict[str, _Unpacked]:
-    """Writes the pixels of each part to a plain file of its own in `scratch`.
-
-    Raises:
-      InputError: what was read is not what was inspected, or there is no room for it.
-    """
-    broken, digests, unpacked = Broken(dataset.broken), {}, {}
-    started, total = time.monotonic(), sum(dataset.counts.values())
-    read = 0
-    for part in (part for part in PARTS if part in dataset.contents.parts):
-        digests[part] = Digest()
-        labels, files, positions, hashes = [], [], [], []
-        plain = scratch / part
-        try:
-            with plain.open("wb") as target:
-                for block in read_part(dataset.contents.parts[part], dataset.form, broken, digests[part]):
-                    images = np.ascontiguousarray(block.images)
-                    target.write(images)
-                    hashes += [hashlib.blake2b(image, digest_size=_HASH_BYTES).digest() for image in images]
-                    labels.append(block.labels)
-                    files += map(str, block.files)
-                    positions += block.positions
-                    read += len(images)
-                    if time.monotonic() - started > _QUIET_SECONDS:
-                        progress.info("%s of %s images read", f"{read:,}", f"{total:,}")
-        except OSError as error:
-            raise InputError(
-                f"{plain}: the pixels cannot be written there ({error.strerror}). Free some space or choose another "
-                "--output-root."
-            ) from error
-        unpacked[part] = _Unpacked(
-            plain=plain,
-            labels=dataset.classes.number(plain_labels(labels)),
-            files=files,
-            positions=positions,
-            groups=np.frombuffer(b"".join(hashes), np.uint64),
-        )
-    if len(broken):
-        progress.warning("broken and left out: %s", broken)
-    # Here and not before: what was read, not what was there a moment ago.
-    if (found := combine_digests(digests)) != dataset.digest:
-        raise InputError(
-            f"{dataset.folder}: expected files of the digest {dataset.digest[:12]} that this run began with, found "
-            f"{found[:12]}: they were changed while they were read. Run again."
-        )
-    return unpacked
 
 
 def _check_classes(dataset: Dataset, labels: np.ndarray, settings: SplitSettings) -> None:
@@ -261,32 +197,6 @@ def _write(numbered: tuple[int, _Shard], digests: Path) -> None:
     """Writes one shard; its digest goes to a file, because a Beam worker may be another process."""
     number, shard = numbered
     write_text(digests / str(number), write_shard(shard.path, _blocks(shard), shard.shard_format))
-
-
-@contextlib.contextmanager
-def _telling(digests: Path, sizes: list[int]) -> Iterator[None]:
-    """Tells now and then how many examples are written: the workers may be elsewhere, and have another clock."""
-    done, started, told = threading.Event(), time.monotonic(), set()
-
-    def tell() -> None:
-        written = sum(sizes[int(path.name)] for path in digests.iterdir() if path.name.isdigit())
-        if written not in told:
-            told.add(written)
-            progress.info("%s of %s examples written", f"{written:,}", f"{sum(sizes):,}")
-
-    def look() -> None:
-        while not done.wait(_QUIET_SECONDS):
-            tell()
-
-    thread = threading.Thread(target=look, daemon=True, name="progress")
-    thread.start()
-    try:
-        yield
-        if time.monotonic() - started > _QUIET_SECONDS:
-            tell()
-    finally:
-        done.set()
-        thread.join()
 
 
 def _blocks(shard: _Shard) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -58,6 +58,13 @@ class Block(NamedTuple):
     stored: tuple[int, ...] = ()
 
 
+class Stored(NamedTuple):
+    """Some images of a part that have yet to be decoded, or fitted: those have the bytes of pixels of this shape."""
+
+    pictures: list[Picture]
+    stored: tuple[int, ...] = ()
+
+
 class Digest:
     """SHA-256 of the images and of the labels of a part, over content and shape or, of pictures, over their bytes."""
 
@@ -118,13 +125,13 @@ class Broken:
             raise error
         self._found.append(str(error).rstrip("."))
 
-    def add(self, picture: Picture, reason: object) -> None:
-        """Takes note of one.
+    def add(self, file: Path | str, position: int | None, reason: object) -> None:
+        """Takes note of one, by where it lies; see `where`.
 
         Raises:
           InputError: it is one too many.
         """
-        told = f"{where(picture.file, picture.position)} ({str(reason).rstrip('.')})"
+        told = f"{where(file, position)} ({str(reason).rstrip('.')})"
         self._found.append(told)
         if len(self._found) > self._allowed:
             expected = (
@@ -218,7 +225,7 @@ def survey_part(part: PixelPart | PicturePart, broken: Broken) -> Survey:
             try:
                 height, width, shown = look_at(picture)
             except BrokenPictureError as error:
-                broken.add(picture, error)
+                broken.add(picture.file, picture.position, error)
                 continue
             sizes[height, width] += 1
             channels = max(channels, shown)
@@ -253,74 +260,73 @@ def read_part(part: PixelPart | PicturePart, form: ImageForm, broken: Broken, di
     Raises:
       InputError: a file is damaged, or has too many broken pictures.
     """
-    if isinstance(part, PixelPart):
-        yield from _read_pixels(part, form, digest)
-    else:
-        yield from _read_pictures(part, form, broken, digest)
-
-
-def _pixel_blocks(part: PixelPart) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields what the part gives; of one channel, without an axis for it."""
-    for images, labels in part.blocks():
-        yield images[..., 0] if images.ndim == 4 and images.shape[-1] == 1 else images, labels
-
-
-def _read_pixels(part: PixelPart, form: ImageForm, digest: Digest) -> Iterator[Block]:
-    start, all_labels = 0, []
-    for images, labels in _pixel_blocks(part):
-        digest.pixels(images)
-        all_labels.append(labels)
-        positions = list(range(start, start + len(images)))
-        start += len(images)
-        stored = images.shape[1:]
-        if stored != form.shape:
-            try:
-                images = np.stack([fit(image, form.shape, form.fit) for image in images])
-            except BrokenPictureError as error:
-                raise InputError(
-                    f"{part.file}: expected images of 1, 3 or 4 channels, which alone can be fitted into "
-                    f"{describe(form.shape)}, found that {error}. Leave image_size and image_channels out."
-                ) from None
-        yield Block(images, labels, [part.file] * len(images), positions, stored)
-    digest.labels(plain_labels(all_labels))
-
-
-def _read_pictures(part: PicturePart, form: ImageForm, broken: Broken, digest: Digest) -> Iterator[Block]:
-    labels = []
     with ThreadPoolExecutor(cores()) as threads:
-        for pictures in _some(part.pictures(), int(np.prod(form.shape))):
-            for picture in pictures:
-                digest.picture(picture.encoded)
-            labels.append([picture.label for picture in pictures])
-            found = list(threads.map(lambda picture: _decoded(picture, form), pictures))
-            kept = []
-            for picture, image in zip(pictures, found, strict=True):
-                if isinstance(image, BrokenPictureError):
-                    broken.add(picture, image)
-                else:
-                    kept.append((picture, image))
-            if kept:
+        for found in read_stored(part, form, digest):
+            if isinstance(found, Block):
+                yield found
+            elif kept := _whole(found.pictures, decode_all(found, form, threads), broken):
                 yield Block(
                     np.stack([image for _, image in kept]),
                     np.array([picture.label for picture, _ in kept]),
                     [picture.file for picture, _ in kept],
                     [picture.position for picture, _ in kept],
+                    found.stored,
                 )
+
+
+def read_stored(part: PixelPart | PicturePart, form: ImageForm, digest: Digest) -> Iterator[Block | Stored]:
+    """Yields the images of a part as they lie: blocks where they have the form that is wanted, else what has to get it.
+
+    What it reads is added to `digest`; of pixels that have to be fitted the bytes come as pictures.
+
+    Raises:
+      InputError: a file is damaged, or its pixels cannot be fitted.
+    """
+    labels = []
+    if isinstance(part, PicturePart):
+        for pictures in some_of(part.pictures(), form):
+            for picture in pictures:
+                digest.picture(picture.encoded)
+            labels.append([picture.label for picture in pictures])
+            yield Stored(pictures)
+    else:
+        start = 0
+        for images, given in _pixel_blocks(part):
+            digest.pixels(images)
+            labels.append(given)
+            positions, start = range(start, start + len(images)), start + len(images)
+            stored = images.shape[1:]
+            if stored == form.shape:
+                yield Block(images, given, [part.file] * len(images), list(positions), stored)
+            else:
+                _check_fit(part.file, images[:1], form)
+                rows = zip(images, positions, given.tolist(), strict=True)
+                pixels = (Picture(part.file, position, image.tobytes(), label) for image, position, label in rows)
+                yield from (Stored(pictures, stored) for pictures in some_of(pixels, form))
     digest.labels(plain_labels(labels))
 
 
-def _decoded(picture: Picture, form: ImageForm) -> np.ndarray | BrokenPictureError:
-    if picture.fault:
-        return BrokenPictureError(picture.fault)
-    try:
-        return decode(picture.encoded, form.shape, form.fit)
-    except BrokenPictureError as error:
-        return error
+def decode_all(found: Stored, form: ImageForm, threads: ThreadPoolExecutor) -> list[np.ndarray | BrokenPictureError]:
+    """Returns each image in the form that is wanted, uint8, or why it is broken."""
+
+    if found.stored:
+        # Small and mostly Python's own work: threads would wait for each other.
+        return [fit(np.frombuffer(one.encoded, np.uint8).reshape(found.stored), *form) for one in found.pictures]
+
+    def decoded(picture: Picture) -> np.ndarray | BrokenPictureError:
+        if picture.fault:
+            return BrokenPictureError(picture.fault)
+        try:
+            return decode(picture.encoded, *form)
+        except BrokenPictureError as error:
+            return error
+
+    return list(threads.map(decoded, found.pictures))
 
 
-def _some(pictures: Iterable[Picture], decoded_bytes: int) -> Iterator[list[Picture]]:
-    """Yields lists of pictures that are bounded in number and in bytes."""
-    most = rows_within(_BYTES, decoded_bytes, most=_PICTURES)
+def some_of(pictures: Iterable[Picture], form: ImageForm) -> Iterator[list[Picture]]:
+    """Yields lists of pictures that are bounded in number and in bytes, as they are and in their form."""
+    most = rows_within(_BYTES, math.prod(form.shape), most=_PICTURES)
     gathered: list[Picture] = []
     size = 0
     for picture in pictures:
@@ -331,6 +337,35 @@ def _some(pictures: Iterable[Picture], decoded_bytes: int) -> Iterator[list[Pict
             gathered, size = [], 0
     if gathered:
         yield gathered
+
+
+def _pixel_blocks(part: PixelPart) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields what the part gives; of one channel, without an axis for it."""
+    for images, labels in part.blocks():
+        yield images[..., 0] if images.ndim == 4 and images.shape[-1] == 1 else images, labels
+
+
+def _check_fit(file: Path, images: np.ndarray, form: ImageForm) -> None:
+    try:
+        for image in images:
+            fit(image, *form)
+    except BrokenPictureError as error:
+        raise InputError(
+            f"{file}: expected images of 1, 3 or 4 channels, which alone can be fitted into {describe(form.shape)}, "
+            f"found that {error}. Leave image_size and image_channels out."
+        ) from None
+
+
+def _whole(
+    pictures: Sequence[Picture], images: Sequence[np.ndarray | BrokenPictureError], broken: Broken
+) -> list[tuple[Picture, np.ndarray]]:
+    kept = []
+    for picture, image in zip(pictures, images, strict=True):
+        if isinstance(image, BrokenPictureError):
+            broken.add(picture.file, picture.position, image)
+        else:
+            kept.append((picture, image))
+    return kept
 
 
 def describe(shape: tuple[int, ...]) -> str:
