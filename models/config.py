@@ -101,7 +101,7 @@ class TrainingConfig:
       erase_share: share of the images in which it is.
       augmentations: further ones of `models/augment.py`, by name, in the order in which they are applied.
       patience: epochs without a better validation accuracy after which training stops; None: half of `epochs`.
-      precision: "float32", "bfloat16", or "auto": bfloat16 where the processor multiplies it natively.
+      precision: "float32", "bfloat16", or "auto": bfloat16 where the GPU, or the processor, multiplies it natively.
       warm_start: whether to begin with the weights of the model that is served, if there is one of this network.
       warm_epochs: in the place of `epochs` then.
       warm_rate: in the place of the learning rate then, as a share of it.

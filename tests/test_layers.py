@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.networks import layers
 from models.networks.layers import FusedNorm, SameConv
 from models.precision import training_policy
 
@@ -103,6 +104,26 @@ def test_same_conv_has_keras_gradient_inside_a_compiled_step():
         trained.train_on_batch(INPUTS, UPSTREAM[..., :1])
     for found, expected in zip(model.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("capability", "own"), [(None, True), ((8, 6), False)], ids=["CPU", "GPU"])
+def test_same_conv_leaves_its_gradients_to_tensorflow_on_a_gpu(monkeypatch, capability, own):
+    monkeypatch.setattr(layers, "gpu_capability", lambda: capability)
+    layer = SameConv(7)
+    layer.build(INPUTS.shape)
+
+    @tf.function
+    def by_input(inputs):
+        return tf.gradients(tf.reduce_sum(layer(inputs)), inputs)[0]
+
+    graph = by_input.get_concrete_function(tf.TensorSpec(INPUTS.shape))
+    kinds = {operation.type for operation in graph.graph.get_operations()}
+    assert ("Conv2DBackpropInput" in kinds) is not own
+    plain = keras.layers.Conv2D(7, 3, padding="same", use_bias=False)
+    plain.build(INPUTS.shape)
+    plain.set_weights(layer.get_weights())
+    expected = gradients(plain, INPUTS, np.ones((*INPUTS.shape[:3], 7), "float32"))[1]
+    np.testing.assert_allclose(by_input(tf.constant(INPUTS)), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("width", [4, 12], ids=["matrix products", "oneDNN's kernel"])

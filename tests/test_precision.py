@@ -1,8 +1,9 @@
-"""The number format of training follows from the setting and the processor."""
+"""The number format of training follows from the setting and the device."""
 
 import pytest
+import tensorflow as tf
 
-from models.precision import resolve_precision, training_policy
+from models.precision import gpu_capability, resolve_precision, training_policy
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,27 @@ def test_setting_is_resolved_to_a_precision_that_no_machine_takes_for_another(tm
 
 def test_auto_is_float32_where_the_system_tells_no_flags(tmp_path):
     assert training_policy("auto", tmp_path / "missing") == "float32"
+
+
+@pytest.mark.parametrize(
+    ("details", "policy"),
+    [
+        ({"compute_capability": (8, 0), "device_name": "NVIDIA A100"}, "mixed_bfloat16"),
+        ({"compute_capability": (12, 0)}, "mixed_bfloat16"),
+        ({"compute_capability": (7, 5)}, "float32"),
+        ({"device_name": "METAL"}, "float32"),
+    ],
+)
+def test_gpu_decides_where_there_is_one_and_not_the_processor(tmp_path, monkeypatch, details, policy):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu"] if kind == "GPU" else [])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: details)
+    cpu_info = tmp_path / "cpuinfo"
+    for flags in ("avx512_bf16", "avx2"):
+        cpu_info.write_text(flags)
+        assert training_policy("auto", cpu_info) == policy
+    assert training_policy("float32", cpu_info) == "float32"
+
+
+def test_without_a_gpu_there_is_no_capability(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    assert gpu_capability() is None

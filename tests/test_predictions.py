@@ -17,7 +17,7 @@ from components.artifacts import Predictions, custom_properties, describe_exampl
 from components.bulk_inferrer import inference
 from components.bulk_inferrer.component import BulkInferrer
 from components.bulk_inferrer.inference import predict
-from components.errors import InputError, PipelineError
+from components.errors import DataRefused, InputError, PipelineError
 from components.evaluator.slices import SLICINGS, slicing
 from pipeline.report.predictions import quality_by_slice, read_predictions
 from tests.served_models import NAMES, banded_images, export_banded_model, write_examples
@@ -138,7 +138,7 @@ def test_damaged_shard_is_one_line_that_says_where(model, tmp_path):
     content = bytearray(shard.read_bytes())
     content[-3] ^= 255
     shard.write_bytes(content)
-    with pytest.raises(InputError, match="expected TFRecords, found a damaged one after record 0"):
+    with pytest.raises(DataRefused, match=r"expected records of .*, found a damaged one after record 0"):
         predict(damaged, {tmp_path / "predictions.parquet": model}, pipeline())
 
 

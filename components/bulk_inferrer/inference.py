@@ -25,7 +25,8 @@ from components.bulk_inferrer.slicer import Slicer
 from components.errors import InputError
 from components.evaluator.slices import CLASS, SLICINGS, SPAN
 from components.prediction_columns import COLUMNS
-from models.examples import Examples, open_shards
+from components.shards import read_batches
+from models.examples import Examples
 from models.features import IMAGE, LABEL, TEST
 from models.files import replacing
 from models.memory import inference_rows
@@ -64,8 +65,8 @@ def predict(examples: Examples, models: Mapping[Path, Path], pipeline: beam.Pipe
       The number of records.
 
     Raises:
-      InputError: a record is damaged, or its image is not what the model was trained on or not stored as the artifact
-        says; nothing is written.
+      DataRefused: a shard is damaged; nothing is written.
+      InputError: an image is not what the model was trained on or not stored as the artifact says; nothing is written.
       PipelineError: the function of a slicing fails.
     """
     shards, spans = examples.shards(TEST), examples.spans(TEST)
@@ -122,15 +123,11 @@ class _Predict(beam.DoFn):
 
     def process(self, element: tuple[Path, str, Path]) -> None:
         shard, span, part = element
-        seen, rows = 0, inference_rows(self._examples.image_shape)
+        rows = inference_rows(self._examples.image_shape)
         # A worker that is taken for dead may still be writing: each attempt has a file of its own until it is done.
         with replacing(part) as partial, pq.ParquetWriter(partial, self._schema) as writer:
-            try:
-                for batch in open_shards((shard,), self._examples.compression).batch(rows):
-                    writer.write_table(self._table(str(shard), span, batch.numpy().tolist()))
-                    seen += len(batch)
-            except tf.errors.DataLossError as error:
-                raise InputError(f"{shard}: expected TFRecords, found a damaged one after record {seen:,}.") from error
+            for records in read_batches(shard, self._examples.compression, rows):
+                writer.write_table(self._table(str(shard), span, records.numpy().tolist()))
 
     def _table(self, where: str, span: str, records: list[bytes]) -> pa.Table:
         try:

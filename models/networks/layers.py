@@ -1,8 +1,8 @@
 """Layers that compute what Keras's own do, faster on a CPU, and the initializer that goes with them.
 
-`SameConv` takes its gradients as forward convolutions and matrix products, `FusedNorm` calls TensorFlow's fused batch
-norm, which Keras 3 never uses. Both work in float32 and, under the policy "mixed_bfloat16", in bfloat16 with float32
-weights.
+`SameConv` takes its gradients on a CPU as forward convolutions and matrix products, and leaves them to TensorFlow on a
+GPU, whose own are fast. `FusedNorm` calls TensorFlow's fused batch norm, which Keras 3 never uses. Both work in float32
+and, under the policy "mixed_bfloat16", in bfloat16 with float32 weights.
 
 Synopsis:
 
@@ -14,6 +14,8 @@ Synopsis:
 import keras
 import numpy as np
 import tensorflow as tf
+
+from models.precision import gpu_capability
 
 _NORM_MOMENTUM = 0.7
 # Pixels a row up to which bfloat16 matrix products are faster than oneDNN's kernel (docs/LOG.md).
@@ -110,7 +112,8 @@ class SameConv(keras.layers.Layer):
             self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        outputs = _same_conv(inputs, tf.cast(tf.convert_to_tensor(self.kernel), inputs.dtype))
+        kernel = tf.cast(tf.convert_to_tensor(self.kernel), inputs.dtype)
+        outputs = _same_conv(inputs, kernel) if gpu_capability() is None else tf.nn.conv2d(inputs, kernel, 1, "SAME")
         return outputs + tf.cast(tf.convert_to_tensor(self.bias), inputs.dtype) if self.use_bias else outputs
 
     def compute_output_shape(self, input_shape) -> tuple:
