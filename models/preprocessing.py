@@ -22,7 +22,7 @@ SUM_OF_SQUARES = "pixel_sum_of_squares"
 
 
 def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict) -> dict[str, tf.Tensor]:
-    """TFX's hook for Transform.
+    """The function that TensorFlow Transform analyzes.
 
     Args:
       inputs: `image`, string [batch, 1], dense or sparse.

@@ -1,5 +1,7 @@
 """Gathers rows of a file of raw uint8 values, reading only those rows.
 
+Rows lie one behind the other, or a stride apart.
+
 Synopsis:
 
     with RowReader(plain, (60000, 28, 28)) as rows:       # plain: a file of the pixels alone
@@ -19,9 +21,11 @@ class RowReader:
     A memory map would do the same but counts every touched page as resident memory.
     """
 
-    def __init__(self, plain: Path, shape: tuple[int, ...]) -> None:
+    def __init__(self, plain: Path, shape: tuple[int, ...], stride: int | None = None) -> None:
+        """`stride` is from one row to the next, in bytes; None: as many as a row has."""
         self._row_shape = shape[1:]
         self._row_bytes = math.prod(self._row_shape)
+        self._stride = self._row_bytes if stride is None else stride
         self._file = plain.open("rb", buffering=0)
 
     def __enter__(self) -> "RowReader":
@@ -39,6 +43,6 @@ class RowReader:
         rows = np.empty((len(indices), self._row_bytes), np.uint8)
         descriptor = self._file.fileno()
         for row, index in zip(rows, indices.tolist(), strict=True):
-            if os.preadv(descriptor, [row], index * self._row_bytes) != self._row_bytes:
+            if os.preadv(descriptor, [row], index * self._stride) != self._row_bytes:
                 raise OSError(f"row {index} lies beyond the end of the file")
         return rows.reshape(len(indices), *self._row_shape)

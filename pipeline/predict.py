@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.errors import InputError
+from components.example_gen.broken import Broken
 from components.example_gen.kinds import find_kind
 from components.example_gen.kinds.class_folders import refuse_unread
 from components.example_gen.kinds.registry import Listing, list_files, nothing_found
-from components.example_gen.reading import Broken
 from components.prediction_columns import COLUMNS
 from models.card import CARD_FILE, read_card
 from models.files import replacing

@@ -14,7 +14,7 @@ Synopsis:
     make flink-up ARGS="--slots 2"                # of each TaskManager
     make flink-up ARGS="--from ADDRESS"           # the jars from there, without mvn
     make flink-down                               # python -m scripts.flink down
-    python -m scripts.flink check                 # has Java and the jars, or says what is missing; starts nothing
+    python -m scripts.flink check                 # fetches the jars, starts nothing; 69: they or Java cannot be had
     python -m scripts.flink lock                  # remakes deploy/flink.lock from deploy/flink.pom.xml, by mvn
 """
 
@@ -55,6 +55,10 @@ REST, RPC, JOBS, ARTIFACTS, POOL = 8081, 6123, 8099, 8098, 50000
 # What a job's options call the pool; each TaskManager has a file of hosts in which that is its own.
 POOL_NAME = "worker-pool"
 JAVA_VERSIONS = (11, 17)
+# Of the command `check`; sysexits.h has it for a service that is not there.
+UNAVAILABLE = 69
+# MiB of a slot: what a Python worker gives back waits in a queue of up to 100 messages of 10 MB.
+SLOT_HEAP = 1536
 TRIES, TIMEOUT_SECONDS, START_SECONDS, END_SECONDS = 3, 60, 60, 10
 RELOCK = "python -m scripts.flink lock"
 WAYS = 'Install Maven (Debian: apt-get install maven), or name a Maven repository: make flink-up ARGS="--from ADDRESS".'
@@ -89,7 +93,7 @@ taskmanager.bind-host: {host}
 taskmanager.numberOfTaskSlots: {slots}
 # Flink's scripts would work these out; all of them have to be there.
 taskmanager.cpu.cores: {slots}
-taskmanager.memory.task.heap.size: 512m
+taskmanager.memory.task.heap.size: {heap}m
 taskmanager.memory.task.off-heap.size: 256m
 taskmanager.memory.framework.heap.size: 128m
 taskmanager.memory.framework.off-heap.size: 128m
@@ -116,6 +120,10 @@ restart-strategy.exponential-delay.attempts-before-reset-backoff: 1
 classloader.resolve-order: parent-first
 io.tmp.dirs: {tmp}
 """
+
+
+class Unavailable(Stop):
+    """What a cluster takes is not here, and cannot be had from here."""
 
 
 def read_lock(text: str) -> dict[str, str]:
@@ -172,7 +180,7 @@ def _download(base: str, path: str, digest: str, folder: Path) -> None:
         except (OSError, ValueError) as error:
             if left and not isinstance(error, urllib.error.HTTPError | ValueError):
                 continue
-            raise Stop(
+            raise Unavailable(
                 f"{address}: cannot be had ({error}). Set the proxy's variable (https_proxy), name another Maven "
                 "repository with --from, or leave that out, which has mvn bring the jars."
             ) from None
@@ -206,13 +214,13 @@ def _copy_by_maven(folder: Path) -> None:
       Stop: there is no mvn here, or it fails.
     """
     if not shutil.which("mvn"):
-        raise Stop(f"expected mvn in PATH, found none. {WAYS}")
+        raise Unavailable(f"expected mvn in PATH, found none. {WAYS}")
     how = ["-DincludeScope=runtime", "-Dmdep.useRepositoryLayout=true", f"-DoutputDirectory={folder}"]
     command = ["mvn", "-B", "-q", "-f", str(POM), "dependency:copy-dependencies", *how]
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
     if ended.returncode:
         reason = next((line for line in ended.stdout.splitlines() if line.startswith("[ERROR]")), "[ERROR] no reason")
-        raise Stop(f"mvn ended with status {ended.returncode} ({reason.removeprefix('[ERROR] ')}). {WAYS}")
+        raise Unavailable(f"mvn ended with status {ended.returncode} ({reason.removeprefix('[ERROR] ')}). {WAYS}")
 
 
 def java() -> str:
@@ -226,11 +234,11 @@ def java() -> str:
     found = str(Path(home, "bin/java")) if home else shutil.which("java")
     how = "Install one (Debian: apt-get install openjdk-17-jre-headless), or set JAVA_HOME"
     if not found or not Path(found).is_file():
-        raise Stop(f"expected Java {wanted}, found none in {'JAVA_HOME' if home else 'PATH'}. {how}.")
+        raise Unavailable(f"expected Java {wanted}, found none in {'JAVA_HOME' if home else 'PATH'}. {how}.")
     said = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
     version = re.search(r'version "(?:1\.)?(\d+)', said)
     if not version or int(version[1]) not in JAVA_VERSIONS:
-        raise Stop(f"{found}: expected Java {wanted}, found {version[1] if version else 'no Java'}. {how}.")
+        raise Unavailable(f"{found}: expected Java {wanted}, found {version[1] if version else 'no Java'}. {how}.")
     return found
 
 
@@ -252,7 +260,9 @@ def noted() -> dict[str, int]:
     return {name: process for name, (process, start) in content.items() if start and started_at(process) == start}
 
 
-def commands(java: str, python: Path, task_managers: int) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+def commands(
+    java: str, python: Path, task_managers: int, slots: int
+) -> Iterator[tuple[str, list[str], dict[str, str]]]:
     """Yields name, command and further variables of each process, in the order in which they start."""
     run = [java, *JAVA_OPTIONS, f"-Djava.io.tmpdir={RUN / 'tmp'}", "-cp", f"{JARS}/*"]
     conf = ["--configDir", str(RUN / "conf")]
@@ -266,7 +276,9 @@ def commands(java: str, python: Path, task_managers: int) -> Iterator[tuple[str,
         pool = ["-m", "pipeline.engine.worker_pool", "--address", f"{address}:{POOL}"]
         log = ["--log", str(RUN / f"log/workers-{number}.log")]
         yield f"worker pool {number}", [str(python), *pool, *log], {"PYTHONPATH": str(ROOT)}
-        memory = ["-Xmx640m", "-XX:MaxDirectMemorySize=768m", f"-Djdk.net.hosts.file={hosts}"]
+        # Flink's own part of the heap is the one of the configuration.
+        heap = [f"-Xmx{SLOT_HEAP * slots + 128}m", "-XX:MaxDirectMemorySize=768m"]
+        memory = [*heap, f"-Djdk.net.hosts.file={hosts}"]
         name = ["-D", f"taskmanager.resource-id=taskmanager-{number}"]
         entry = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
         yield f"taskmanager {number}", [*run[:1], *memory, *run[1:], entry, *conf, *name], {}
@@ -298,12 +310,12 @@ def up(task_managers: int, slots: int, base: str | None) -> None:
     shutil.rmtree(RUN, ignore_errors=True)
     for name in ("conf", "log", "tmp"):
         (RUN / name).mkdir(parents=True)
-    conf = CONFIGURATION.format(host=HOST, rpc=RPC, rest=REST, slots=slots, tmp=RUN / "tmp")
+    conf = CONFIGURATION.format(host=HOST, rpc=RPC, rest=REST, slots=slots, heap=SLOT_HEAP * slots, tmp=RUN / "tmp")
     (RUN / "conf/config.yaml").write_text(conf, encoding="utf-8")
     running: dict[str, tuple[int, str]] = {}
     try:
         with step(f"Flink: a JobManager, {task_managers} TaskManagers with {slots} slots each, a job server"):
-            for name, command, variables in commands(found, python, task_managers):
+            for name, command, variables in commands(found, python, task_managers, slots):
                 running[name] = _start(name, command, variables)
                 NOTED.write_text(json.dumps(running), encoding="utf-8")
             _wait(running, task_managers)
@@ -393,7 +405,7 @@ def main(argv: list[str] | None = None) -> int:
     starting.add_argument("--slots", type=int, choices=range(1, 33), default=1, metavar="N", help="of each, default: 1")
     starting.add_argument("--from", dest="base", metavar="ADDRESS", help="a Maven repository; default: what mvn uses")
     commands.add_parser("down", help="end it")
-    commands.add_parser("check", help="have what it takes, and start nothing")
+    commands.add_parser("check", help="fetch what it takes, and start nothing")
     commands.add_parser("lock", help="remake deploy/flink.lock")
     args = parser.parse_args(argv)
     if args.command == "lock":
@@ -405,8 +417,12 @@ def main(argv: list[str] | None = None) -> int:
             ended = down()
             print(f"flink: ended {', '.join(ended)}" if ended else "flink: nothing of it was at work")
         elif args.command == "check":
-            found = java()
-            fetch(None)
+            try:
+                found = java()
+                fetch(None)
+            except Unavailable as reason:
+                print(f"flink: {reason}", file=sys.stderr)
+                return UNAVAILABLE
             print(f"flink: {found} and the jars of {LOCK.name} are here")
         else:
             up(args.task_managers, args.slots, args.base)

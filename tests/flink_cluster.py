@@ -16,8 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from components.example_gen.idx import read_idx
+from models.features import TEST, TRAIN
 from pipeline.metadata.store import Store
 from scripts import flink
+from tests.forms import FORMS
 from tests.same_answers import TINY, assert_same_answers, summary_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,10 +89,12 @@ def records_by_task_manager(job: dict) -> dict[str, int]:
     return found
 
 
-def assert_spread(done: list[dict], parallelism: int) -> None:
-    """Asserts that the jobs of one run are finished, and that both TaskManagers had their share of each."""
-    # ExampleGen, StatisticsGen, Transform, BulkInferrer, Evaluator.
-    assert [job["state"] for job in done] == ["FINISHED"] * 5
+def assert_spread(done: list[dict], parallelism: int, count: int = 5) -> None:
+    """Asserts that the jobs of one run are finished, and that both TaskManagers had their share of each.
+
+    Of a whole run they are ExampleGen's, StatisticsGen's, Transform's, BulkInferrer's and Evaluator's.
+    """
+    assert [job["state"] for job in done] == ["FINISHED"] * count
     for job in done:
         assert max(vertex["parallelism"] for vertex in ask(f"/jobs/{job['jid']}")["vertices"]) == parallelism
         spread = records_by_task_manager(job)
@@ -117,6 +122,25 @@ def test_parallelism_of_4_is_spread_and_the_same(output, direct, fashion_mnist, 
     assert status == 0, out + err
     assert_spread(jobs()[before:], 4)
     assert_same_answers(direct, again, shards=36)
+
+
+def test_pictures_are_decoded_on_both_and_are_the_same(fashion_mnist, tmp_path):
+    """3,000 of them are a dozen pieces of work; ExampleGen has two jobs then, one to decode and one to write."""
+    images, labels = (
+        read_idx(fashion_mnist / f"train-{kind}-ubyte.gz")[:3_000] for kind in ("images-idx3", "labels-idx1")
+    )
+    (tmp_path / "pictures").mkdir()
+    FORMS["class folders"](
+        tmp_path / "pictures", {TRAIN: (images[:2_500], labels[:2_500]), TEST: (images[2_500:], labels[2_500:])}
+    )
+    before, shards = len(jobs()), []
+    for name, engine in (("direct", ()), ("flink", ("--beam-runner", "flink"))):
+        arguments = ("--to", "ExampleGen", "--set", "split_limits=none,none,none", *engine)
+        status, out, err = finish(runner(tmp_path / name, tmp_path / "pictures", *arguments))
+        assert status == 0, out + err
+        shards.append([path.read_bytes() for path in sorted((tmp_path / name).rglob("data_tfrecord-*"))])
+    assert_spread(jobs()[before:], 2, count=2)
+    assert shards[0] == shards[1] and len(shards[0]) == 36
 
 
 # Each works on the node that has most to import, and so time to be met.

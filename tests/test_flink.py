@@ -227,7 +227,7 @@ def test_cluster_that_is_at_work_is_not_started_again(folder):
 
 def test_each_task_manager_calls_the_pool_beside_it_by_the_same_name(folder):
     (folder / "conf").mkdir()
-    commands = {name: command for name, command, _ in flink.commands("java", Path("python"), 2)}
+    commands = {name: command for name, command, _ in flink.commands("java", Path("python"), 2, 3)}
     assert list(commands) == [
         "jobmanager",
         "worker pool 1",
@@ -256,15 +256,25 @@ def test_check_has_what_a_cluster_takes_and_starts_nothing(folder, tmp_path, loc
     assert f"flink: {java} and the jars of flink.lock are here" in capsys.readouterr().out
     assert (tmp_path / ".flink/jars/thing-1.0.jar").read_bytes() == JAR and flink.noted() == {}
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(Stop, match="expected Java 11 or 17, found none in JAVA_HOME"):
+    assert flink.main(["check"]) == 69
+    assert "flink: expected Java 11 or 17, found none in JAVA_HOME" in capsys.readouterr().err
+    # Another jar is no jar that cannot be had.
+    monkeypatch.setenv("JAVA_HOME", str(java.parent.parent))
+    (tmp_path / ".flink/jars/thing-1.0.jar").unlink()
+    (maven / "repository/org/example/thing/1.0/thing-1.0.jar").write_bytes(b"another")
+    with pytest.raises(Stop, match=r"thing-1\.0\.jar: expected the SHA-256"):
         flink.main(["check"])
 
 
-@pytest.mark.parametrize(("status", "told"), [(0, ["lint", "test", "flink-test"]), (2, ["lint", "test"])])
-def test_ci_tests_on_a_cluster_where_one_can_be_had_and_says_so_where_not(tmp_path, status, told):
+@pytest.mark.parametrize(
+    ("status", "made", "ended"),
+    [(0, ["lint", "test", "flink-test"], 0), (69, ["lint", "test"], 0), (2, ["lint", "test"], 2)],
+    ids=["here", "cannot be had", "broken"],
+)
+def test_ci_tests_on_a_cluster_where_one_can_be_had_and_says_so_where_not(tmp_path, status, made, ended):
     for name, text in (
         ("bin/make", f'echo "$@" >> {tmp_path}/made'),
-        ("project/.venv/bin/python", f"echo first; echo 'flink: no Java' >&2; exit {status}"),
+        ("project/.venv/bin/python", f"echo first; echo 'flink: the reason' >&2; exit {status}"),
     ):
         program = tmp_path / name
         program.parent.mkdir(parents=True)
@@ -274,6 +284,7 @@ def test_ci_tests_on_a_cluster_where_one_can_be_had_and_says_so_where_not(tmp_pa
     ci.parent.mkdir()
     ci.write_bytes(Path(flink.ROOT, ".ci/run").read_bytes())
     path = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
-    done = subprocess.run(["bash", str(ci)], env=path, capture_output=True, text=True, timeout=60, check=True)
-    assert (tmp_path / "made").read_text().split() == told
-    assert ("ci: no test on a Flink cluster here: flink: no Java\n" in done.stdout) is bool(status)
+    done = subprocess.run(["bash", str(ci)], env=path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, (tmp_path / "made").read_text().split()) == (ended, made)
+    assert ("ci: no test on a Flink cluster here: flink: the reason\n" in done.stdout) is (status == 69)
+    assert ("flink: the reason" in done.stderr) is (status == 2)

@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from components.errors import InputError
+from components.example_gen.broken import Broken
 from components.example_gen.dataset import Dataset, ImageSettings, inspect_dataset
 from components.example_gen.idx import read_idx
 from components.example_gen.kinds import find_kind
 from components.example_gen.kinds.registry import list_files
-from components.example_gen.reading import Broken, Digest, plain_labels, read_part
+from components.example_gen.reading import Digest, plain_labels, read_part
 from models.features import FASHION_MNIST_CLASSES
 from tests.conftest import idx_bytes
 from tests.forms import FORMS, encoded, write_csv, write_folders, write_idx, write_keras_npz, write_parquet

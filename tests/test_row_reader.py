@@ -30,3 +30,10 @@ def test_row_beyond_the_end_is_an_error_and_rows_outlive_the_name_of_the_file(tm
         assert rows.gather(np.array([1])).tolist() == [[4, 5, 6, 7]]
         with pytest.raises(OSError, match="row 2 lies beyond the end of the file"):
             rows.gather(np.array([0, 2]))
+
+
+def test_rows_may_lie_a_stride_apart(tmp_path):
+    path = tmp_path / "plain"
+    path.write_bytes(bytes(range(16)))
+    with RowReader(path, (2, 3, 2), stride=8) as rows:
+        assert rows.gather(np.array([1, 0])).tolist() == [[[8, 9], [10, 11], [12, 13]], [[0, 1], [2, 3], [4, 5]]]

@@ -17,6 +17,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components import places
 from components.artifacts import describe_examples
+from components.errors import DataRefused
 from components.transform import analysis
 from components.transform.analysis import batch_rows
 from components.transform.component import ImageTransform
@@ -103,13 +104,13 @@ def test_graph_holds_the_exact_sums_over_the_training_split(transform, examples,
 @pytest.mark.slow
 def test_as_many_images_are_summed_at_a_time_as_their_bytes_allow(transform, examples, monkeypatch):
     assert batch_rows((28, 28), 2**30) == 1000
-    # A sixteenth of the budget, 24 bytes for each value of an image: 67,108,864 / 3,612,672
-    assert batch_rows((224, 224, 3), 2**30) == 18
+    # A sixteenth of the budget, 40 bytes for each value of an image: 67,108,864 / 6,021,120
+    assert batch_rows((224, 224, 3), 2**30) == 11
     assert batch_rows((4000, 4000, 3), 2**30) == 1
     read, asked = analysis.read_batches, []
     monkeypatch.setattr(analysis, "read_batches", lambda *arguments: asked.append(arguments[-1]) or read(*arguments))
-    # 5 images of 5x4: a sixteenth of 38,400 is 2,400.
-    monkeypatch.setattr(places, "memory", lambda: 38_400)
+    # 5 images of 5x4: a sixteenth of 64,000 is 4,000.
+    monkeypatch.setattr(places, "memory", lambda: 64_000)
     graph = transform(artifact_of(examples(SPLITS)))
     assert set(asked) == {5}
     found = statistics(graph, tf.io.serialize_tensor(IMAGES[0]).numpy())
@@ -129,3 +130,17 @@ def test_images_of_another_shape_than_the_artifact_says_are_an_error(transform, 
     described = dataclasses.replace(examples(SPLITS), image_shape=(4, 5))
     with pytest.raises(Exception, match="an image of the batch is not stored as the examples say, which is"):
         transform(artifact_of(described))
+
+
+def test_damaged_shard_is_refused_in_a_line_and_leaves_no_graph(transform, examples, tmp_path):
+    source = examples(SPLITS)
+    (shard, *_) = source.shards("train")
+    content = bytearray(shard.read_bytes())
+    content[-10] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(Exception, match="expected records of an image and a label, found a damaged one") as raised:
+        transform(artifact_of(source))
+    # Beam's has the traceback of a worker in front.
+    assert isinstance(raised.value, DataRefused) or "DataRefused" in str(raised.value)
+    assert str(shard) in str(raised.value)
+    assert not list((tmp_path / "graph").rglob("*.pb"))

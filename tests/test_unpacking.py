@@ -1,17 +1,20 @@
 """Bringing pixels to plain files: what Beam's workers decode, range by range, is what was in the pictures."""
 
+import errno
 import functools
 import itertools
+import re
 
 import apache_beam as beam
 import numpy as np
 import pytest
 
 from components.errors import InputError
-from components.example_gen import unpacking
+from components.example_gen import telling, unpacking
 from components.example_gen.dataset import ImageSettings, inspect_dataset
 from components.pictures import fit
-from tests.forms import FORMS
+from models.row_reader import RowReader
+from tests.forms import FORMS, encoded
 
 SHAPE, COUNT = (64, 64), 30
 IMAGES = np.random.default_rng(3).integers(0, 256, (COUNT, *SHAPE), np.uint8)
@@ -46,7 +49,8 @@ def few(monkeypatch):
 
 
 def pixels(found: unpacking.Unpacked, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
-    return np.fromfile(found.plain, np.uint8).reshape(-1, *shape)[found.rows]
+    with RowReader(found.plain, (0, *shape), found.stride) as rows:
+        return rows.gather(found.rows)
 
 
 @pytest.mark.parametrize("form", ["class folders", "Parquet", "TFRecord", "IDX"])
@@ -94,16 +98,26 @@ def test_broken_pictures_have_no_row_and_the_others_keep_theirs(folder, scratch,
     assert len(found.positions) == len(found.groups) == 18
 
 
-def test_ranges_cover_each_image_once_and_begin_at_a_page(scratch):
+@pytest.mark.parametrize(
+    ("shape", "stride", "size"),
+    # Small images of odd sizes fill whole pages by the dozen, large ones each.
+    [((28, 28), 832, 256), ((51, 51), 2_624, 256), ((64, 64), 4_096, 256), ((299, 299, 3), 270_336, 248)],
+)
+def test_ranges_cover_each_image_once_and_begin_at_a_page(scratch, shape, stride, size):
     reading = unpacking._Reading(scratch, "train")
     reading.ends = list(range(3_001))
-    # 784 bytes an image: 256 of them are 49 pages.
-    ranges = list(unpacking._ranges(reading, unpacking.ImageForm((28, 28), "pad"), scratch))
-    assert [(piece.start, piece.stop) for piece in ranges] == [
-        *itertools.pairwise([*range(0, 3_000, 256), 3_000]),
-    ]
-    assert all(piece.start * 784 % 4096 == 0 for piece in ranges)
-    assert reading.plain.stat().st_size == 3_000 * 784
+    ranges = list(unpacking._ranges(reading, unpacking.ImageForm(shape, "pad"), scratch))
+    assert [(piece.start, piece.stop) for piece in ranges] == [*itertools.pairwise([*range(0, 3_000, size), 3_000])]
+    assert all(piece.stride == stride and piece.start * stride % 4096 == 0 for piece in ranges)
+    assert reading.plain.stat().st_size == 3_000 * stride
+
+
+def test_range_of_large_images_is_bounded_in_bytes(scratch):
+    reading = unpacking._Reading(scratch, "train")
+    reading.ends = list(range(101))
+    ranges = list(unpacking._ranges(reading, unpacking.ImageForm((1_999, 1_999, 3), "pad"), scratch))
+    # 11,988,992 bytes each: five are below 64 MiB.
+    assert [piece.stop - piece.start for piece in ranges] == [5] * 20
 
 
 def test_another_attempt_at_a_range_writes_the_same_bytes(folder, scratch, few):
@@ -120,12 +134,47 @@ def test_another_attempt_at_a_range_writes_the_same_bytes(folder, scratch, few):
     assert np.array_equal(written[4:8], IMAGES[4:8]) and not written[:4].any() and not written[8:].any()
 
 
-def test_worker_that_cannot_write_says_so_in_a_line(folder, scratch, few):
+def test_worker_that_does_not_see_the_folder_says_so_in_a_line(folder, scratch, few):
     dataset = inspect_dataset(folder("Parquet"))
     reading = unpacking._read(dataset, scratch)["train"]
     (piece, *_) = unpacking._ranges(reading, dataset.form, scratch)
-    with pytest.raises(InputError, match=r"train: the pixels cannot be written there \(.*\)\. Free some space"):
-        unpacking._decode((0, piece), scratch / "no such folder")
+    reading.packed.unlink()
+    with pytest.raises(InputError, match=r"train-packed: expected the folder .* Each host has to see the output root"):
+        unpacking._decode((0, piece), scratch)
+
+
+def test_disk_without_room_is_one_line_also_through_beam(folder, scratch, few, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(unpacking, "write_text", full)
+    with pytest.raises(InputError, match=r"train: the pixels cannot be written there \(No space left on device\)\."):
+        unpacking.unpack(inspect_dataset(folder("Parquet")), scratch, NEW_PIPELINE)
+
+
+def test_broken_pictures_are_named_by_file_and_position_in_their_order(folder, scratch, few, monkeypatch, caplog):
+    def written(image: np.ndarray, *_: object) -> bytes:
+        cut = any(np.array_equal(image, IMAGES[number]) for number in (13, 2, 25))
+        return encoded(image)[:300] if cut else encoded(image)
+
+    monkeypatch.setattr("tests.forms.encoded", written)
+    data = folder("Parquet")
+    with caplog.at_level("WARNING", logger="progress"):
+        unpacking.unpack(inspect_dataset(data, ImageSettings(broken=3)), scratch, NEW_PIPELINE)
+    (line,) = [message for message in caplog.messages if message.startswith("broken and left out: ")]
+    assert re.findall(r"(\w+)-00000-of-00001\.parquet, image (\d+) \(", line) == [
+        ("train", "2"),
+        ("train", "13"),
+        ("test", "5"),
+    ]
+
+
+def test_what_takes_long_tells_how_far_it_is(folder, scratch, few, monkeypatch, caplog):
+    monkeypatch.setattr(telling, "QUIET_SECONDS", 0.0001)
+    with caplog.at_level("INFO", logger="progress"):
+        unpacking.unpack(inspect_dataset(folder("Parquet")), scratch, NEW_PIPELINE)
+    assert f"{COUNT} of {COUNT} images read" in caplog.messages
+    assert f"{COUNT} of {COUNT} images decoded" in caplog.messages
 
 
 def test_what_the_pictures_were_decoded_from_is_gone_afterwards(folder, scratch):

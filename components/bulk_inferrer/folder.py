@@ -19,20 +19,18 @@ import pyarrow as pa
 import tensorflow as tf
 
 from components.errors import InputError
+from components.example_gen.broken import Broken, printable, where
 from components.example_gen.classes import Classes
 from components.example_gen.kinds import PARTS, Contents, PicturePart, PixelPart
 from components.example_gen.kinds.registry import UNLABELLED, Picture
 from components.example_gen.reading import (
     Block,
-    Broken,
     Digest,
     ImageForm,
     describe,
-    look_at,
-    printable,
     read_part,
-    where,
 )
+from components.example_gen.survey import look_at
 from components.pictures import BrokenPictureError
 from components.prediction_columns import COLUMNS
 from components.statistics_gen.image_statistics import pixel_features

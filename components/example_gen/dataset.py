@@ -23,11 +23,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from components.errors import InputError
+from components.example_gen.broken import Broken
 from components.example_gen.classes import Classes, name_classes, read_class_names
 from components.example_gen.kinds import PARTS, Contents, PixelPart, find_kind
 from components.example_gen.kinds.registry import kinds_beside, list_files, nothing_found
-from components.example_gen.reading import Broken, Digest, ImageForm, Survey, describe, read_part, survey_part
+from components.example_gen.reading import Digest, ImageForm, describe, read_part
 from components.example_gen.spans import Span, SpanPattern
+from components.example_gen.survey import Survey, survey_part
 from components.text import read_text
 from models.features import FASHION_MNIST_CLASSES, TEST, TRAIN
 

@@ -24,7 +24,7 @@ from components.example_gen.dataset import Dataset
 from components.example_gen.records import ShardFormat, write_shard
 from components.example_gen.splits import plan_splits, shard_ranges, split_indices
 from components.example_gen.telling import progress, telling
-from components.example_gen.unpacking import unpack
+from components.example_gen.unpacking import Unpacked, unpack
 from models.examples import Examples, shard_name
 from models.features import SPLITS, TRAIN
 from models.files import write_text
@@ -65,12 +65,14 @@ class SplitSettings:
 class _Shard:
     """One shard to write: which rows of which plain image file go where.
 
-    `order` is a file of the split: int64 [n, 2], the row and the label of each example. Of it these are [start, stop).
+    The rows of `images` lie `stride` bytes apart. `order` is a file of the split, int64 [n, 2]: the row and the label
+    of each example, of which these are [start, stop).
     """
 
     split: str
     path: Path
     images: Path
+    stride: int
     image_shape: tuple[int, ...]
     order: Path
     start: int
@@ -127,7 +129,7 @@ def write_examples(
         for split, indices in zip(plan, drawn, strict=True):
             order = scratch / f"order-{split}.npy"
             np.save(order, np.stack([found.rows[indices], found.labels[indices]], axis=1).astype(np.int64))
-            shards.extend(_split_shards(split, len(indices), order, found.plain, examples, settings))
+            shards.extend(_split_shards(split, len(indices), order, found, examples, settings))
             origins[split] = Origins.of(dataset.folder, found.files, found.positions, indices)
     # In the order of the splits, whichever of them the data give.
     shards.sort(key=lambda shard: SPLITS.index(shard.split))
@@ -173,7 +175,7 @@ def _check_classes(dataset: Dataset, labels: np.ndarray, settings: SplitSettings
 
 
 def _split_shards(
-    split: str, size: int, order: Path, plain: Path, examples: Examples, settings: SplitSettings
+    split: str, size: int, order: Path, found: Unpacked, examples: Examples, settings: SplitSettings
 ) -> Iterator[_Shard]:
     """Yields the shards of one split, none of them empty."""
     folder = examples.split_folder(split)
@@ -184,7 +186,8 @@ def _split_shards(
         yield _Shard(
             split=split,
             path=folder / shard_name(number, count, settings.compression),
-            images=plain,
+            images=found.plain,
+            stride=found.stride,
             image_shape=examples.image_shape,
             order=order,
             start=start,
@@ -202,7 +205,7 @@ def _write(numbered: tuple[int, _Shard], digests: Path) -> None:
 def _blocks(shard: _Shard) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     block = block_rows(shard.image_shape)
     order = np.load(shard.order, mmap_mode="r")[shard.start : shard.stop]
-    with RowReader(shard.images, (0, *shard.image_shape)) as rows:
+    with RowReader(shard.images, (0, *shard.image_shape), shard.stride) as rows:
         for start in range(0, len(order), block):
             indices, labels = order[start : start + block].T
             yield rows.gather(indices), labels

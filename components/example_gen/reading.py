@@ -1,20 +1,16 @@
-"""Reads the parts of a data set, of whatever kind: once to see what they hold, once to take their images.
+"""Reads the images of the parts of a data set, of whatever kind, in the form that is wanted or as they lie.
 
-Both times everything is read and digested, so that what is taken is what was seen. Encoded pictures are digested as
-they are, for decoding them takes ten times as long, and decoded by several threads.
+Everything is digested as it is read, so that what is taken is what was seen (`survey.py`): encoded pictures as they
+are, for decoding them takes ten times as long. They are decoded by several threads.
 
 Synopsis:
 
-    survey = survey_part(part, Broken(0))                            # labels, sizes, channels, digest
     for block in read_part(part, ImageForm((28, 28), "pad"), Broken(0), Digest()):
         block.images, block.labels                                   # uint8 [n, 28, 28], [n]
 """
 
-import collections
-import dataclasses
 import hashlib
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,16 +20,16 @@ from typing import NamedTuple
 import numpy as np
 
 from components.errors import InputError
+from components.example_gen.broken import Broken
 from components.example_gen.kinds import PicturePart, PixelPart
 from components.example_gen.kinds.registry import Picture
-from components.pictures import BrokenPictureError, decode, fit, look
+from components.pictures import BrokenPictureError, decode, fit
 from models.host import cores
 from models.memory import rows_within
 
 # Pictures that are decoded at a time: so many, or so many bytes of them, encoded or decoded.
 _PICTURES = 256
 _BYTES = 16 << 20
-_NAMED = 3
 # As Python writes them: of 1 and 01 only the first is sure to be a number.
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
 
@@ -102,148 +98,6 @@ class Digest:
         return hashlib.sha256(f"{self._count} {self._labels.hexdigest()}".encode()).hexdigest()
 
 
-class Broken:
-    """Counts the broken pictures of a data set, of which a stated number may be left out."""
-
-    def __init__(self, allowed: float, leave_out: str = "--set broken_images=NUMBER") -> None:
-        """`leave_out` is what a person can give to have so many left out."""
-        self._allowed, self._leave_out = allowed, leave_out
-        self._found: list[str] = []
-
-    @property
-    def all_left_out(self) -> bool:
-        """Whether any number may be left out."""
-        return self._allowed == math.inf
-
-    def add_rest(self, error: InputError) -> None:
-        """Takes note of a file that is damaged from somewhere on, and cannot be read further.
-
-        Raises:
-          InputError: what is broken is not all left out; how many images are lost, nobody knows.
-        """
-        if not self.all_left_out:
-            raise error
-        self._found.append(str(error).rstrip("."))
-
-    def add(self, file: Path | str, position: int | None, reason: object) -> None:
-        """Takes note of one, by where it lies; see `where`.
-
-        Raises:
-          InputError: it is one too many.
-        """
-        told = f"{where(file, position)} ({str(reason).rstrip('.')})"
-        self._found.append(told)
-        if len(self._found) > self._allowed:
-            expected = (
-                f"at most {self._allowed:,} broken pictures, found one more" if self._allowed else "no broken picture"
-            )
-            raise InputError(
-                f"{told}: expected {expected}. Replace or delete it, or leave such out with {self._leave_out}."
-            )
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
-
-    def __str__(self) -> str:
-        return ", ".join(self._found[:_NAMED]) + (", ..." if len(self._found) > _NAMED else "")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Survey:
-    """What a part holds.
-
-    Attributes:
-      labels: as in the files: whole numbers, int64, or text [n], without those of broken pictures.
-      sizes: how many images have each (height, width).
-      channels: the most that one of them has.
-      pixels: whether the images are pixels of one shape, (height, width) or with channels; None for pictures.
-      digest: of all images and labels.
-      label_file: that the labels are in; "" where each picture has its own.
-      firsts: of pictures the first of each label, in words.
-    """
-
-    labels: np.ndarray
-    sizes: collections.Counter
-    channels: int
-    pixels: tuple[int, ...] | None
-    digest: Digest
-    label_file: str
-    firsts: dict[int | str, str]
-
-    def where(self, position: int) -> tuple[str, str]:
-        """Names, for an error, the file of the label at `position` and where in it that is, "" for a picture."""
-        label = self.labels[position].item()
-        picture = self.firsts.get(label) or self.firsts.get(str(label))
-        return (picture, "") if picture else (self.label_file, f" at position {position}")
-
-
-def where(file: Path | str, position: int | None) -> str:
-    """Names an image by its file and, where that holds several, its position in it, from 0."""
-    return printable(file) if position is None else f"{printable(file)}, image {position:,}"
-
-
-def printable(path: Path | str) -> str:
-    """Returns a path as text on one line, also one whose name is in no encoding: caf\\xe9.png."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(letter if ord(letter) >= ord(" ") else repr(letter)[1:-1] for letter in text)
-
-
-def look_at(picture: Picture) -> tuple[int, int, int]:
-    """Does what `look` does.
-
-    Raises:
-      BrokenPictureError: there is no header that can be read, or nothing at all.
-    """
-    if picture.fault:
-        raise BrokenPictureError(picture.fault)
-    return look(picture.encoded)
-
-
-def survey_part(part: PixelPart | PicturePart, broken: Broken) -> Survey:
-    """Reads a part without decoding it.
-
-    Raises:
-      InputError: a file is damaged, or has too many broken pictures.
-    """
-    digest, sizes, channels, pixels, firsts = Digest(), collections.Counter(), 1, None, {}
-    labels, kept, label_file = [], [], ""
-    if isinstance(part, PixelPart):
-        label_file = str(part.label_file)
-        for images, given in _pixel_blocks(part):
-            digest.pixels(images)
-            pixels = images.shape[1:]
-            sizes[pixels[:2]] += len(images)
-            channels = pixels[2] if len(pixels) > 2 else 1
-            labels.append(given)
-    else:
-        for picture in part.pictures():
-            digest.picture(picture.encoded)
-            labels.append(picture.label)
-            try:
-                height, width, shown = look_at(picture)
-            except BrokenPictureError as error:
-                broken.add(picture.file, picture.position, error)
-                continue
-            sizes[height, width] += 1
-            channels = max(channels, shown)
-            kept.append(picture.label)
-            firsts.setdefault(picture.label, where(picture.file, picture.position))
-        labels, kept = [labels], [kept]
-    digest.labels(plain_labels(labels))
-    return Survey(
-        labels=plain_labels(kept or labels),
-        sizes=sizes,
-        channels=channels,
-        pixels=pixels,
-        digest=digest,
-        label_file=label_file,
-        firsts=firsts,
-    )
-
-
 def plain_labels(parts: Sequence[np.ndarray | list]) -> np.ndarray:
     """Joins labels: int64 where all are whole numbers, be it in the text of a CSV or the name of a folder, or text."""
     labels = np.concatenate([np.asarray(part) for part in parts]) if parts else np.empty(0, np.int64)
@@ -291,15 +145,16 @@ def read_stored(part: PixelPart | PicturePart, form: ImageForm, digest: Digest) 
             yield Stored(pictures)
     else:
         start = 0
-        for images, given in _pixel_blocks(part):
+        for images, given in pixel_blocks(part):
             digest.pixels(images)
             labels.append(given)
-            positions, start = range(start, start + len(images)), start + len(images)
             stored = images.shape[1:]
+            if not start and stored != form.shape:
+                _check_fit(part.file, images[0], form)
+            positions, start = range(start, start + len(images)), start + len(images)
             if stored == form.shape:
                 yield Block(images, given, [part.file] * len(images), list(positions), stored)
             else:
-                _check_fit(part.file, images[:1], form)
                 rows = zip(images, positions, given.tolist(), strict=True)
                 pixels = (Picture(part.file, position, image.tobytes(), label) for image, position, label in rows)
                 yield from (Stored(pictures, stored) for pictures in some_of(pixels, form))
@@ -339,16 +194,16 @@ def some_of(pictures: Iterable[Picture], form: ImageForm) -> Iterator[list[Pictu
         yield gathered
 
 
-def _pixel_blocks(part: PixelPart) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def pixel_blocks(part: PixelPart) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields what the part gives; of one channel, without an axis for it."""
     for images, labels in part.blocks():
         yield images[..., 0] if images.ndim == 4 and images.shape[-1] == 1 else images, labels
 
 
-def _check_fit(file: Path, images: np.ndarray, form: ImageForm) -> None:
+def _check_fit(file: Path, image: np.ndarray, form: ImageForm) -> None:
+    """Fits one image, of whose number of channels it depends whether all can be."""
     try:
-        for image in images:
-            fit(image, *form)
+        fit(image, *form)
     except BrokenPictureError as error:
         raise InputError(
             f"{file}: expected images of 1, 3 or 4 channels, which alone can be fitted into {describe(form.shape)}, "

@@ -19,6 +19,11 @@ QUIET_SECONDS = 2.0
 progress = logging.getLogger("progress")
 
 
+def is_long_since(started: float) -> bool:
+    """Says whether what began at `started`, of `time.monotonic`, takes so long that it needs progress."""
+    return time.monotonic() - started > QUIET_SECONDS
+
+
 @contextlib.contextmanager
 def telling(done: Path, sizes: Sequence[int], what: str) -> Iterator[None]:
     """Tells now and then how many of something are done.
@@ -44,7 +49,7 @@ def telling(done: Path, sizes: Sequence[int], what: str) -> Iterator[None]:
     thread.start()
     try:
         yield
-        if time.monotonic() - started > QUIET_SECONDS:
+        if is_long_since(started):
             tell()
     finally:
         ended.set()

@@ -16,6 +16,8 @@ import hashlib
 import itertools
 import json
 import math
+import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,12 +28,12 @@ import apache_beam as beam
 import numpy as np
 
 from components.errors import InputError
+from components.example_gen.broken import Broken
 from components.example_gen.dataset import Dataset, combine_digests
 from components.example_gen.kinds import PARTS
 from components.example_gen.kinds.registry import Picture
 from components.example_gen.reading import (
     Block,
-    Broken,
     Digest,
     ImageForm,
     Stored,
@@ -40,17 +42,18 @@ from components.example_gen.reading import (
     read_stored,
     some_of,
 )
-from components.example_gen.telling import QUIET_SECONDS, progress, telling
+from components.example_gen.telling import is_long_since, progress, telling
 from components.pictures import BrokenPictureError
 from models.files import write_text
 from models.host import cores
 from models.memory import MIB, rows_within
 
 _HASH_BYTES = 8
-# What one worker decodes at a time: at most so many bytes of pixels, and of a part about so many of so many images.
-_RANGE_BYTES, _RANGES, _FEWEST_ROWS = 64 * MIB, 64, 256
-# No two workers write to one page of a file: where they are on two hosts, each has its own copy of it.
-_PAGE_BYTES = 4096
+# A part is decoded in about so many ranges, of at least so many images each, and at most so many bytes of pixels.
+_RANGES, _FEWEST_ROWS, _RANGE_BYTES = 64, 256, 64 * MIB
+# No two workers write to one page of a file: where they are on two hosts, each has its own copy of it. So what is
+# decoded lies whole pages apart or, where that were much of it, so much that a few images fill whole pages.
+_PAGE_BYTES, _SMALL_BYTES, _SMALL_APART = 4096, 64 * 1024, 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,7 @@ class Unpacked:
 
     Attributes:
       plain: the file.
+      stride: from one row of it to the next, in bytes.
       rows: int64 [n], where in the file each image is.
       labels: int64 [n], the number of its class.
       files, positions: where it came from.
@@ -66,6 +70,7 @@ class Unpacked:
     """
 
     plain: Path
+    stride: int
     rows: np.ndarray
     labels: np.ndarray
     files: list[str]
@@ -111,7 +116,10 @@ class _Reading:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Range:
-    """Images to decode: of a file of them, where each ends (int64 [n], from 0), which, and where to."""
+    """Images to decode: of a file of them, where each ends (int64 [n], from 0), which, and where to.
+
+    `driver` is the process that hands them out: host and id.
+    """
 
     packed: Path
     ends: Path
@@ -120,6 +128,8 @@ class _Range:
     start: int
     stop: int
     plain: Path
+    stride: int
+    driver: tuple[str, int]
 
 
 def unpack(dataset: Dataset, scratch: Path, new_pipeline: Callable[[], beam.Pipeline]) -> dict[str, Unpacked]:
@@ -177,8 +187,9 @@ def _read(dataset: Dataset, scratch: Path) -> dict[str, _Reading]:
         with reading.plain.open("wb") as plain, reading.packed.open("wb") as packed:
             for found in read_stored(dataset.contents.parts[part], dataset.form, digests[part]):
                 read += reading.add(found, plain, packed)
-                if time.monotonic() - started > QUIET_SECONDS:
-                    progress.info("%s of %s images read", f"{read:,}", f"{total:,}")
+                if is_long_since(started):
+                    # Of the pictures that are broken the total knows only some.
+                    progress.info("%s of %s images read", f"{read:,}", f"{max(read, total):,}")
     # Here and not before: what was read, not what was there a moment ago.
     if (digest := combine_digests(digests)) != dataset.digest:
         raise InputError(
@@ -192,13 +203,13 @@ def _ranges(reading: _Reading, form: ImageForm, scratch: Path) -> Iterator[_Rang
     """Yields the pieces of work that a part is, none where its pixels lay ready."""
     if not (count := len(reading.ends) - 1):
         return
-    row_bytes = math.prod(form.shape)
+    stride = _stride_of(form)
     ends = scratch / f"{reading.plain.name}-ends.npy"
     np.save(ends, np.array(reading.ends, np.int64))
     with reading.plain.open("wb") as plain:
-        plain.truncate(count * row_bytes)
-    page_rows = _PAGE_BYTES // math.gcd(_PAGE_BYTES, row_bytes)
-    rows = rows_within(_RANGE_BYTES, row_bytes, most=max(_FEWEST_ROWS, count // _RANGES))
+        plain.truncate(count * stride)
+    page_rows = _PAGE_BYTES // math.gcd(_PAGE_BYTES, stride)
+    rows = rows_within(_RANGE_BYTES, stride, most=max(_FEWEST_ROWS, count // _RANGES))
     size = math.ceil(rows / page_rows) * page_rows
     for start in range(0, count, size):
         yield _Range(
@@ -209,22 +220,37 @@ def _ranges(reading: _Reading, form: ImageForm, scratch: Path) -> Iterator[_Rang
             start=start,
             stop=min(start + size, count),
             plain=reading.plain,
+            stride=stride,
+            driver=_this_process(),
         )
+
+
+def _stride_of(form: ImageForm) -> int:
+    """Returns how far apart the rows of decoded images lie, in bytes."""
+    row_bytes = math.prod(form.shape)
+    apart = _SMALL_APART if row_bytes < _SMALL_BYTES else _PAGE_BYTES
+    return math.ceil(row_bytes / apart) * apart
+
+
+def _this_process() -> tuple[str, int]:
+    return socket.gethostname(), os.getpid()
 
 
 def _decode(numbered: tuple[int, _Range], done: Path) -> None:
     """Writes the pixels of a range to their place, and for whoever handed it out their hashes and what is broken."""
     number, piece = numbered
     hashes, broken, row = [], {}, 0
+    # Of other processes there are as many as there is room for.
+    threads_of = cores() if piece.driver == _this_process() else 1
     try:
-        with piece.plain.open("r+b") as plain, ThreadPoolExecutor(cores()) as threads:
-            plain.seek(piece.start * math.prod(piece.form.shape))
+        with piece.plain.open("r+b") as plain, ThreadPoolExecutor(threads_of) as threads:
             for pictures in some_of(_packed(piece), piece.form):
                 for image in decode_all(Stored(pictures, piece.stored), piece.form, threads):
                     if isinstance(image, BrokenPictureError):
                         broken[row] = str(image)
                         image = np.zeros(piece.form.shape, np.uint8)
                     hashes.append(_hash(image))
+                    plain.seek((piece.start + row) * piece.stride)
                     plain.write(np.ascontiguousarray(image))
                     row += 1
         write_text(done / str(number), json.dumps({"hashes": b"".join(hashes).hex(), "broken": broken}))
@@ -246,6 +272,7 @@ def _without(reading: _Reading, broken: dict[int, str], hashes: np.ndarray, data
     labels = np.concatenate([np.asarray(labels) for labels in reading.labels])
     return Unpacked(
         plain=reading.plain,
+        stride=math.prod(dataset.form.shape) if reading.ends == [0] else _stride_of(dataset.form),
         rows=rows,
         labels=dataset.classes.number(plain_labels([labels[rows]])),
         files=[reading.files[row] for row in rows] if broken else reading.files,
@@ -259,6 +286,12 @@ def _hash(image: np.ndarray) -> bytes:
 
 
 def _no_room(place: Path, error: OSError) -> InputError:
+    place = error.filename or place
+    if isinstance(error, FileNotFoundError):
+        return InputError(
+            f"{place}: expected the folder that the run works in, found none. Each host has to see the output root "
+            "under the same path (docs/scaling.md)."
+        )
     return InputError(
         f"{place}: the pixels cannot be written there ({error.strerror}). Free some space or choose another "
         "--output-root."

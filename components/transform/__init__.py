@@ -1,1 +1,1 @@
-"""TFX's Transform, told by the examples themselves what they hold."""
+"""The statistics that standardize each pixel, by TensorFlow Transform."""

@@ -30,8 +30,8 @@ from models.preprocessing import preprocessing_fn
 
 # Of the budget, for a batch.
 _SHARE = 1 / 16
-# Of a value on its way into the sums: four copies of the byte, then value and square in eight each, and some room.
-_BYTES_A_VALUE = 24
+# Of a value on its way into the sums: four copies of the byte, value and square in eight each, twice, and some room.
+_BYTES_A_VALUE = 40
 _MOST_ROWS = 1000
 
 

@@ -24,13 +24,16 @@ class _Executor(base_beam_executor.BaseBeamExecutor):
     """Unpacks examples and schema, and calls `write_graph`."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
-        with plainly_named(input_dict, output_dict), tempfile.TemporaryDirectory(dir=self._get_tmp_dir()) as scratch:
-            examples = open_examples(single(input_dict, "examples"))
-            text = Path(single(input_dict, "schema").uri, SCHEMA_FILE).read_text(encoding="utf-8")
+        examples = open_examples(single(input_dict, "examples"))
+        text = Path(single(input_dict, "schema").uri, SCHEMA_FILE).read_text(encoding="utf-8")
+        schema = text_format.Parse(text, schema_pb2.Schema())
+        rows = batch_rows(examples.image_shape, places.memory())
+        with plainly_named(output_dict):
             folder = Path(single(output_dict, "transform_graph").uri)
-            rows = batch_rows(examples.image_shape, places.memory())
-            schema = text_format.Parse(text, schema_pb2.Schema())
-            write_graph(examples, schema, folder, Path(scratch), self._make_beam_pipeline(), rows=rows)
+            folder.mkdir(parents=True, exist_ok=True)
+            # In there, for TensorFlow Transform loads what it has put aside, by a name that may be no pattern.
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
+                write_graph(examples, schema, folder, Path(scratch), self._make_beam_pipeline(), rows=rows)
 
 
 class ImageTransformSpec(component_spec.ComponentSpec):
