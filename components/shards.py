@@ -32,5 +32,10 @@ def read_batches(
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         raise DataRefused(
             f"{shard}: expected records of an image and a label, found a damaged one after record {seen:,} "
-            f"({error.message.splitlines()[0]}). Delete the file and run again."
+            f"({_reason(error.message)}). Delete the file and run again."
         ) from error
+
+
+def _reason(message: str) -> str:
+    """Returns the line of TensorFlow's message that says why: in a graph the last one that is no indented place."""
+    return [line for line in message.splitlines() if line.strip() and not line[0].isspace()][-1]

@@ -1,7 +1,7 @@
 """What Transform computes: the statistics that standardize each pixel, over the training split.
 
-They leave the transform graph as whole numbers (count, sum and sum of squares of each pixel), which TensorFlow
-Transform adds up exactly, in any order and any number of workers; mean and variance follow from them in float64. They
+Each worker sums its own images (`partial_sums`); TensorFlow Transform adds these up, exactly, in any order and for any
+number of workers, and its graph has the sums as whole numbers. Mean and variance follow from them in float64. They
 exist once, in this graph: training reads them from there into the model, which evaluation and serving then use.
 """
 
@@ -12,8 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from models.features import IMAGE
-from models.images import decode_images, tensor_header, with_channels
+from models.images import with_channels
 from models.plain_paths import plain
 
 COUNT = "pixel_count"
@@ -21,63 +20,57 @@ SUM = "pixel_sum"
 SUM_OF_SQUARES = "pixel_sum_of_squares"
 
 
-def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict) -> dict[str, tf.Tensor]:
-    """The function that TensorFlow Transform analyzes.
+def partial_sums(images: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns what `preprocessing_fn` takes of some images, uint8 [n, ...]: their number, sum and sum of squares."""
+    flat = images.reshape(len(images), -1)
+    # 255 squared is still one.
+    squares = flat.astype(np.uint16)
+    np.multiply(squares, squares, out=squares)
+    return {
+        COUNT: np.int64(len(flat)),
+        SUM: flat.sum(axis=0, dtype=np.int64),
+        SUM_OF_SQUARES: squares.sum(axis=0, dtype=np.int64),
+    }
+
+
+def sums_spec(image_shape: tuple[int, ...]) -> dict[str, tf.io.FixedLenFeature]:
+    """Returns what the sums of images of a shape are, by name: int64, one and one for each value of an image."""
+    values = tf.io.FixedLenFeature([math.prod(image_shape)], tf.int64)
+    return {COUNT: tf.io.FixedLenFeature([], tf.int64), SUM: values, SUM_OF_SQUARES: values}
+
+
+def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """The function that TensorFlow Transform analyzes: adds up the sums of parts of the data.
 
     Args:
-      inputs: `image`, string [batch, 1], dense or sparse.
-      custom_config: `image_shape`, (height, width) or (height, width, channels), and `image_encoding`.
+      inputs: a row for each part, as `sums_spec` says.
 
     Returns:
-      `pixel_count`: int64 [batch]; `pixel_sum`, `pixel_sum_of_squares`: int64 [batch, height, width, channels]. Each
-      row is the same.
+      The same by name and shape; each row is the sum of all.
     """
-    image_shape = tuple(custom_config["image_shape"])
-    images = decode_images(_flat(inputs[IMAGE]), image_shape, encoding=custom_config["image_encoding"])
-    values = tf.cast(tf.reshape(images, [-1, math.prod(image_shape)]), tf.int64)
-    # One analyzer: TensorFlow Transform makes a dozen of Beam's steps of each.
-    summed = tf.concat([tf.ones_like(values[:, :1]), values, values * values], axis=1)
-    sums = tft.sum(summed, reduce_instance_dims=False)
-    total, squares = tf.split(sums[1:], 2)
-    rows = tf.shape(values)[0]
-
-    def repeat(statistic: tf.Tensor) -> tf.Tensor:
-        return tf.tile(tf.reshape(statistic, [1, *with_channels(image_shape)]), [rows, 1, 1, 1])
-
-    return {COUNT: tf.fill([rows], sums[0]), SUM: repeat(total), SUM_OF_SQUARES: repeat(squares)}
+    # One analyzer for the three: of each TensorFlow Transform makes a dozen of Beam's steps.
+    rows = tf.concat([inputs[COUNT][:, tf.newaxis], inputs[SUM], inputs[SUM_OF_SQUARES]], axis=1)
+    total = tf.tile(tft.sum(rows, reduce_instance_dims=False)[tf.newaxis], [tf.shape(rows)[0], 1])
+    count, sums, squares = tf.split(total, [1, inputs[SUM].shape[1], inputs[SUM].shape[1]], axis=1)
+    return {COUNT: count[:, 0], SUM: sums, SUM_OF_SQUARES: squares}
 
 
-def read_statistics(
-    transform_output: str, image_shape: tuple[int, ...], encoding: str = "tensor"
-) -> tuple[np.ndarray, np.ndarray]:
+def read_statistics(transform_output: str, image_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Reads the mean and the variance of each pixel from Transform's graph.
 
     Args:
       transform_output: the folder that Transform wrote.
-      image_shape: (height, width) or (height, width, channels), as it was given to Transform.
-      encoding: likewise.
+      image_shape: (height, width) or (height, width, channels), of the examples that it summed.
 
     Returns:
       mean and (population) variance, float64 [height, width, channels].
     """
+    # The graph gives its sums for any row.
+    blank = {name: tf.zeros([1, *spec.shape], spec.dtype) for name, spec in sums_spec(image_shape).items()}
     with plain(Path(transform_output)) as folder:
-        return _read_statistics(tft.TFTransformOutput(str(folder)), image_shape, encoding)
-
-
-def _read_statistics(output: tft.TFTransformOutput, image_shape: tuple[int, ...], encoding: str) -> tuple:
-    blank, spec = tf.constant([[_blank(image_shape, encoding)]]), output.raw_feature_spec()[IMAGE]
-    sparse = isinstance(spec, tf.io.VarLenFeature)
-    raw = {IMAGE: tf.sparse.from_dense(blank) if sparse else tf.reshape(blank, [1, *spec.shape])}
-    row = {name: value[0].numpy() for name, value in output.transform_raw_features(raw).items()}
-    return moments(int(row[COUNT]), row[SUM], row[SUM_OF_SQUARES])
-
-
-def _blank(image_shape: tuple[int, ...], encoding: str) -> bytes:
-    """Returns a black image, encoded: the graph gives its statistics for any."""
-    if encoding == "tensor":
-        return tensor_header(image_shape) + bytes(int(np.prod(image_shape)))
-    encode = tf.io.encode_jpeg if encoding == "jpeg" else tf.io.encode_png
-    return encode(tf.zeros(with_channels(image_shape), tf.uint8)).numpy()
+        found = tft.TFTransformOutput(str(folder)).transform_raw_features(blank)
+    count, *sums = (found[name][0].numpy() for name in (COUNT, SUM, SUM_OF_SQUARES))
+    return moments(int(count), *(values.reshape(with_channels(image_shape)) for values in sums))
 
 
 def moments(count: int, total: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -88,9 +81,3 @@ def moments(count: int, total: np.ndarray, squares: np.ndarray) -> tuple[np.ndar
     total, squares = total.astype(object), squares.astype(object)
     variance = ((count * squares - total * total) / float(count) ** 2).astype(np.float64)
     return mean, variance
-
-
-def _flat(feature: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
-    """Returns one value for each record, [batch]."""
-    values = feature.values if isinstance(feature, tf.SparseTensor) else feature
-    return tf.reshape(values, [-1])

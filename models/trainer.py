@@ -68,7 +68,7 @@ def run_fn(fn_args) -> None:
         # KerasTuner's, from a search.
         config = with_values(config, fn_args.hyperparameters["values"])
         settings["training"] = dataclasses.asdict(config)
-    mean, variance = read_statistics(fn_args.transform_output, examples.image_shape, examples.encoding)
+    mean, variance = read_statistics(fn_args.transform_output, examples.image_shape)
     start = read_trained(Path(fn_args.base_model)) if fn_args.base_model else None
     key = _state_key([settings, start.digest()] if start else settings, examples, mean, variance)
     checkpoint_path = Path(checkpoint_dir, f"{key}.npz")

@@ -161,7 +161,7 @@ def tuner_fn(fn_args) -> TunerFnResult:
     examples = Examples.open(artifact["folder"], artifact["properties"])
     recipe, tune = TrainingConfig.from_dict(settings["training"]), settings["tune"]
     seed = settings["seed"] if recipe.seed is None else recipe.seed
-    mean, variance = read_statistics(fn_args.transform_graph_path, examples.image_shape, examples.encoding)
+    mean, variance = read_statistics(fn_args.transform_graph_path, examples.image_shape)
     oracle = new_oracle(tune["algorithm"], tune["trials"], hyperparameters(recipe, tune["fixed"]), seed)
     # KerasTuner's own files say nothing that the outcomes do not.
     tuner = RoundTuner(oracle, recipe, seed=seed, directory=Path(tempfile.mkdtemp(dir=fn_args.working_dir)))

@@ -213,7 +213,7 @@ def create_pipeline(
             SpanWindow(spans=spans.outputs["examples"], span_statistics=spans.outputs["statistics"]).with_id("Window")
         )
         examples, statistics = window.outputs["examples"], window.outputs["statistics"]
-    transform = add(ImageTransform(examples=examples, schema=schema_gen.outputs["schema"]).with_id("Transform"))
+    transform = add(ImageTransform(examples=examples).with_id("Transform"))
     transform.add_upstream_node(data_gate)
     recipe = dataclasses.asdict(config.training) | {"precision": resolve_precision(config.training.precision)}
     fitting = {

@@ -57,8 +57,6 @@ POOL_NAME = "worker-pool"
 JAVA_VERSIONS = (11, 17)
 # Of the command `check`; sysexits.h has it for a service that is not there.
 UNAVAILABLE = 69
-# MiB of a slot: what a Python worker gives back waits in a queue of up to 100 messages of 10 MB.
-SLOT_HEAP = 1536
 TRIES, TIMEOUT_SECONDS, START_SECONDS, END_SECONDS = 3, 60, 60, 10
 RELOCK = "python -m scripts.flink lock"
 WAYS = 'Install Maven (Debian: apt-get install maven), or name a Maven repository: make flink-up ARGS="--from ADDRESS".'
@@ -93,7 +91,7 @@ taskmanager.bind-host: {host}
 taskmanager.numberOfTaskSlots: {slots}
 # Flink's scripts would work these out; all of them have to be there.
 taskmanager.cpu.cores: {slots}
-taskmanager.memory.task.heap.size: {heap}m
+taskmanager.memory.task.heap.size: 512m
 taskmanager.memory.task.off-heap.size: 256m
 taskmanager.memory.framework.heap.size: 128m
 taskmanager.memory.framework.off-heap.size: 128m
@@ -260,9 +258,7 @@ def noted() -> dict[str, int]:
     return {name: process for name, (process, start) in content.items() if start and started_at(process) == start}
 
 
-def commands(
-    java: str, python: Path, task_managers: int, slots: int
-) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+def commands(java: str, python: Path, task_managers: int) -> Iterator[tuple[str, list[str], dict[str, str]]]:
     """Yields name, command and further variables of each process, in the order in which they start."""
     run = [java, *JAVA_OPTIONS, f"-Djava.io.tmpdir={RUN / 'tmp'}", "-cp", f"{JARS}/*"]
     conf = ["--configDir", str(RUN / "conf")]
@@ -276,9 +272,7 @@ def commands(
         pool = ["-m", "pipeline.engine.worker_pool", "--address", f"{address}:{POOL}"]
         log = ["--log", str(RUN / f"log/workers-{number}.log")]
         yield f"worker pool {number}", [str(python), *pool, *log], {"PYTHONPATH": str(ROOT)}
-        # Flink's own part of the heap is the one of the configuration.
-        heap = [f"-Xmx{SLOT_HEAP * slots + 128}m", "-XX:MaxDirectMemorySize=768m"]
-        memory = [*heap, f"-Djdk.net.hosts.file={hosts}"]
+        memory = ["-Xmx640m", "-XX:MaxDirectMemorySize=768m", f"-Djdk.net.hosts.file={hosts}"]
         name = ["-D", f"taskmanager.resource-id=taskmanager-{number}"]
         entry = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
         yield f"taskmanager {number}", [*run[:1], *memory, *run[1:], entry, *conf, *name], {}
@@ -310,12 +304,12 @@ def up(task_managers: int, slots: int, base: str | None) -> None:
     shutil.rmtree(RUN, ignore_errors=True)
     for name in ("conf", "log", "tmp"):
         (RUN / name).mkdir(parents=True)
-    conf = CONFIGURATION.format(host=HOST, rpc=RPC, rest=REST, slots=slots, heap=SLOT_HEAP * slots, tmp=RUN / "tmp")
+    conf = CONFIGURATION.format(host=HOST, rpc=RPC, rest=REST, slots=slots, tmp=RUN / "tmp")
     (RUN / "conf/config.yaml").write_text(conf, encoding="utf-8")
     running: dict[str, tuple[int, str]] = {}
     try:
         with step(f"Flink: a JobManager, {task_managers} TaskManagers with {slots} slots each, a job server"):
-            for name, command, variables in commands(found, python, task_managers, slots):
+            for name, command, variables in commands(found, python, task_managers):
                 running[name] = _start(name, command, variables)
                 NOTED.write_text(json.dumps(running), encoding="utf-8")
             _wait(running, task_managers)

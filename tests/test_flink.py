@@ -227,7 +227,7 @@ def test_cluster_that_is_at_work_is_not_started_again(folder):
 
 def test_each_task_manager_calls_the_pool_beside_it_by_the_same_name(folder):
     (folder / "conf").mkdir()
-    commands = {name: command for name, command, _ in flink.commands("java", Path("python"), 2, 3)}
+    commands = {name: command for name, command, _ in flink.commands("java", Path("python"), 2)}
     assert list(commands) == [
         "jobmanager",
         "worker pool 1",

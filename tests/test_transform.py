@@ -5,31 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
-import tensorflow_transform as tft
-from google.protobuf import text_format
-from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
-from components import places
 from components.artifacts import describe_examples
 from components.errors import DataRefused
 from components.transform import analysis
-from components.transform.analysis import batch_rows
 from components.transform.component import ImageTransform
 from models.examples import Examples, ExamplesError
+from models.preprocessing import COUNT, SUM, partial_sums, read_statistics
 
-SCHEMA = text_format.Parse(
-    """
-    feature { name: "image" type: BYTES presence { min_fraction: 1 } shape { dim { size: 1 } } }
-    feature { name: "label" type: INT presence { min_fraction: 1 } shape { dim { size: 1 } } }
-    """,
-    schema_pb2.Schema(),
-)
 IMAGES = np.random.default_rng(0).integers(0, 256, (21, 5, 4), np.uint8)
 SPLITS = {"train": (IMAGES[:15], np.arange(15) % 3), "val": (IMAGES[15:], np.arange(6) % 3)}
 
@@ -48,29 +36,19 @@ def transform(tmp_path):
     """Runs the component as the pipeline declares it; returns the folder of its graph."""
 
     def run(source: types.Artifact) -> str:
-        schema, graph = standard_artifacts.Schema(), standard_artifacts.TransformGraph()
-        schema.uri, graph.uri = str(tmp_path / "schema"), str(tmp_path / "graph")
-        Path(schema.uri).mkdir()
-        Path(schema.uri, "schema.pbtxt").write_text(text_format.MessageToString(SCHEMA))
-        component = ImageTransform(
-            examples=types.Channel(type=standard_artifacts.Examples),
-            schema=types.Channel(type=standard_artifacts.Schema),
-        )
+        graph = standard_artifacts.TransformGraph()
+        graph.uri = str(tmp_path / "graph")
+        component = ImageTransform(examples=types.Channel(type=standard_artifacts.Examples))
         context = base_beam_executor.BaseBeamExecutor.Context(
             beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=none"],
             tmp_dir=str(tmp_path / "tmp"),
             unique_id="1",
         )
-        inputs, outputs = {"examples": [source], "schema": [schema]}, {"transform_graph": [graph]}
+        inputs, outputs = {"examples": [source]}, {"transform_graph": [graph]}
         component.executor_spec.executor_class(context).Do(inputs, outputs, component.exec_properties)
         return graph.uri
 
     return run
-
-
-@pytest.fixture(autouse=True)
-def budget(monkeypatch) -> None:
-    monkeypatch.setattr(places, "memory", lambda: 256 * 2**20)
 
 
 def test_artifact_that_does_not_say_what_it_holds_is_refused_in_a_line(transform, examples, tmp_path):
@@ -81,40 +59,25 @@ def test_artifact_that_does_not_say_what_it_holds_is_refused_in_a_line(transform
     assert not (tmp_path / "graph").exists()
 
 
-def statistics(graph: str, record: bytes) -> dict[str, np.ndarray]:
-    """Asks the graph about one record, whose image must be stored as those that were analyzed."""
-    output = tft.TFTransformOutput(graph)
-    (spec,) = output.raw_feature_spec().values()
-    features = {"image": tf.reshape(tf.constant([record]), [1, *spec.shape])}
-    return {name: value[0].numpy() for name, value in output.transform_raw_features(features).items()}
-
-
 @pytest.mark.parametrize(("encoding", "compression"), [("tensor", ""), ("png", "GZIP")])
-def test_graph_holds_the_exact_sums_over_the_training_split(transform, examples, encoding, compression):
+def test_graph_holds_the_statistics_of_the_training_split(transform, examples, encoding, compression):
     graph = transform(artifact_of(examples(SPLITS, encoding=encoding, compression=compression)))
-    image = IMAGES[0, ..., None]
-    record = (tf.io.serialize_tensor(image[..., 0]) if encoding == "tensor" else tf.io.encode_png(image)).numpy()
-    found = statistics(graph, record)
-    values = IMAGES[:15, ..., None].astype(object)  # Python's integers
-    assert found["pixel_count"] == 15
-    assert found["pixel_sum"].tolist() == values.sum(axis=0).tolist()
-    assert found["pixel_sum_of_squares"].tolist() == (values**2).sum(axis=0).tolist()
+    mean, variance = read_statistics(graph, (5, 4))
+    values = IMAGES[:15, ..., None].astype(np.float64)
+    np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(variance, values.var(axis=0), rtol=1e-12, atol=1e-12)
+    assert not list(Path(graph).glob(".*")), "what TensorFlow Transform has put aside is gone"
 
 
-@pytest.mark.slow
-def test_as_many_images_are_summed_at_a_time_as_their_bytes_allow(transform, examples, monkeypatch):
-    assert batch_rows((28, 28), 2**30) == 1000
-    # A sixteenth of the budget, 40 bytes for each value of an image: 67,108,864 / 6,021,120
-    assert batch_rows((224, 224, 3), 2**30) == 11
-    assert batch_rows((4000, 4000, 3), 2**30) == 1
-    read, asked = analysis.read_batches, []
-    monkeypatch.setattr(analysis, "read_batches", lambda *arguments: asked.append(arguments[-1]) or read(*arguments))
-    # 5 images of 5x4: a sixteenth of 64,000 is 4,000.
-    monkeypatch.setattr(places, "memory", lambda: 64_000)
-    graph = transform(artifact_of(examples(SPLITS)))
-    assert set(asked) == {5}
-    found = statistics(graph, tf.io.serialize_tensor(IMAGES[0]).numpy())
-    assert found["pixel_sum"].tolist() == IMAGES[:15, ..., None].sum(axis=0, dtype=np.int64).tolist()
+def test_images_are_summed_some_at_a_time_and_a_shard_gives_one_sum(examples, monkeypatch):
+    source = examples(SPLITS)
+    monkeypatch.setattr(analysis, "block_rows", lambda shape: 4)
+    seen = []
+    monkeypatch.setattr(analysis, "partial_sums", lambda images: seen.append(len(images)) or partial_sums(images))
+    found = [analysis._sums(shard, "", (5, 4), "tensor") for shard in source.shards("train")]
+    assert sum(seen) == 15 and max(seen) == 4
+    assert sum(part[COUNT] for part in found) == 15
+    assert sum(part[SUM] for part in found).tolist() == IMAGES[:15].reshape(15, -1).sum(axis=0).tolist()
 
 
 @pytest.mark.parametrize(

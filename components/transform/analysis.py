@@ -1,83 +1,74 @@
-"""Sums the pixels of the training split with TensorFlow Transform, as many images at a time as the memory is for.
+"""Sums the pixels of the training split: each shard where it is read, all of them by TensorFlow Transform.
 
-TFX's executor does the same by a dozen tracings of the function, leaves the number of records in a batch to Beam, which
-goes by time and never by bytes, and has one read for all files, which an engine of many machines does on one of them.
+TFX's executor hands each image to TensorFlow Transform, through all of Beam's steps. An engine takes them out of the
+process that reads and into the one that sums, and holds more of them than it has room for.
 
 Synopsis:
 
-    write_graph(examples, schema, folder, scratch, pipeline, rows=batch_rows(examples.image_shape, 2**30))
+    write_graph(examples, folder, scratch, pipeline)
 """
 
 import functools
-import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import apache_beam as beam
-import pyarrow as pa
+import numpy as np
+import tensorflow as tf
 import tensorflow_transform as tft
-from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform import beam as tft_beam
 from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
-from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
-from tfx_bsl.public.tfxio import TFExampleBeamRecord
+from tensorflow_transform.tf_metadata.schema_utils import schema_from_feature_spec
 
 from components.shards import read_batches
 from models.examples import Examples
 from models.features import IMAGE, TRAIN
-from models.memory import rows_within
-from models.preprocessing import preprocessing_fn
-
-# Of the budget, for a batch.
-_SHARE = 1 / 16
-# Of a value on its way into the sums: four copies of the byte, value and square in eight each, twice, and some room.
-_BYTES_A_VALUE = 40
-_MOST_ROWS = 1000
+from models.images import decode_images
+from models.memory import block_rows
+from models.preprocessing import partial_sums, preprocessing_fn, sums_spec
 
 
-def batch_rows(image_shape: tuple[int, ...], memory: int) -> int:
-    """Returns how many images of a shape are summed at a time with a budget of `memory` bytes.
-
-    The sums are whole numbers, so that they are the same for any.
-    """
-    return rows_within(_SHARE * memory, _BYTES_A_VALUE * math.prod(image_shape), most=_MOST_ROWS)
-
-
-def write_graph(
-    examples: Examples, schema: schema_pb2.Schema, folder: Path, scratch: Path, pipeline: beam.Pipeline, *, rows: int
-) -> None:
-    """Writes the transform graph of `preprocessing_fn` over the training split, and the schema of what it takes.
+def write_graph(examples: Examples, folder: Path, scratch: Path, pipeline: beam.Pipeline) -> None:
+    """Writes the transform graph of `preprocessing_fn` over the training split.
 
     Args:
       examples: whose shards are read, each by itself.
-      schema: of the records.
       folder: of the TransformGraph artifact; `tensorflow_transform.TFTransformOutput` reads it.
       scratch: for TensorFlow Transform; the workers see it as well.
       pipeline: a Beam pipeline, which this function runs.
-      rows: records in a batch.
 
     Raises:
-      DataRefused: a shard is damaged.
+      DataRefused: a shard is damaged, or its images are not stored as the artifact says.
     """
-    # Nothing else is summed; and the schema has what the statistics say of an image as well, which no record holds.
-    images = schema_pb2.Schema(feature=[feature for feature in schema.feature if feature.name == IMAGE])
-    adapter = TFExampleBeamRecord(physical_format="tfrecord", schema=images).TensorAdapterConfig()
-    config = {"image_shape": list(examples.image_shape), "image_encoding": examples.encoding}
     shards = examples.shards(TRAIN)
-    analyzed = functools.partial(preprocessing_fn, custom_config=config)
+    metadata = DatasetMetadata(schema_from_feature_spec(sums_spec(examples.image_shape)))
     with pipeline as root, tft_beam.Context(temp_dir=str(scratch)):
-        batches = (
+        sums = (
             root
             | "Shards" >> beam.Create(list(shards), reshuffle=len(shards) > 1)
-            | "Batches" >> beam.FlatMap(_batches, examples.compression, rows, images).with_output_types(pa.RecordBatch)
+            | "Sums" >> beam.Map(_sums, examples.compression, examples.image_shape, examples.encoding)
         )
-        function = (batches, adapter) | "Analyze" >> tft_beam.AnalyzeDataset(analyzed)
+        function = (sums, metadata) | "Analyze" >> tft_beam.AnalyzeDataset(preprocessing_fn)
         _ = function | "WriteFunction" >> tft_beam.WriteTransformFn(str(folder))
         schema_folder = str(folder / tft.TFTransformOutput.RAW_METADATA_DIR)
-        _ = DatasetMetadata(images) | "WriteSchema" >> tft_beam.WriteMetadata(schema_folder, root)
+        _ = metadata | "WriteSchema" >> tft_beam.WriteMetadata(schema_folder, root)
 
 
-def _batches(shard: Path, compression: str, rows: int, schema: schema_pb2.Schema) -> Iterator[pa.RecordBatch]:
-    decoder = ExamplesToRecordBatchDecoder(schema.SerializeToString())
-    for records in read_batches(shard, compression, rows):
-        yield decoder.DecodeBatch(records.numpy().tolist())
+def _sums(shard: Path, compression: str, image_shape: tuple[int, ...], encoding: str) -> dict[str, np.ndarray]:
+    found = None
+    for images in read_batches(shard, compression, block_rows(image_shape), _decoder(image_shape, encoding)):
+        part = partial_sums(images.numpy())
+        found = {name: found[name] + part[name] for name in part} if found else part
+    return found
+
+
+@functools.cache
+def _decoder(image_shape: tuple[int, ...], encoding: str) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns the function from records, string [n], to their images, uint8 [n, height, width, channels]: a graph."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def decode(records: tf.Tensor) -> tf.Tensor:
+        parsed = tf.io.parse_example(records, {IMAGE: tf.io.FixedLenFeature([], tf.string)})
+        return decode_images(parsed[IMAGE], image_shape, encoding=encoding)
+
+    return decode

@@ -71,7 +71,7 @@ def prepare(settings: Settings, project: Path) -> Data:
     number = made["Window" if first else "ExampleGen"]["examples"]
     examples = Examples.open(store.artifacts[number].uri, store.properties("Artifact", number))
     graph = store.artifacts[made["Transform"]["transform_graph"]].uri
-    mean, variance = read_statistics(graph, examples.image_shape, examples.encoding)
+    mean, variance = read_statistics(graph, examples.image_shape)
     return Data(examples=examples, mean=mean, variance=variance)
 
 
