@@ -13,6 +13,14 @@ class InputError(PipelineError):
     exit_status = 2
 
 
+def folder_unseen(place: object) -> InputError:
+    """Returns the error for a host where a file that the run has made is not to be found."""
+    return InputError(
+        f"{place}: expected what the run has put there, found nothing. Each host has to see the output root under the "
+        "same path (docs/scaling.md)."
+    )
+
+
 class DataRefused(PipelineError):
     """The data gate found anomalies."""
 

@@ -37,5 +37,10 @@ def read_batches(
 
 
 def _reason(message: str) -> str:
-    """Returns the line of TensorFlow's message that says why: in a graph the last one that is no indented place."""
-    return [line for line in message.splitlines() if line.strip() and not line[0].isspace()][-1]
+    """Returns the line of TensorFlow's message that says why.
+
+    A graph's begins with where it failed, has places indented, and may end with how many other errors it had.
+    """
+    lines = [line for line in message.splitlines() if line.strip()]
+    telling = [line for line in lines if not line[0].isspace() and "derived errors ignored" not in line]
+    return [*lines[:1], *telling][-1].strip() if lines else "no reason was given"

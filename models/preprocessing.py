@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from models.errors import ArtifactError
 from models.images import with_channels
 from models.plain_paths import plain
 
@@ -64,11 +65,20 @@ def read_statistics(transform_output: str, image_shape: tuple[int, ...]) -> tupl
 
     Returns:
       mean and (population) variance, float64 [height, width, channels].
+
+    Raises:
+      ArtifactError: it is the graph of another version of this project.
     """
     # The graph gives its sums for any row.
     blank = {name: tf.zeros([1, *spec.shape], spec.dtype) for name, spec in sums_spec(image_shape).items()}
     with plain(Path(transform_output)) as folder:
-        found = tft.TFTransformOutput(str(folder)).transform_raw_features(blank)
+        output = tft.TFTransformOutput(str(folder))
+        if (taken := output.raw_feature_spec().keys()) != blank.keys():
+            raise ArtifactError(
+                f"{transform_output}: expected a graph that takes {', '.join(blank)}, found one that takes "
+                f"{', '.join(taken)}: another version of this project wrote it. Run Transform again (--from Transform)."
+            )
+        found = output.transform_raw_features(blank)
     count, *sums = (found[name][0].numpy() for name in (COUNT, SUM, SUM_OF_SQUARES))
     return moments(int(count), *(values.reshape(with_channels(image_shape)) for values in sums))
 

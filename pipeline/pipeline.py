@@ -3,10 +3,10 @@
 ExampleGen -> StatisticsGen -> SchemaGen -> ExampleValidator
     |               |              |               |
     |               +-> AcceptedData -> DataGate <-+     AcceptedData: the latest other data that passed (a Resolver)
-    |                              |        |
-    |                     (Spans -> Window)              of data in spans: those to train on (a Resolver), made one
-    |                              |        |
-    +--------> Transform <---------+--------+
+    |                                       |
+    |                              (Spans -> Window)     of data in spans: those to train on (a Resolver), made one
+    |                                       |
+    +--------> Transform <------------------+
     |              |
     |           (Tuner)                                  Tuner: with --tune, hyperparameters for the Trainer
     |         (WarmStart)                                WarmStart: with training.warm_start, what is served

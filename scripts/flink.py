@@ -120,6 +120,12 @@ io.tmp.dirs: {tmp}
 """
 
 
+# What mvn says of jars that it cannot have, and not of a file of ours that is wrong.
+_OUT_OF_REACH = re.compile(
+    r"could not (transfer|find artifact|resolve)|no such host|unknown host|connect|timed out", re.I
+)
+
+
 class Unavailable(Stop):
     """What a cluster takes is not here, and cannot be had from here."""
 
@@ -218,15 +224,18 @@ def _copy_by_maven(folder: Path) -> None:
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
     if ended.returncode:
         reason = next((line for line in ended.stdout.splitlines() if line.startswith("[ERROR]")), "[ERROR] no reason")
-        raise Unavailable(f"mvn ended with status {ended.returncode} ({reason.removeprefix('[ERROR] ')}). {WAYS}")
+        kind = Unavailable if _OUT_OF_REACH.search(reason) else Stop
+        raise kind(f"mvn ended with status {ended.returncode} ({reason.removeprefix('[ERROR] ')}). {WAYS}")
 
 
 def java() -> str:
     """Returns the Java to run with: that of JAVA_HOME, else the one in PATH.
 
     Raises:
-      Stop: there is none, or of another version than Flink 1.19 runs on.
+      Unavailable: there is none, or of another version than Flink 1.19 runs on; or this is no Linux.
     """
+    if not sys.platform.startswith("linux"):
+        raise Unavailable("expected Linux, where each TaskManager's pool has an address of loopback of its own.")
     wanted = " or ".join(map(str, JAVA_VERSIONS))
     home = os.environ.get("JAVA_HOME")
     found = str(Path(home, "bin/java")) if home else shutil.which("java")
@@ -291,8 +300,6 @@ def up(task_managers: int, slots: int, base: str | None) -> None:
         raise Stop(
             f"expected no cluster of this project, found its {', '.join(alive)} at work. 'make flink-down' ends it."
         )
-    if not sys.platform.startswith("linux"):
-        raise Stop("expected Linux, where each TaskManager's pool has an address of loopback of its own.")
     found, python = java(), ROOT / ".venv/bin/python"
     if not python.exists():
         raise Stop(f"{python}: expected the environment of the workers, found none: run 'make setup' first.")

@@ -141,6 +141,20 @@ def test_maven_that_fails_is_a_line_with_its_reason(tmp_path, lock, maven):
         flink.fetch(None, tmp_path / "jars", lock)
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("Failed to execute goal: Could not transfer artifact a:b:pom:1 from central", flink.Unavailable),
+        ("The build could not read 1 project: Non-parseable POM", Stop),
+    ],
+)
+def test_maven_that_cannot_have_a_jar_is_told_from_one_that_cannot_read_our_file(tmp_path, lock, maven, said, kind):
+    (maven / "mvn").write_text(f"#!/bin/sh\necho '[ERROR] {said}'\nexit 1\n")
+    with pytest.raises(Stop) as stopped:
+        flink.fetch(None, tmp_path / "jars", lock)
+    assert type(stopped.value) is kind
+
+
 def test_machine_without_maven_is_told_both_ways(tmp_path, lock, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Stop, match=r"^expected mvn in PATH, found none\. Install Maven .*--from ADDRESS\"\.$"):

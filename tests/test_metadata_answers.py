@@ -284,7 +284,7 @@ def test_why_tells_each_node_once_however_many_paths_lead_to_it(tmp_path, ask):
     runs.add(FIRST)
     runs.add(SEEDED, changed="ExampleGen", settings={"seed": 7})
     told = [line.split()[0] for line in ask("why", "Pusher", output=runs.output_root) if " ran in run " in line]
-    assert sorted(told) == sorted({"ExampleGen", "SchemaGen", "StatisticsGen", "Transform"} | FROM_TRAINER)
+    assert sorted(told) == sorted({"ExampleGen", "StatisticsGen", "Transform"} | FROM_TRAINER)
 
 
 def test_why_of_a_cached_node_names_the_run_it_came_from(ask, runs):
@@ -338,7 +338,6 @@ def test_lineage_of_a_served_model_leads_to_data_code_and_settings(ask_json, run
         "BulkInferrer.predictions",
         "InfraValidator.blessing",
         "Transform.transform_graph",
-        "SchemaGen.schema",
         "StatisticsGen.statistics",
         "ExampleGen.examples",
     )
@@ -347,7 +346,7 @@ def test_lineage_of_a_served_model_leads_to_data_code_and_settings(ask_json, run
     nodes = {execution["node"]: execution for execution in graph["executions"]}
     assert set(nodes) == {
         *("Pusher", "Exporter", "Trainer", "InfraValidator", "BulkInferrer", "Evaluator"),
-        *("Transform", "SchemaGen", "StatisticsGen", "ExampleGen"),
+        *("Transform", "StatisticsGen", "ExampleGen"),
     }
     assert nodes["Trainer"]["run"] == SEEDED
     assert nodes["Transform"]["run"] == FIRST

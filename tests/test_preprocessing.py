@@ -3,6 +3,7 @@
 import apache_beam as beam
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_transform as tft
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from tensorflow_transform import beam as tft_beam
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
+from models.errors import ArtifactError
 from models.preprocessing import (
     COUNT,
     SUM,
@@ -91,3 +93,15 @@ def test_transform_graph_holds_the_statistics_of_the_pixels_of_all_parts(fashion
     np.testing.assert_allclose(variance, exact.var(axis=0), rtol=1e-10, atol=1e-12)
     output = tft.TFTransformOutput(str(tmp_path / "output"))
     assert set(output.raw_feature_spec()) == set(output.transformed_feature_spec()) == {COUNT, SUM, SUM_OF_SQUARES}
+
+
+def test_graph_of_another_version_is_refused_in_a_line(tmp_path):
+    metadata = dataset_metadata.DatasetMetadata(
+        schema_utils.schema_from_feature_spec({"image": tf.io.FixedLenFeature([], tf.string)})
+    )
+    with beam.Pipeline(argv=["--runner=FnApiRunner"]) as root:
+        _ = metadata | tft_beam.WriteMetadata(str(tmp_path / "metadata"), root)
+    with pytest.raises(
+        ArtifactError, match=r"expected a graph that takes pixel_count, .* found one that takes image: "
+    ):
+        read_statistics(str(tmp_path), (28, 28))

@@ -129,7 +129,7 @@ def test_full_disk_is_told_in_a_line_and_leaves_nothing(path, monkeypatch):
 
 
 def test_folder_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere/shard: cannot be written"):
+    with pytest.raises(InputError, match=r"nowhere/shard: expected what the run has put there, found nothing"):
         write_shard(tmp_path / "nowhere" / "shard", blocks(), TENSOR)
     assert list(tmp_path.iterdir()) == []
 

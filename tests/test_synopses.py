@@ -40,6 +40,7 @@ ELSEWHERE = {
     "Path": "pathlib",
     "PushedModel": "tfx.types.standard_artifacts",
     "Resolver": "tfx.dsl.components.common.resolver",
+    "RowReader": "models.row_reader",
     "SLICINGS": "components.evaluator.slices",
     "eval_config": "components.evaluator.eval_config",
     "inspect_dataset": "components.example_gen.dataset",

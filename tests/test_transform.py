@@ -1,6 +1,5 @@
 """Transform asks the artifact what it holds; examples that are not what they say are an error."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from components.transform.component import ImageTransform
 from models.examples import Examples, ExamplesError
 from models.preprocessing import COUNT, SUM, partial_sums, read_statistics
 
+NOT_AS_TOLD = "an image of the batch is not stored as the examples say, which is"
 IMAGES = np.random.default_rng(0).integers(0, 256, (21, 5, 4), np.uint8)
 SPLITS = {"train": (IMAGES[:15], np.arange(15) % 3), "val": (IMAGES[15:], np.arange(6) % 3)}
 
@@ -69,30 +69,48 @@ def test_graph_holds_the_statistics_of_the_training_split(transform, examples, e
     assert not list(Path(graph).glob(".*")), "what TensorFlow Transform has put aside is gone"
 
 
-def test_images_are_summed_some_at_a_time_and_a_shard_gives_one_sum(examples, monkeypatch):
+def test_images_are_summed_some_at_a_time_and_shards_give_one_sum(examples, monkeypatch):
     source = examples(SPLITS)
     monkeypatch.setattr(analysis, "block_rows", lambda shape: 4)
     seen = []
     monkeypatch.setattr(analysis, "partial_sums", lambda images: seen.append(len(images)) or partial_sums(images))
-    found = [analysis._sums(shard, "", (5, 4), "tensor") for shard in source.shards("train")]
+    found = analysis._sums(source.shards("train"), "", (5, 4), "tensor")
     assert sum(seen) == 15 and max(seen) == 4
-    assert sum(part[COUNT] for part in found) == 15
-    assert sum(part[SUM] for part in found).tolist() == IMAGES[:15].reshape(15, -1).sum(axis=0).tolist()
+    assert found[COUNT] == 15
+    assert found[SUM].tolist() == IMAGES[:15].reshape(15, -1).sum(axis=0).tolist()
 
 
 @pytest.mark.parametrize(
     ("told", "stored"), [("tensor", "png"), ("png", "tensor"), ("jpeg", "png"), ("tensor", "jpeg")]
 )
-def test_images_stored_otherwise_than_the_artifact_says_are_an_error(transform, examples, told, stored):
-    with pytest.raises(Exception, match="an image of the batch is not stored as the examples say, which is") as raised:
-        transform(artifact_of(examples(SPLITS, encoding=told, stored=stored)))
-    assert f"[{told}]" in str(raised.value)
+def test_images_stored_otherwise_than_the_artifact_says_are_refused_in_a_line(examples, told, stored):
+    source = examples(SPLITS, encoding=told, stored=stored)
+    with pytest.raises(DataRefused) as raised:
+        analysis._sums(source.shards("train"), "", (5, 4), told)
+    assert f"after record 0 (assertion failed: [{NOT_AS_TOLD}] [{told}]" in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
-def test_images_of_another_shape_than_the_artifact_says_are_an_error(transform, examples):
-    described = dataclasses.replace(examples(SPLITS), image_shape=(4, 5))
-    with pytest.raises(Exception, match="an image of the batch is not stored as the examples say, which is"):
-        transform(artifact_of(described))
+def test_images_of_another_shape_than_the_artifact_says_are_refused_in_a_line(examples):
+    with pytest.raises(DataRefused) as raised:
+        analysis._sums(examples(SPLITS).shards("train"), "", (4, 5), "tensor")
+    assert f"after record 0 (assertion failed: [{NOT_AS_TOLD}]" in str(raised.value)
+
+
+def test_shard_without_records_is_refused(examples):
+    source = examples(SPLITS)
+    source.shards("train")[1].write_bytes(b"")
+    with pytest.raises(DataRefused, match=r"data_tfrecord-00001-of-00002: expected records, found none\."):
+        analysis._sums(source.shards("train"), "", (5, 4), "tensor")
+
+
+def test_what_is_on_its_way_is_bounded_in_bytes():
+    shards = [Path(str(number)) for number in range(1_000)]
+    for shape, count in (((28, 28), 64), ((224, 224, 3), 64), ((1_182, 1_182, 3), 4), ((9_000, 9_000, 3), 1)):
+        groups = analysis._groups(shards, shape)
+        assert len(groups) == count
+        assert sorted(shard for group in groups for shard in group) == sorted(shards)
+    assert len(analysis._groups(shards[:3], (28, 28))) == 3
 
 
 def test_damaged_shard_is_refused_in_a_line_and_leaves_no_graph(transform, examples, tmp_path):

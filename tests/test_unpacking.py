@@ -139,7 +139,7 @@ def test_worker_that_does_not_see_the_folder_says_so_in_a_line(folder, scratch, 
     reading = unpacking._read(dataset, scratch)["train"]
     (piece, *_) = unpacking._ranges(reading, dataset.form, scratch)
     reading.packed.unlink()
-    with pytest.raises(InputError, match=r"train-packed: expected the folder .* Each host has to see the output root"):
+    with pytest.raises(InputError, match=r"train-packed: expected what the run has put there, .* Each host has"):
         unpacking._decode((0, piece), scratch)
 
 

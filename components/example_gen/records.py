@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from components.errors import InputError
+from components.errors import InputError, folder_unseen
 from models.features import IMAGE, LABEL
 from models.files import replacing
 from models.images import tensor_header, with_channels
@@ -83,6 +83,8 @@ def write_shard(path: Path, blocks: Iterable[tuple[np.ndarray, np.ndarray]], sha
                         label_value[0] = label
                         writer.write(example.SerializeToString(deterministic=True))
             return _file_digest(partial)
+    except (tf.errors.NotFoundError, FileNotFoundError) as error:
+        raise folder_unseen(getattr(error, "filename", None) or path) from error
     except (tf.errors.OpError, OSError) as error:
         reason = str(getattr(error, "message", "") or getattr(error, "strerror", "") or error)
         raise InputError(

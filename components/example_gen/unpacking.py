@@ -7,8 +7,9 @@ writes the same bytes to the same place.
 
 Synopsis:
 
-    unpacked = unpack(inspect_dataset(data), scratch, new_pipeline)
-    unpacked["train"].plain, unpacked["train"].rows          # row 5 of the file is the image that `rows` has it for
+    train = unpack(dataset, scratch, new_pipeline)["train"]
+    with RowReader(train.plain, (0, *dataset.image_shape), train.stride) as rows:
+        rows.gather(train.rows[:2])                          # the first two images
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ from typing import BinaryIO
 import apache_beam as beam
 import numpy as np
 
-from components.errors import InputError
+from components.errors import InputError, folder_unseen
 from components.example_gen.broken import Broken
 from components.example_gen.dataset import Dataset, combine_digests
 from components.example_gen.kinds import PARTS
@@ -240,10 +241,10 @@ def _decode(numbered: tuple[int, _Range], done: Path) -> None:
     """Writes the pixels of a range to their place, and for whoever handed it out their hashes and what is broken."""
     number, piece = numbered
     hashes, broken, row = [], {}, 0
-    # Of other processes there are as many as there is room for.
-    threads_of = cores() if piece.driver == _this_process() else 1
+    # The process of the run is alone; of others there are as many as there is room for.
+    threads_used = cores() if piece.driver == _this_process() else 1
     try:
-        with piece.plain.open("r+b") as plain, ThreadPoolExecutor(threads_of) as threads:
+        with piece.plain.open("r+b") as plain, ThreadPoolExecutor(threads_used) as threads:
             for pictures in some_of(_packed(piece), piece.form):
                 for image in decode_all(Stored(pictures, piece.stored), piece.form, threads):
                     if isinstance(image, BrokenPictureError):
@@ -288,10 +289,7 @@ def _hash(image: np.ndarray) -> bytes:
 def _no_room(place: Path, error: OSError) -> InputError:
     place = error.filename or place
     if isinstance(error, FileNotFoundError):
-        return InputError(
-            f"{place}: expected the folder that the run works in, found none. Each host has to see the output root "
-            "under the same path (docs/scaling.md)."
-        )
+        return folder_unseen(place)
     return InputError(
         f"{place}: the pixels cannot be written there ({error.strerror}). Free some space or choose another "
         "--output-root."

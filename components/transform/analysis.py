@@ -1,7 +1,8 @@
-"""Sums the pixels of the training split: each shard where it is read, all of them by TensorFlow Transform.
+"""Sums the pixels of the training split: some shards where they are read, all of them by TensorFlow Transform.
 
 TFX's executor hands each image to TensorFlow Transform, through all of Beam's steps. An engine takes them out of the
-process that reads and into the one that sums, and holds more of them than it has room for.
+process that reads and into the one that sums, and holds more of them than it has room for. What goes that way here is
+bounded in bytes, for any number of images.
 
 Synopsis:
 
@@ -9,7 +10,8 @@ Synopsis:
 """
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import apache_beam as beam
@@ -20,12 +22,16 @@ from tensorflow_transform import beam as tft_beam
 from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 from tensorflow_transform.tf_metadata.schema_utils import schema_from_feature_spec
 
+from components.errors import DataRefused
 from components.shards import read_batches
 from models.examples import Examples
 from models.features import IMAGE, TRAIN
 from models.images import decode_images
-from models.memory import block_rows
+from models.memory import MIB, block_rows, rows_within
 from models.preprocessing import partial_sums, preprocessing_fn, sums_spec
+
+# The sums that are on their way at a time: at most so many, and so many bytes, of which a value has twice eight.
+_GROUPS, _SUMS_BYTES, _BYTES_A_VALUE = 64, 256 * MIB, 16
 
 
 def write_graph(examples: Examples, folder: Path, scratch: Path, pipeline: beam.Pipeline) -> None:
@@ -40,12 +46,12 @@ def write_graph(examples: Examples, folder: Path, scratch: Path, pipeline: beam.
     Raises:
       DataRefused: a shard is damaged, or its images are not stored as the artifact says.
     """
-    shards = examples.shards(TRAIN)
+    groups = _groups(examples.shards(TRAIN), examples.image_shape)
     metadata = DatasetMetadata(schema_from_feature_spec(sums_spec(examples.image_shape)))
     with pipeline as root, tft_beam.Context(temp_dir=str(scratch)):
         sums = (
             root
-            | "Shards" >> beam.Create(list(shards), reshuffle=len(shards) > 1)
+            | "Shards" >> beam.Create(groups, reshuffle=len(groups) > 1)
             | "Sums" >> beam.Map(_sums, examples.compression, examples.image_shape, examples.encoding)
         )
         function = (sums, metadata) | "Analyze" >> tft_beam.AnalyzeDataset(preprocessing_fn)
@@ -54,11 +60,28 @@ def write_graph(examples: Examples, folder: Path, scratch: Path, pipeline: beam.
         _ = metadata | "WriteSchema" >> tft_beam.WriteMetadata(schema_folder, root)
 
 
-def _sums(shard: Path, compression: str, image_shape: tuple[int, ...], encoding: str) -> dict[str, np.ndarray]:
-    found = None
-    for images in read_batches(shard, compression, block_rows(image_shape), _decoder(image_shape, encoding)):
-        part = partial_sums(images.numpy())
-        found = {name: found[name] + part[name] for name in part} if found else part
+def _groups(shards: Sequence[Path], image_shape: tuple[int, ...]) -> list[Sequence[Path]]:
+    """Returns the shards in as many groups as may be summed at the same time."""
+    count = rows_within(_SUMS_BYTES, _BYTES_A_VALUE * math.prod(image_shape), most=min(_GROUPS, len(shards)))
+    return [shards[number::count] for number in range(count)]
+
+
+def _sums(
+    shards: Sequence[Path], compression: str, image_shape: tuple[int, ...], encoding: str
+) -> dict[str, np.ndarray]:
+    """Returns the sums of the images of some shards.
+
+    Raises:
+      DataRefused: one of them is damaged, or has none.
+    """
+    found: dict[str, np.ndarray] = {}
+    for shard in shards:
+        images = None
+        for images in read_batches(shard, compression, block_rows(image_shape), _decoder(image_shape, encoding)):
+            part = partial_sums(images.numpy())
+            found = {name: found.get(name, 0) + part[name] for name in part}
+        if images is None:
+            raise DataRefused(f"{shard}: expected records, found none. Delete the file and run again.")
     return found
 
 
