@@ -93,8 +93,8 @@ def write_examples(
       dataset: its parts, shape, classes and digest.
       settings: sizes, shards, seed and format.
       folder: of the Examples artifact; the folder of each split is made in it.
-      scratch: an empty folder for the uncompressed pixels, 1 byte a value and a little more, for what they are decoded from, and for the
-        order of the examples.
+      scratch: an empty folder for the uncompressed pixels, 1 byte a value and a little more, for what they are decoded
+        from, and for the order of the examples.
       new_pipeline: gives a Beam pipeline, which this function runs; the workers must see the same file system.
 
     Raises:
