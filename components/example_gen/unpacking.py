@@ -250,9 +250,10 @@ def _decode(numbered: tuple[int, _Range], done: Path) -> None:
                     if isinstance(image, BrokenPictureError):
                         broken[row] = str(image)
                         image = np.zeros(piece.form.shape, np.uint8)
+                    image = np.ascontiguousarray(image)
                     hashes.append(_hash(image))
                     plain.seek((piece.start + row) * piece.stride)
-                    plain.write(np.ascontiguousarray(image))
+                    plain.write(image)
                     row += 1
         write_text(done / str(number), json.dumps({"hashes": b"".join(hashes).hex(), "broken": broken}))
     except OSError as error:
@@ -283,7 +284,7 @@ def _without(reading: _Reading, broken: dict[int, str], hashes: np.ndarray, data
 
 
 def _hash(image: np.ndarray) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(image), digest_size=_HASH_BYTES).digest()
+    return hashlib.blake2b(image, digest_size=_HASH_BYTES).digest()
 
 
 def _no_room(place: Path, error: OSError) -> InputError:
