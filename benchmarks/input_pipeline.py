@@ -3,6 +3,7 @@
 python -m benchmarks.input_pipeline KIND FOLDER      # one epoch of one kind of pipeline, for its peak memory
 """
 
+import dataclasses
 import functools
 import json
 import math
@@ -21,11 +22,11 @@ from benchmarks.process import ROOT, measure
 from benchmarks.report import table
 from components.example_gen.dataset import inspect_dataset
 from components.example_gen.ingest import SplitSettings, write_examples
-from models.config import TrainingConfig
 from models.examples import Examples
 from models.features import IMAGE, LABEL, TRAIN
-from models.input_pipeline import open_split, steps_per_epoch, training_batches, untuned
-from models.recipe import augmented_batches, compile_model
+from models.input_pipeline import open_split, training_batches, untuned
+from models.recipe import augmented_batches, compile_model, pace_of
+from pipeline.presets import preset
 
 TITLE = "Input pipeline"
 REPEATS = 5
@@ -108,10 +109,10 @@ def _throughput(examples: Examples, repeats: int) -> str:
 
 def _epochs(cached, repeats: int) -> str:
     """Seconds of a training epoch on our pipeline, augmentation included, and on one constant batch, in turn."""
-    config = TrainingConfig(batch_size=_BATCH, flip=True)
+    config = dataclasses.replace(preset("fast").training, flip=True)
     pixels = cached.images.astype(np.float64)
     model = compile_model(config, cached, mean=pixels.mean(axis=0), variance=pixels.var(axis=0), seed=0)
-    steps = steps_per_epoch(cached, _BATCH)
+    steps = pace_of(config, cached).steps
     fed = augmented_batches(cached, config, seed=0)
     constant = untuned(tf.data.Dataset.from_tensors(next(iter(fed))).repeat())
     seconds = {"one constant batch": [], "our pipeline": []}

@@ -1,9 +1,10 @@
 """Saves a training after each epoch and takes it up again: a kill costs one epoch at most.
 
 Everything that the next epoch depends on is kept in one file, written under a temporary name and renamed: all variables
-of the model (with the states of its random generators), all of the optimizer, what early stopping remembers, and the
-history of the epochs. The order of the images and their augmentation follow from the seed and the step alone. After the
-last epoch the file stays, until what was learned is saved: a kill in between costs none.
+of the model (with the states of its random generators), all of the optimizer, what a pruned training remembers of its
+images, what early stopping remembers, and the history of the epochs. The order of the images and their augmentation
+follow from the seed and the step alone. After the last epoch the file stays, until what was learned is saved: a kill in
+between costs none.
 
 Synopsis:
 
@@ -22,6 +23,7 @@ import keras
 import numpy as np
 
 from models.files import replacing
+from models.pruning import memory_of
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -96,4 +98,4 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _variables(model: keras.Model) -> list:
-    return [*model.variables, *model.optimizer.variables]
+    return [*model.variables, *model.optimizer.variables, *memory_of(model)]

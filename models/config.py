@@ -88,6 +88,8 @@ class TrainingConfig:
         it is small.
       min_epoch_steps: least steps an epoch: so many whole passes over the training split are one.
       batch_size: images a step; fewer where the split is small or the images are large.
+      prune: share of the images of each pass that are left out of it, those that teach little rather than others
+        (`models/pruning.py`); none are where the images are streamed.
       optimizer: "muon" (`models/optimizer.py`), "adam", or "sgd" with Nesterov momentum. Muon supposes that a norm
         follows each convolution and that every matrix is a head.
       learning_rate: of the convolutions at the peak of the schedule; None: that of the optimizer in `OPTIMIZERS`.
@@ -113,6 +115,7 @@ class TrainingConfig:
     epochs: int = 5
     min_epoch_steps: int = 30
     batch_size: int = 250
+    prune: float = 0.0
     optimizer: str = "muon"
     learning_rate: float | None = None
     warmup: float = 0.03
@@ -138,7 +141,7 @@ class TrainingConfig:
         _require(self.patience is None or self.patience >= 1, "patience", "none or 1 or more", self.patience)
         for name in ("shift", "erase"):
             _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
-        for name in ("warmup", "label_smoothing"):
+        for name in ("prune", "warmup", "label_smoothing"):
             _require(0 <= getattr(self, name) < 1, name, "0 or more and below 1", getattr(self, name))
         _require(self.optimizer in OPTIMIZERS, "optimizer", " or ".join(OPTIMIZERS), repr(self.optimizer))
         sensible = self.learning_rate is None or 0 < self.learning_rate < math.inf
@@ -162,7 +165,8 @@ class TrainingConfig:
     def warmed(self) -> "TrainingConfig":
         """The same with the schedule of a warm start."""
         rate = self.warm_rate * self.peak_rate
-        return dataclasses.replace(self, epochs=self.warm_epochs, learning_rate=rate)
+        # In so few passes no image is left out.
+        return dataclasses.replace(self, epochs=self.warm_epochs, learning_rate=rate, prune=0.0)
 
     @classmethod
     def from_dict(cls, values: dict) -> "TrainingConfig":

@@ -189,26 +189,38 @@ def training_batches(
     labels = tf.constant(split.labels)
     at_once = rows_within(_AT_ONCE_BYTES, _batch_bytes(split, batch_size), most=_AT_ONCE)
 
-    def drawn(step: tf.Tensor) -> tf.Tensor:
-        epoch, position = step // steps, step % steps
-        places = position * batch_size + tf.range(batch_size, dtype=tf.int64)
-        if not settings.shuffle:
-            return places
-        return tf.random.experimental.index_shuffle(
-            places,
-            seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
-            max_index=np.int64(split.size - 1),
-        )
-
     def draw(first_step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         numbers = [first_step + number for number in range(at_once)]
-        index = tf.concat([drawn(step) for step in numbers], axis=0)
+        rows = [drawn_rows(split, step, batch_size=batch_size, seed=seed, settings=settings) for step in numbers]
+        index = tf.concat(rows, axis=0)
         images = split.gather(index)
         images = tf.reshape(images, [at_once, batch_size, *images.shape[1:]])
         return tf.stack(numbers), images, tf.reshape(tf.gather(labels, index), [at_once, batch_size])
 
     counter = tf.data.Dataset.counter(np.int64(first_epoch * steps), np.int64(at_once))
     return untuned(counter.map(draw, parallel).unbatch().prefetch(ready))
+
+
+def drawn_rows(
+    split: Split, step: tf.Tensor, *, batch_size: int, seed: int, settings: InputConfig = _AS_USUAL
+) -> tf.Tensor:
+    """Returns which rows of a split, that is not streamed, a step of `training_batches` has: int64 [batch].
+
+    Args:
+      split: the split.
+      step: int64 [], from the beginning of the first epoch of all.
+      batch_size, seed, settings: as there.
+    """
+    steps, batch_size = steps_per_epoch(split, batch_size), min(batch_size, split.size)
+    epoch, position = step // steps, step % steps
+    places = position * batch_size + tf.range(batch_size, dtype=tf.int64)
+    if not settings.shuffle:
+        return places
+    return tf.random.experimental.index_shuffle(
+        places,
+        seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
+        max_index=np.int64(split.size - 1),
+    )
 
 
 def _streamed_batches(

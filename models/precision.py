@@ -7,10 +7,13 @@ trains in float32. Weights, statistics, loss and optimizer are float32 in each c
 evaluated and served.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 _CPU_INFO = Path("/proc/cpuinfo")
+# Where Linux shows NVIDIA's and AMD's GPUs: asking TensorFlow would take the seconds of its import.
+_GPU_DEVICES = (Path("/dev/nvidia0"), Path("/dev/kfd"))
 # Of GPUs, from which on they multiply bfloat16.
 _AMPERE = (8, 0)
 
@@ -32,9 +35,18 @@ def training_policy(precision: str, cpu_info: Path = _CPU_INFO) -> str:
         if (capability := gpu_capability()) is not None:
             native = capability >= _AMPERE
         else:
-            native = "avx512_bf16" in (cpu_info.read_text() if cpu_info.exists() else "").split()
+            native = _multiplies_bfloat16(cpu_info)
         precision = "bfloat16" if native else "float32"
     return {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
+
+
+def trains_slowly(cpu_info: Path = _CPU_INFO, gpu_devices: Sequence[Path] = _GPU_DEVICES) -> bool:
+    """Returns whether a network takes several times as long here: no GPU, and a processor without bfloat16."""
+    return not any(device.exists() for device in gpu_devices) and not _multiplies_bfloat16(cpu_info)
+
+
+def _multiplies_bfloat16(cpu_info: Path) -> bool:
+    return "avx512_bf16" in (cpu_info.read_text() if cpu_info.exists() else "").split()
 
 
 def gpu_capability() -> tuple[int, int] | None:

@@ -20,6 +20,7 @@ from models.input_pipeline import (
     Split,
     batches_at_once,
     class_counts,
+    drawn_rows,
     evaluation_batches,
     sample_rows,
     steps_per_epoch,
@@ -31,6 +32,7 @@ from models.networks import NetworkInputs, build_network, check_kind
 from models.objective import SmoothedCrossEntropy, accuracy, balanced_weights
 from models.optimizer import Muon
 from models.precision import training_policy
+from models.pruning import pruned
 from models.schedule import Triangle
 
 # Images that are averaged down at a time.
@@ -47,12 +49,14 @@ class Pace:
     """How fast a training goes through its images.
 
     Attributes:
-      batch_size: images a step.
+      batch_size: images a step is fitted to.
+      offered: images that these are chosen from; all of them unless some are pruned.
       passes: over the images, an epoch; each has an order, and a side of each image, of its own.
       steps: an epoch.
     """
 
     batch_size: int
+    offered: int
     passes: int
     steps: int
 
@@ -61,9 +65,12 @@ def pace_of(config: TrainingConfig, train: Split) -> Pace:
     """Returns the pace of a training: no batch that is most of the split or of the memory, no epoch of a few steps."""
     fitting = min(_BATCH_BYTES // math.prod(train.examples.image_shape), train.size // _FEWEST_BATCHES)
     batch_size = min(config.batch_size, train.size, max(_FEWEST, fitting))
-    steps = steps_per_epoch(train, batch_size)
+    # What is streamed has no rows to be remembered by.
+    prune = 0.0 if train.streamed else config.prune
+    offered = min(train.size, round(batch_size / (1 - prune)))
+    steps = steps_per_epoch(train, offered)
     passes = -(-config.min_epoch_steps // steps)
-    return Pace(batch_size=batch_size, passes=passes, steps=passes * steps)
+    return Pace(batch_size=batch_size, offered=offered, passes=passes, steps=passes * steps)
 
 
 def check_names(config: TrainingConfig) -> None:
@@ -108,10 +115,13 @@ def compile_model(
     )
     policy = training_policy(config.precision)
     model = build_network(config.network, inputs, seed=seed, policy=policy)
+    pace = pace_of(config, train)
+    if pace.offered > pace.batch_size:
+        model = pruned(model, size=train.size, batch_size=pace.batch_size, seed=seed)
     model.compile(
-        _optimizer(config, pace_of(config, train).steps * config.epochs, policy),
+        _optimizer(config, pace.steps * config.epochs, policy),
         SmoothedCrossEntropy(config.label_smoothing),
-        metrics=[accuracy],
+        **{"weighted_metrics" if pace.offered > pace.batch_size else "metrics": [accuracy]},
         jit_compile=False,
     )
     return model
@@ -137,8 +147,9 @@ def augmented_batches(train: Split, config: TrainingConfig, *, seed: int, first_
       first_epoch: where a resumed training goes on.
 
     Returns:
-      Batches of images uint8 [batch, height, width, channels], augmented, and one-hot labels float32 [batch, classes];
-      with class weights also the weight of each image in the loss, float32 [batch].
+      Batches of images uint8 [offered, height, width, channels], augmented, and one-hot labels float32
+      [offered, classes]; where some are pruned also their rows, int64 [offered]; with class weights also the weight of
+      each image in the loss, float32 [offered].
     """
     pace, classes = pace_of(config, train), len(train.examples.class_names)
     steps = pace.steps // pace.passes
@@ -155,13 +166,16 @@ def augmented_batches(train: Split, config: TrainingConfig, *, seed: int, first_
             erase_share=config.erase_share,
         )
         images = augment_further(images, [seed, tf.cast(step, tf.int32)], config.augmentations)
-        answers = images, tf.one_hot(labels, classes)
-        return answers if weights is None else (*answers, tf.gather(weights, labels))
+        batch = [images, tf.one_hot(labels, classes)]
+        if pace.offered > pace.batch_size:
+            batch.append(drawn_rows(train, step, **drawing))
+        if weights is not None:
+            batch.append(tf.gather(weights, labels))
+        return tuple(batch)
 
-    batches = training_batches(
-        train, batch_size=pace.batch_size, seed=seed, first_epoch=first_epoch * pace.passes, settings=config.input
-    )
+    drawing = {"batch_size": pace.offered, "seed": seed, "settings": config.input}
+    batches = training_batches(train, first_epoch=first_epoch * pace.passes, **drawing)
     parallel, ready = (
-        batches_at_once(train, pace.batch_size, most) for most in (config.input.parallel, config.input.prefetch)
+        batches_at_once(train, pace.offered, most) for most in (config.input.parallel, config.input.prefetch)
     )
     return batches.map(prepare, parallel).prefetch(ready)

@@ -173,12 +173,13 @@ def train_model(
     first_epoch, epochs = checkpoint.restore(model, config.epochs)
     additions = multiply_adds(model, shape)
     progress.info(
-        "%s parameters, %.1f M multiply-adds an image%s, %d steps of %d images an epoch, from epoch %d",
+        "%s parameters, %.1f M multiply-adds an image%s, %d steps of %d images%s an epoch, from epoch %d",
         f"{model.count_params():,}",
         additions / 1e6,
         _seen_at(model),
         pace.steps,
         pace.batch_size,
+        f", chosen of {pace.offered}," if pace.offered > pace.batch_size else "",
         first_epoch + 1,
     )
     if profiled:

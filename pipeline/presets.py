@@ -1,5 +1,7 @@
 """Presets: names for values of the settings, and nothing else; adding one is one entry of PRESETS.
 
+A machine that trains several times as slowly takes some values from WHERE_SLOW in their place.
+
 Smoke, test and full runs take the same code path.
 
 Synopsis:
@@ -10,6 +12,7 @@ Synopsis:
 import dataclasses
 
 from components.errors import InputError
+from models.precision import trains_slowly
 from pipeline.config import PipelineConfig, build, flatten
 
 # What each changes of the defaults, by dotted name.
@@ -21,7 +24,7 @@ PRESETS: dict[str, dict[str, object]] = {
         "training.epochs": 4,
         "training.batch_size": 100,
     },
-    "fast": {},
+    "fast": {"training.epochs": 9, "training.prune": 0.4},
     "best": {
         # Neither more width, depth nor epochs paid; a stage at full resolution and an ensemble did (docs/LOG.md).
         "training.network.widths": (32, 64, 128, 256),
@@ -33,15 +36,35 @@ PRESETS: dict[str, dict[str, object]] = {
         "training.shift": 1,
     },
 }
+# What a preset takes instead on a processor without bfloat16 (`models/precision.py`), so that it ends within the time
+# of TFX's example there as well (docs/LOG.md). As many stages as else, for what is set of one has to fit the others.
+WHERE_SLOW: dict[str, dict[str, object]] = {
+    "fast": {
+        "training.network.widths": (16, 32, 64),
+        "training.epochs": 5,
+    },
+}
 
 
-def preset(name: str, /, **changes: object) -> PipelineConfig:
-    """Returns the configuration of a preset with `changes` to its fields.
+def changes(name: str) -> dict[str, tuple[object, str]]:
+    """Returns what a preset changes of the defaults on this machine, by dotted name: value, and where it comes from.
+
+    Raises:
+      KeyError: there is no such preset.
+    """
+    told = {leaf: (value, f"preset {name}") for leaf, value in PRESETS[name].items()}
+    if trains_slowly():
+        told |= {leaf: (value, f"preset {name}, no bfloat16 here") for leaf, value in WHERE_SLOW.get(name, {}).items()}
+    return told
+
+
+def preset(name: str, /, **fields: object) -> PipelineConfig:
+    """Returns the configuration of a preset on this machine, with some of its fields replaced.
 
     Raises:
       InputError: there is no such preset, or a value is out of range.
     """
     if name not in PRESETS:
         raise InputError(f"--preset {name}: expected {', '.join(PRESETS)}.")
-    config = build({**flatten(PipelineConfig()), "preset": name, **PRESETS[name]})
-    return dataclasses.replace(config, **changes)
+    own = {leaf: value for leaf, (value, _) in changes(name).items()}
+    return dataclasses.replace(build({**flatten(PipelineConfig()), "preset": name, **own}), **fields)

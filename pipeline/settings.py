@@ -27,7 +27,7 @@ from components.errors import InputError
 from components.text import read_text
 from pipeline.config import PipelineConfig, build, declared_type, flatten, nearest
 from pipeline.metadata.shared import without_password
-from pipeline.presets import PRESETS
+from pipeline.presets import PRESETS, WHERE_SLOW, changes
 
 ENVIRONMENT_PREFIX = "IMAGE_PIPELINE_"
 # Where and how to run, not what: never taken over from an earlier run.
@@ -148,13 +148,14 @@ def resolve(
     if chosen not in PRESETS:
         raise InputError(f"{_where('preset', chosen_by)}: expected {', '.join(PRESETS)}, found {chosen!r}.")
     layers = {name: (value, "default") for name, value in flatten(PipelineConfig()).items()}
-    layers |= {name: (value, f"preset {chosen}") for name, value in PRESETS[chosen].items()}
+    layers |= changes(chosen)
     layers |= given
     # What a run records about itself must not depend on the folder that it was started in.
     layers["output_root"] = (layers["output_root"][0].resolve(), layers["output_root"][1])
     if (by_hand := _trained_by(given)) and "tune.fixed" not in given:
         layers["tune.fixed"] = (by_hand, "what is given")
-    asked = {name for values in PRESETS.values() for name in values} if "preset" in given else set()
+    presets = (*PRESETS.values(), *WHERE_SLOW.values())
+    asked = {name for values in presets for name in values} if "preset" in given else set()
     return _settle(layers, asked.union(given))
 
 

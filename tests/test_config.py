@@ -8,8 +8,9 @@ import pytest
 
 from components.errors import InputError
 from models.config import NetworkConfig, TrainingConfig
+from pipeline import presets
 from pipeline.config import PipelineConfig, build, declared_type, flatten, nearest
-from pipeline.presets import PRESETS, preset
+from pipeline.presets import PRESETS, WHERE_SLOW, preset
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -85,6 +86,8 @@ def test_floor_of_no_metric_is_refused():
         ("learning_rate", INFINITY, "none, or a finite number above 0, found inf"),
         ("warmup", 1, "0 or more and below 1, found 1"),
         ("warmup", NAN, "0 or more and below 1, found nan"),
+        ("prune", 1.0, "0 or more and below 1, found 1.0"),
+        ("prune", NAN, "0 or more and below 1, found nan"),
         ("label_smoothing", 1.0, "0 or more and below 1, found 1.0"),
         ("label_smoothing", -0.1, "0 or more and below 1, found -0.1"),
         ("shift", -1, "0 or more, found -1"),
@@ -185,10 +188,21 @@ def test_unknown_preset_is_refused_with_the_known_ones():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_preset_is_the_defaults_with_other_values(name):
+@pytest.mark.parametrize("slow", [False, True])
+def test_preset_is_the_defaults_with_other_values_some_of_them_by_machine(name, slow, monkeypatch):
+    monkeypatch.setattr(presets, "trains_slowly", lambda: slow)
     config, default = flatten(preset(name)), flatten(PipelineConfig())
-    assert config == {**default, "preset": name, **PRESETS[name]}
-    assert PRESETS[name].keys() <= default.keys()
+    changed = PRESETS[name] | (WHERE_SLOW.get(name, {}) if slow else {})
+    assert config == {**default, "preset": name, **changed}
+    assert changed.keys() <= default.keys()
+
+
+def test_slow_machine_s_preset_has_as_many_stages():
+    """So that a command that sets one of widths, blocks and pools is no other on another machine."""
+    for name, values in WHERE_SLOW.items():
+        usual = {**flatten(PipelineConfig()), **PRESETS[name]}
+        for leaf, value in values.items():
+            assert not isinstance(value, tuple) or len(value) == len(usual[leaf])
 
 
 def test_presets_have_no_floors_of_their_own_which_are_the_data_sets():

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from models.precision import gpu_capability, resolve_precision, training_policy
+from models.precision import gpu_capability, resolve_precision, training_policy, trains_slowly
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,16 @@ def test_gpu_decides_where_there_is_one_and_not_the_processor(tmp_path, monkeypa
 def test_without_a_gpu_there_is_no_capability(monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
     assert gpu_capability() is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "device", "slow"),
+    [("fpu avx512_bf16", False, False), ("fpu avx2", False, True), ("fpu avx2", True, False), (None, False, True)],
+)
+def test_training_is_slow_without_bfloat16_and_without_a_gpu(tmp_path, flags, device, slow):
+    cpu_info, gpu = tmp_path / "cpuinfo", tmp_path / "nvidia0"
+    if flags:
+        cpu_info.write_text(f"flags\t\t: {flags}\n")
+    if device:
+        gpu.touch()
+    assert trains_slowly(cpu_info, [tmp_path / "kfd", gpu]) == slow

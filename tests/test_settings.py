@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.errors import InputError
+from pipeline import presets
 from pipeline.config import PipelineConfig, flatten
-from pipeline.presets import PRESETS, preset
+from pipeline.presets import PRESETS, WHERE_SLOW, preset
 from pipeline.settings import Settings, as_toml, resolve
 
 
@@ -22,6 +23,11 @@ def refusal(*assignments: str, **sources) -> str:
     with pytest.raises(InputError) as caught:
         settle(*assignments, **sources)
     return str(caught.value)
+
+
+@pytest.fixture(autouse=True)
+def quick_machine(monkeypatch):
+    monkeypatch.setattr(presets, "trains_slowly", lambda: False)
 
 
 @pytest.fixture
@@ -38,9 +44,19 @@ def write(tmp_path, monkeypatch):
 
 def test_without_any_source_the_defaults_are_in_force():
     settings = settle()
-    assert settings.config == PipelineConfig(output_root=Path("output").resolve())
-    assert set(settings.origins.values()) == {"default"}
+    assert settings.config == preset("fast", output_root=Path("output").resolve())
+    assert {name for name, origin in settings.origins.items() if origin != "default"} == PRESETS["fast"].keys()
     assert settings.given == {}
+
+
+@pytest.mark.parametrize("named", [None, "fast"])
+def test_slow_machine_s_values_are_told_as_such_and_go_behind_what_is_given(monkeypatch, named):
+    monkeypatch.setattr(presets, "trains_slowly", lambda: True)
+    settings = settle("training.network.widths=8,8,8", preset=named)
+    own = {name for name, origin in settings.origins.items() if origin == "preset fast, no bfloat16 here"}
+    assert own == WHERE_SLOW["fast"].keys() - {"training.network.widths"}
+    assert {name: flatten(settings.config)[name] for name in own} == {name: WHERE_SLOW["fast"][name] for name in own}
+    assert settings.config.training.network.widths == (8, 8, 8)
 
 
 def test_each_layer_goes_before_the_ones_below_it(write):
@@ -204,6 +220,7 @@ REFUSED = {
     "training.network.dropout": ("1", "expected 0 or more and below 1, found 1.0"),
     "training.optimizer": ("lion", "expected muon or adam or sgd, found 'lion'"),
     "training.learning_rate": ("yes", "expected a number or none, found 'yes'"),
+    "training.prune": ("1", "expected 0 or more and below 1, found 1.0"),
     "training.warmup": ("1", "expected 0 or more and below 1, found 1.0"),
     "training.label_smoothing": ("true", "expected a number, found True"),
     "training.flip": ("0", "expected true or false or none, found 0"),
@@ -340,8 +357,8 @@ def test_given_is_what_a_person_asked_for_as_plain_values(write):
 
 def test_named_preset_asks_for_each_value_in_which_presets_differ():
     given = settle(preset="fast").given
-    assert set(given) == {"preset"}.union(*PRESETS.values())
-    assert (given["training.epochs"], given["split_limits"], given["variant"]) == (5, [None] * 3, "")
+    assert set(given) == {"preset"}.union(*PRESETS.values(), *WHERE_SLOW.values())
+    assert (given["training.epochs"], given["split_limits"], given["variant"]) == (9, [None] * 3, "")
     assert settle("training.epochs=1", preset="smoke").given["training.epochs"] == 1
 
 

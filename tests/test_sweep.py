@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 
 from components.errors import InputError
+from pipeline.config import PipelineConfig
 from pipeline.presets import preset
 from pipeline.run.code_digest import ROOT
 from pipeline.settings import Settings
@@ -16,7 +17,7 @@ from pipeline.sweep.page import render_table, write_page
 from pipeline.sweep.results import Row, importance, read_csv, summarize, write_csv
 from pipeline.sweep.words import words
 
-BASE = preset("fast")
+BASE = PipelineConfig()
 SHIFT = Point((("training.shift", 1),))
 ADAM = Point((("training.optimizer", "adam"),))
 

@@ -172,7 +172,8 @@ def test_resumed_training_sees_the_augmented_batches_of_the_unbroken_one(split):
 def test_epoch_of_a_small_set_is_several_passes_each_in_an_order_and_from_a_side_of_its_own(examples, tmp_path, memory):
     split = open_split(examples, TRAIN, memory=memory, scratch=tmp_path)
     config = dataclasses.replace(CONFIG, batch_size=25, min_epoch_steps=9, flip=True)
-    assert pace_of(config, split) == Pace(batch_size=25, passes=3, steps=12)  # four batches a pass, of 120 images
+    # Four batches a pass, of 120 images.
+    assert pace_of(config, split) == Pace(batch_size=25, offered=25, passes=3, steps=12)
     shown = [images.numpy() for images, _ in augmented_batches(split, config, seed=1).take(24)]
     passes = [np.concatenate(shown[start : start + 4]) for start in range(0, 24, 4)]
     for number, images in enumerate(passes):
@@ -188,14 +189,14 @@ def test_epoch_of_a_small_set_is_several_passes_each_in_an_order_and_from_a_side
 @pytest.mark.parametrize(
     ("shape", "count", "batch_size", "expected"),
     [
-        ((28, 28), 4_000, 100, Pace(batch_size=100, passes=1, steps=40)),
-        ((28, 28), 55_000, 250, Pace(batch_size=250, passes=1, steps=220)),
-        ((8, 8), 100, 75, Pace(batch_size=25, passes=8, steps=32)),
-        ((8, 8), 60, 250, Pace(batch_size=16, passes=10, steps=30)),
-        ((8, 8), 10, 250, Pace(batch_size=10, passes=30, steps=30)),
-        ((8, 8), 1, 250, Pace(batch_size=1, passes=30, steps=30)),
-        ((224, 224, 3), 60_000, 250, Pace(batch_size=111, passes=1, steps=540)),  # 150,528 bytes an image
-        ((2_048, 2_048, 3), 100, 250, Pace(batch_size=16, passes=5, steps=30)),
+        ((28, 28), 4_000, 100, Pace(batch_size=100, offered=100, passes=1, steps=40)),
+        ((28, 28), 55_000, 250, Pace(batch_size=250, offered=250, passes=1, steps=220)),
+        ((8, 8), 100, 75, Pace(batch_size=25, offered=25, passes=8, steps=32)),
+        ((8, 8), 60, 250, Pace(batch_size=16, offered=16, passes=10, steps=30)),
+        ((8, 8), 10, 250, Pace(batch_size=10, offered=10, passes=30, steps=30)),
+        ((8, 8), 1, 250, Pace(batch_size=1, offered=1, passes=30, steps=30)),
+        ((224, 224, 3), 60_000, 250, Pace(batch_size=111, offered=111, passes=1, steps=540)),  # 150,528 bytes an image
+        ((2_048, 2_048, 3), 100, 250, Pace(batch_size=16, offered=16, passes=5, steps=30)),
     ],
     ids=str,
 )
