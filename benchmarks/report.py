@@ -25,12 +25,12 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def accuracies_line(accuracies: list[float]) -> str:
+def accuracies_line(accuracies: list[float], of: str = "ours") -> str:
     """Returns a sentence with the test accuracies of the seeds 0, 1, ..., their mean and their spread."""
     listed = ", ".join(f"{accuracy:.2%}" for accuracy in accuracies)
     spread = f", standard deviation {statistics.stdev(accuracies):.2%}" if len(accuracies) > 1 else ""
     last = len(accuracies) - 1
-    return f"Our test accuracy with the seeds 0 to {last}: {listed}; mean {statistics.mean(accuracies):.2%}{spread}."
+    return f"Test accuracy, {of}, with the seeds 0 to {last}: {listed}; mean {statistics.mean(accuracies):.2%}{spread}."
 
 
 def write_section(path: Path, name: str, title: str, body: str, command: str = "") -> None:
