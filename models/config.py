@@ -87,7 +87,7 @@ class TrainingConfig:
       epochs: how often the training is validated and saved; each is a pass over the training split, or several where
         it is small.
       min_epoch_steps: least steps an epoch: so many whole passes over the training split are one.
-      batch_size: images a step; fewer where the split is small or the images are large.
+      batch_size: images that a step is fitted to; fewer where the split is small or the images are large.
       prune: share of the images of each pass that are left out of it, those that teach little rather than others
         (`models/pruning.py`); none are where the images are streamed.
       optimizer: "muon" (`models/optimizer.py`), "adam", or "sgd" with Nesterov momentum. Muon supposes that a norm
@@ -141,7 +141,9 @@ class TrainingConfig:
         _require(self.patience is None or self.patience >= 1, "patience", "none or 1 or more", self.patience)
         for name in ("shift", "erase"):
             _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
-        for name in ("prune", "warmup", "label_smoothing"):
+        # Of ten images one is fitted at least: all are in memory at once.
+        _require(0 <= self.prune <= 0.9, "prune", "0 to 0.9", self.prune)
+        for name in ("warmup", "label_smoothing"):
             _require(0 <= getattr(self, name) < 1, name, "0 or more and below 1", getattr(self, name))
         _require(self.optimizer in OPTIMIZERS, "optimizer", " or ".join(OPTIMIZERS), repr(self.optimizer))
         sensible = self.learning_rate is None or 0 < self.learning_rate < math.inf

@@ -7,13 +7,12 @@ trains in float32. Weights, statistics, loss and optimizer are float32 in each c
 evaluated and served.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 _CPU_INFO = Path("/proc/cpuinfo")
-# Where Linux shows NVIDIA's and AMD's GPUs: asking TensorFlow would take the seconds of its import.
-_GPU_DEVICES = (Path("/dev/nvidia0"), Path("/dev/kfd"))
+# What Linux calls NVIDIA's and AMD's GPUs, and WSL any: asking TensorFlow would take the seconds of its import.
+_DEVICES, _GPUS = Path("/dev"), ("nvidia[0-9]*", "kfd", "dxg")
 # Of GPUs, from which on they multiply bfloat16.
 _AMPERE = (8, 0)
 
@@ -40,9 +39,10 @@ def training_policy(precision: str, cpu_info: Path = _CPU_INFO) -> str:
     return {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
 
 
-def trains_slowly(cpu_info: Path = _CPU_INFO, gpu_devices: Sequence[Path] = _GPU_DEVICES) -> bool:
+def trains_slowly(cpu_info: Path = _CPU_INFO, devices: Path = _DEVICES) -> bool:
     """Returns whether a network takes several times as long here: no GPU, and a processor without bfloat16."""
-    return not any(device.exists() for device in gpu_devices) and not _multiplies_bfloat16(cpu_info)
+    has_gpu = any(found for pattern in _GPUS for found in devices.glob(pattern))
+    return not has_gpu and not _multiplies_bfloat16(cpu_info)
 
 
 def _multiplies_bfloat16(cpu_info: Path) -> bool:

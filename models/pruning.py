@@ -1,9 +1,10 @@
 """Leaves out of each step images that teach little, so that the same time has room for more passes.
 
-A batch that is offered holds more images than a step is fitted to. Left out are as many as that, at random among those
-whose loss was below the average of the batch when they were last trained on; those of them that stay weigh more, so
-that loss and accuracy are still those of all images, on average. An image that was not seen yet counts as one that
-teaches. What each cost is remembered from step to step, and kept in the checkpoint. `models/recipe.py` compiles it.
+A batch that is offered holds more images than a step is fitted to. Left out are as many as that, drawn first among
+those whose loss was below the average of the batch when they were last trained on. Those of a kind that stay weigh as
+much as all of it, so that loss and accuracy are still those of all images, about. An image that was not seen yet counts
+as one that teaches. What each cost is remembered from step to step, and kept in the checkpoint. `models/recipe.py`
+compiles it.
 
 Source: InfoBatch (Qin et al. 2024, arXiv:2303.04947), which draws once a pass, another number each time, and leaves out
 none in the last ones; that was worse here (docs/LOG.md).
@@ -17,8 +18,8 @@ Synopsis:
 import keras
 import tensorflow as tf
 
-# Of those that stay, however few of them do.
-_MOST_WEIGHT = 5.0
+# Share of the images that teach little that goes before any other does: if all of a few did, they were forgotten.
+_FIRST_TO_GO = 0.75
 
 
 class PrunedModel(keras.Model):
@@ -37,33 +38,35 @@ class PrunedModel(keras.Model):
         with tf.GradientTape() as tape:
             answers = self(images, training=True)
             losses = self.loss.call(labels, answers)
-            loss = tf.reduce_mean(in_loss * losses)
+            loss = tf.add_n([tf.reduce_mean(in_loss * losses), *self.losses])
         self.optimizer.apply_gradients(
             zip(tape.gradient(loss, self.trainable_variables), self.trainable_variables, strict=True)
         )
         self.known.scatter_update(tf.IndexedSlices(losses, rows))
-        for metric in self.metrics:
-            if metric.name == "loss":
-                metric.update_state(loss, sample_weight=self.kept)
-            else:
-                metric.update_state(labels, answers, sample_weight=weights)
-        return self.get_metrics_result()
+        self.metrics[0].update_state(loss, sample_weight=self.kept)  # Keras's mean of the loss
+        return self.compute_metrics(images, labels, answers, sample_weight=weights)
 
 
-def pruned(model: keras.Model, *, size: int, batch_size: int, seed: int) -> keras.Model:
+def pruned(model: keras.Model, shape: tuple[int, int, int], *, size: int, batch_size: int, seed: int) -> keras.Model:
     """Returns a functional model of the same layers that is fitted to `batch_size` images of each batch offered.
 
     It is compiled with a loss that gives one value an example, and with what is measured as `weighted_metrics`.
 
     Args:
       model: the network.
+      shape: of the images, (height, width, channels).
       size: of the training split.
       batch_size: images that a step is fitted to.
       seed: of what is left out.
     """
-    model = PrunedModel(model.input, model.output)
-    # Not a weight of the network: none of what is served.
-    model.known = tf.Variable(tf.fill([size], float("inf")), trainable=False, name="known")
+    if not getattr(model, "inputs", None):
+        # Of a class of its own.
+        inputs = keras.Input(shape)
+        model = keras.Model(inputs, model(inputs))
+    model = PrunedModel(model.inputs[0], model.outputs[0])
+    with tf.device("CPU:0"):
+        # Not a weight of the network: none of what is served.
+        model.known = tf.Variable(tf.fill([size], float("inf")), trainable=False, name="known")
     model.kept, model.pruning_seed = batch_size, seed
     return model
 
@@ -86,10 +89,13 @@ def select(known: tf.Tensor, draw: tf.Tensor, count: int) -> tuple[tf.Tensor, tf
     """
     seen = tf.math.is_finite(known)
     average = tf.math.divide_no_nan(tf.reduce_sum(tf.where(seen, known, 0.0)), tf.reduce_sum(tf.cast(seen, tf.float32)))
-    easy = tf.cast(known < average, tf.float32)
-    # Where fewer are easy than have to go, others go as well.
-    kept = tf.sort(tf.math.top_k(draw + 1 - easy, count, sorted=False).indices)
-    stay = tf.gather(easy, kept)
-    weight = tf.math.divide_no_nan(tf.reduce_sum(easy), tf.reduce_sum(stay))
-    weights = 1 + stay * (tf.minimum(weight, _MOST_WEIGHT) - 1)
+    easy = known < average
+    # The smallest go.
+    order = tf.where(easy, tf.where(draw < _FIRST_TO_GO, draw, draw + 2), draw + 1)
+    kept = tf.sort(tf.math.top_k(order, count, sorted=False).indices)
+    weights = tf.zeros_like(known)
+    for kind in (easy, ~easy):
+        kind = tf.cast(kind, tf.float32)
+        weights += kind * tf.math.divide_no_nan(tf.reduce_sum(kind), tf.reduce_sum(tf.gather(kind, kept)))
+    weights = tf.gather(weights, kept)
     return kept, weights / tf.reduce_mean(weights)

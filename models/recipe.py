@@ -68,9 +68,10 @@ def pace_of(config: TrainingConfig, train: Split) -> Pace:
     # What is streamed has no rows to be remembered by.
     prune = 0.0 if train.streamed else config.prune
     offered = min(train.size, round(batch_size / (1 - prune)))
-    steps = steps_per_epoch(train, offered)
-    passes = -(-config.min_epoch_steps // steps)
-    return Pace(batch_size=batch_size, offered=offered, passes=passes, steps=passes * steps)
+    # As many passes as without pruning, so that an epoch costs less whatever the size.
+    passes = -(-config.min_epoch_steps // steps_per_epoch(train, batch_size))
+    steps = passes * steps_per_epoch(train, offered)
+    return Pace(batch_size=batch_size, offered=offered, passes=passes, steps=steps)
 
 
 def check_names(config: TrainingConfig) -> None:
@@ -117,7 +118,7 @@ def compile_model(
     model = build_network(config.network, inputs, seed=seed, policy=policy)
     pace = pace_of(config, train)
     if pace.offered > pace.batch_size:
-        model = pruned(model, size=train.size, batch_size=pace.batch_size, seed=seed)
+        model = pruned(model, shape, size=train.size, batch_size=pace.batch_size, seed=seed)
     model.compile(
         _optimizer(config, pace.steps * config.epochs, policy),
         SmoothedCrossEntropy(config.label_smoothing),

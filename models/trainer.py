@@ -144,7 +144,8 @@ def train_model(
       `stopped_early`, `best_epoch`, `val_accuracy` of the network in float32, `temperature` that its logits are
       divided by, the dtype policy it was trained in as `precision`, whether it began with `start` as `warm_start`,
       whether images were mirrored as `flip` and why as `flip_reason`, `parameters`, `multiply_adds` for an image,
-      `examples_per_second` of the last epoch, validation included, and
+      the share of images that is left out of a step as `pruned`, `examples_per_second` that were fitted in the last
+      epoch, validation included, and
       `history`, a dict for each epoch (see `Progress`), whichever process ran it. The `val_loss` of an ensemble is that
       of the mean of its members, its `loss` the sum of theirs.
 
@@ -182,6 +183,8 @@ def train_model(
         f", chosen of {pace.offered}," if pace.offered > pace.batch_size else "",
         first_epoch + 1,
     )
+    if config.prune and train.streamed:
+        progress.info("none is left out of a pass (training.prune): the images are streamed")
     if profiled:
         write_graph(model, shape, log_dir / "train")
     model.fit(
@@ -193,7 +196,7 @@ def train_model(
         verbose=0,
         shuffle=False,
         callbacks=[
-            Progress(config.epochs, pace.passes * train.size, history),
+            Progress(config.epochs, pace.steps * pace.batch_size, history),
             keras.callbacks.TensorBoard(str(log_dir), write_graph=False, profile_batch=0),
             *([StepProfiler(str(log_dir / "train"), first_step=5, steps=10)] if profiled else []),
             *([_GiveUp(hopeless, history)] if hopeless else []),
@@ -232,7 +235,8 @@ def train_model(
         "flip_reason": flip_reason,
         "parameters": model.count_params(),
         "multiply_adds": additions,
-        "examples_per_second": round(pace.passes * train.size / history[-1]["seconds"], 1),
+        "pruned": round(1 - pace.batch_size / pace.offered, 4),
+        "examples_per_second": round(pace.steps * pace.batch_size / history[-1]["seconds"], 1),
         "history": history,
     }
 

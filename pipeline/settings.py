@@ -90,6 +90,9 @@ class Settings:
             for name, kind, value in _leaves(key, inside)
             if kind is not None and key not in OF_THIS_RUN
         }
+        # What it did not know yet it did without, whatever presets make of it today.
+        default = flatten(PipelineConfig())
+        kept |= {name: (default[name], "default") for name, (_, by) in own.items() if by.startswith("preset ")}
         layers = {**kept, **earlier, **{name: own[name] for name in self.given}}
         by_hand = {name for name in self.given if not self.origins[name].startswith(("preset ", "default"))}
         if (more := _trained_by(by_hand)) and "tune.fixed" not in self.given:

@@ -69,12 +69,19 @@ def test_without_a_gpu_there_is_no_capability(monkeypatch):
 
 @pytest.mark.parametrize(
     ("flags", "device", "slow"),
-    [("fpu avx512_bf16", False, False), ("fpu avx2", False, True), ("fpu avx2", True, False), (None, False, True)],
+    [
+        ("fpu avx512_bf16", "null", False),
+        ("fpu avx2", "null", True),
+        ("fpu avx2", "nvidiactl", True),
+        ("fpu avx2", "nvidia1", False),
+        ("fpu avx2", "dxg", False),
+        (None, "null", True),
+    ],
 )
 def test_training_is_slow_without_bfloat16_and_without_a_gpu(tmp_path, flags, device, slow):
-    cpu_info, gpu = tmp_path / "cpuinfo", tmp_path / "nvidia0"
+    cpu_info, devices = tmp_path / "cpuinfo", tmp_path / "dev"
     if flags:
         cpu_info.write_text(f"flags\t\t: {flags}\n")
-    if device:
-        gpu.touch()
-    assert trains_slowly(cpu_info, [tmp_path / "kfd", gpu]) == slow
+    devices.mkdir()
+    (devices / device).touch()
+    assert trains_slowly(cpu_info, devices) == slow

@@ -220,7 +220,7 @@ REFUSED = {
     "training.network.dropout": ("1", "expected 0 or more and below 1, found 1.0"),
     "training.optimizer": ("lion", "expected muon or adam or sgd, found 'lion'"),
     "training.learning_rate": ("yes", "expected a number or none, found 'yes'"),
-    "training.prune": ("1", "expected 0 or more and below 1, found 1.0"),
+    "training.prune": ("1", "expected 0 to 0.9, found 1.0"),
     "training.warmup": ("1", "expected 0 or more and below 1, found 1.0"),
     "training.label_smoothing": ("true", "expected a number, found True"),
     "training.flip": ("0", "expected true or false or none, found 0"),
@@ -412,9 +412,11 @@ def test_floors_of_a_run_stand_for_all_of_them(earlier):
 def test_settings_that_an_older_version_knew_or_lacked_do_no_harm(earlier):
     earlier["accuracy_floor"] = 0.1
     earlier["training"]["network"]["trunks"] = 3
-    del earlier["training"]["seed"], earlier["floors"]
+    del earlier["training"]["seed"], earlier["training"]["prune"], earlier["floors"]
     settings = settle().on_top_of(earlier, "1")
-    assert settings.origins["training.seed"] == "default"
+    assert settings.origins["training.seed"] == settings.origins["training.prune"] == "default"
+    assert settings.config.training.prune == 0
+    assert settle("training.prune=0.3").on_top_of(earlier, "1").config.training.prune == 0.3
     assert settings.config.floors == PipelineConfig().floors
     assert settings.config.seed == 9
 
