@@ -2,9 +2,9 @@
 
 A batch that is offered holds more images than a step is fitted to. Left out are as many as that, drawn first among
 those whose loss was below the average of the batch when they were last trained on. Those of a kind that stay weigh as
-much as all of it, so that loss and accuracy are still those of all images, about. An image that was not seen yet counts
-as one that teaches. What each cost is remembered from step to step, and kept in the checkpoint. `models/recipe.py`
-compiles it.
+much as all of it, up to five times as much as one, so that loss and accuracy are still those of all images, about. An
+image that was not seen yet counts as one that teaches. What each cost is remembered from step to step, and kept in the
+checkpoint. `models/recipe.py` compiles it.
 
 Source: InfoBatch (Qin et al. 2024, arXiv:2303.04947), which draws once a pass, another number each time, and leaves out
 none in the last ones; that was worse here (docs/LOG.md).
@@ -19,7 +19,9 @@ import keras
 import tensorflow as tf
 
 # Share of the images that teach little that goes before any other does: if all of a few did, they were forgotten.
-_FIRST_TO_GO = 0.75
+_FIRST_TO_GO = 0.9
+# Of an image that stands for others of its kind.
+_MOST_WEIGHT = 5.0
 
 
 class PrunedModel(keras.Model):
@@ -96,6 +98,7 @@ def select(known: tf.Tensor, draw: tf.Tensor, count: int) -> tuple[tf.Tensor, tf
     weights = tf.zeros_like(known)
     for kind in (easy, ~easy):
         kind = tf.cast(kind, tf.float32)
-        weights += kind * tf.math.divide_no_nan(tf.reduce_sum(kind), tf.reduce_sum(tf.gather(kind, kept)))
+        stands_for = tf.math.divide_no_nan(tf.reduce_sum(kind), tf.reduce_sum(tf.gather(kind, kept)))
+        weights += kind * tf.minimum(stands_for, _MOST_WEIGHT)
     weights = tf.gather(weights, kept)
     return kept, weights / tf.reduce_mean(weights)
