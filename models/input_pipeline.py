@@ -201,9 +201,7 @@ def training_batches(
     return untuned(counter.map(draw, parallel).unbatch().prefetch(ready))
 
 
-def drawn_rows(
-    split: Split, step: tf.Tensor, *, batch_size: int, seed: int, settings: InputConfig = _AS_USUAL
-) -> tf.Tensor:
+def drawn_rows(split: Split, step: tf.Tensor, *, batch_size: int, seed: int, settings: InputConfig) -> tf.Tensor:
     """Returns which rows of a split, that is not streamed, a step of `training_batches` has: int64 [batch].
 
     Args:

@@ -60,6 +60,11 @@ class Pace:
     passes: int
     steps: int
 
+    @property
+    def prunes(self) -> bool:
+        """Whether a step is fitted to some of what it is offered."""
+        return self.offered > self.batch_size
+
 
 def pace_of(config: TrainingConfig, train: Split) -> Pace:
     """Returns the pace of a training: no batch that is most of the split or of the memory, no epoch of a few steps."""
@@ -117,12 +122,12 @@ def compile_model(
     policy = training_policy(config.precision)
     model = build_network(config.network, inputs, seed=seed, policy=policy)
     pace = pace_of(config, train)
-    if pace.offered > pace.batch_size:
+    if pace.prunes:
         model = pruned(model, shape, size=train.size, batch_size=pace.batch_size, seed=seed)
     model.compile(
         _optimizer(config, pace.steps * config.epochs, policy),
         SmoothedCrossEntropy(config.label_smoothing),
-        **{"weighted_metrics" if pace.offered > pace.batch_size else "metrics": [accuracy]},
+        **{"weighted_metrics" if pace.prunes else "metrics": [accuracy]},
         jit_compile=False,
     )
     return model
@@ -168,7 +173,7 @@ def augmented_batches(train: Split, config: TrainingConfig, *, seed: int, first_
         )
         images = augment_further(images, [seed, tf.cast(step, tf.int32)], config.augmentations)
         batch = [images, tf.one_hot(labels, classes)]
-        if pace.offered > pace.batch_size:
+        if pace.prunes:
             batch.append(drawn_rows(train, step, **drawing))
         if weights is not None:
             batch.append(tf.gather(weights, labels))

@@ -180,7 +180,7 @@ def train_model(
         _seen_at(model),
         pace.steps,
         pace.batch_size,
-        f", chosen of {pace.offered}," if pace.offered > pace.batch_size else "",
+        f", chosen of {pace.offered}," if pace.prunes else "",
         first_epoch + 1,
     )
     if config.prune and train.streamed:

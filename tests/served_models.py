@@ -11,6 +11,8 @@ import numpy as np
 from components.example_gen.records import ShardFormat, write_shard
 from models.examples import Examples, open_shards, shard_name
 from models.export import export_model
+from models.features import TRAIN
+from models.input_pipeline import Split
 
 NAMES = ("ant", "bee", "cat")
 SHAPE = (9, 7)
@@ -71,3 +73,17 @@ def export_banded_model(folder: Path, shards: list[Path], *, classes: int = 3, b
     names = NAMES if classes == 3 else tuple(map(str, range(classes)))
     export_model(model, folder, SHAPE, names, records)
     return folder
+
+
+def held_split(images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Split:
+    """Returns a train split in memory, uint8 [n, height, width, 1] and int64 [n], of an artifact that lies nowhere."""
+    examples = Examples(
+        folder=Path("nowhere"),
+        encoding="tensor",
+        compression="",
+        image_shape=images.shape[1:3],
+        class_names=class_names,
+        counts={TRAIN: len(images)},
+        digest="",
+    )
+    return Split(examples=examples, name=TRAIN, images=images, labels=labels)

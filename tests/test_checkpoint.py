@@ -10,12 +10,11 @@ import pytest
 from models import progress, trainer
 from models.checkpoint import Checkpoint
 from models.config import NetworkConfig, TrainingConfig
-from models.examples import Examples
-from models.features import TRAIN
 from models.input_pipeline import Split
 from models.recipe import compile_model
 from models.trained import Trained
 from models.trainer import train_model
+from tests.served_models import held_split
 
 CONFIG = TrainingConfig(
     network=NetworkConfig(stem_size=3, widths=(8,), blocks=(0,), pools=(True,)),
@@ -35,16 +34,7 @@ class Killed(Exception):
 def split() -> Split:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (100, 12, 12, 1)).astype(np.uint8)
-    examples = Examples(
-        folder=Path("nowhere"),
-        encoding="tensor",
-        compression="",
-        image_shape=(12, 12),
-        class_names=("one", "other"),
-        counts={TRAIN: 100},
-        digest="",
-    )
-    return Split(examples=examples, name=TRAIN, images=images, labels=rng.integers(0, 2, 100))
+    return held_split(images, rng.integers(0, 2, 100), ("one", "other"))
 
 
 def train(split: Split, folder: Path, config: TrainingConfig = CONFIG) -> tuple[Trained, dict]:

@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 
 from models.config import InputConfig, NetworkConfig, TrainingConfig
-from models.examples import Examples
 from models.features import TRAIN
 from models.input_pipeline import Split
 from models.objective import SmoothedCrossEntropy, accuracy
@@ -17,6 +16,7 @@ from models.progress import Progress
 from models.pruning import memory_of, pruned, select
 from models.recipe import augmented_batches, compile_model, pace_of
 from models.trainer import train_model
+from tests.served_models import held_split
 
 # Keras warns that it cannot shuffle a data set, which is shuffled already.
 pytestmark = pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
@@ -41,16 +41,7 @@ def split() -> Split:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 120)
     images = (rng.integers(0, 90, (120, 12, 12, 1)) + 120 * labels[:, None, None, None]).astype(np.uint8)
-    examples = Examples(
-        folder=Path("nowhere"),
-        encoding="tensor",
-        compression="",
-        image_shape=(12, 12),
-        class_names=("dark", "bright"),
-        counts={TRAIN: 120},
-        digest="",
-    )
-    return Split(examples=examples, name=TRAIN, images=images, labels=labels)
+    return held_split(images, labels, ("dark", "bright"))
 
 
 def train(split: Split, folder: Path, **changes) -> tuple[list[np.ndarray], dict]:
