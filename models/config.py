@@ -25,6 +25,8 @@ class NetworkConfig:
       blocks: residual blocks after the first convolution of each stage.
       pools: whether the stage halves the resolution, a side below 4 positions excepted.
       members: how many networks of these stages stand side by side on the stem; the mean of their logits answers.
+      mirrored_view: whether the mean of the logits of an image and of its mirror image answers (test-time
+        augmentation), where the training mirrors; an answer costs twice as much then, a training step the same.
       norm: whether a batch norm follows each convolution; without one a bias does.
       dropout: share of the values before the head, and in the network "plain" behind each stage, that are left out of
         a training step.
@@ -36,6 +38,7 @@ class NetworkConfig:
     blocks: tuple[int, ...] = (1, 1, 1)
     pools: tuple[bool, ...] = (True, True, True)
     members: int = 1
+    mirrored_view: bool = False
     norm: bool = True
     dropout: float = 0.0
 

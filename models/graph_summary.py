@@ -33,7 +33,8 @@ def multiply_adds(model: keras.Model, input_shape: tuple[int, int, int]) -> int:
     total = 0
     for operation in _forward(model, (1, *input_shape)).get_operations():
         if operation.type in _CONVOLUTIONS:
-            positions, kernel = operation.outputs[0].shape[1:-1], operation.inputs[1].shape
+            # With the first axis: a network may look at several views of the image.
+            positions, kernel = operation.outputs[0].shape[:-1], operation.inputs[1].shape
             total += math.prod(positions) * math.prod(kernel)
         elif operation.type in _PRODUCTS:
             left, transposed = operation.inputs[0].shape, operation.get_attr(_PRODUCTS[operation.type])

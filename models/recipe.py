@@ -92,10 +92,17 @@ def decide_flip(config: TrainingConfig, train: Split) -> tuple[TrainingConfig, s
     """Decides what `flip` leaves open, from the first training images alone, so that a resumed training does the same.
 
     Returns:
-      The recipe with `flip` true or false, and why.
+      The recipe with `flip` true or false, whose network has a mirrored view only if that is true, and why.
     """
-    if config.flip is not None:
-        return config, "as asked (training.flip)"
+    flip, reason = config.flip, "as asked (training.flip)"
+    if flip is None:
+        flip, reason = _judged(train)
+    network = dataclasses.replace(config.network, mirrored_view=config.network.mirrored_view and flip)
+    return dataclasses.replace(config, flip=flip, network=network), reason
+
+
+def _judged(train: Split) -> tuple[bool, str]:
+    """Returns whether images are mirrored, and why."""
     views, labels = [], []
     viewed = min(_VIEWED, block_rows(train.examples.image_shape))
     batches = evaluation_batches(train, batch_size=viewed)
@@ -103,8 +110,7 @@ def decide_flip(config: TrainingConfig, train: Split) -> tuple[TrainingConfig, s
         views.append(views_of(images))
         labels.append(batch_labels)
     plain, mirrored = (np.concatenate(side) for side in zip(*views, strict=True))
-    flip, reason = judge_mirroring(plain, mirrored, np.concatenate(labels), train.examples.class_names)
-    return dataclasses.replace(config, flip=flip), reason
+    return judge_mirroring(plain, mirrored, np.concatenate(labels), train.examples.class_names)
 
 
 def compile_model(

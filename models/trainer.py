@@ -11,6 +11,7 @@ Synopsis:
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import logging
 from collections.abc import Callable
@@ -265,7 +266,8 @@ class _LatestOfEquals(keras.callbacks.EarlyStopping):
 
 def _seen_at(model: keras.Model) -> str:
     """Returns in words at how many positions the stem sees an image, if the network has a stem."""
-    stem = next((layer for layer in model.layers if layer.name == "stem"), None)
+    inner = (layer.layers for layer in model.layers if isinstance(layer, keras.Model))
+    stem = next((layer for layer in itertools.chain(model.layers, *inner) if layer.name == "stem"), None)
     return "" if stem is None else " seen at {}x{} positions".format(*stem.output.shape[1:3])
 
 

@@ -31,6 +31,7 @@ PRESETS: dict[str, dict[str, object]] = {
         "training.network.blocks": (1, 1, 1, 1),
         "training.network.pools": (False, True, True, True),
         "training.network.members": 3,
+        "training.network.mirrored_view": True,
         "training.epochs": 10,
         "training.learning_rate": 0.06,
         "training.shift": 1,

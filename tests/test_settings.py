@@ -216,6 +216,7 @@ REFUSED = {
     "training.min_epoch_steps": ("0", "expected 1 or more, found 0"),
     "training.batch_size": ("0", "expected 1 or more, found 0"),
     "training.class_weights": ("equal", "expected none or balanced, found 'equal'"),
+    "training.network.mirrored_view": ("1", "expected true or false, found 1"),
     "training.network.norm": ("1", "expected true or false, found 1"),
     "training.network.dropout": ("1", "expected 0 or more and below 1, found 1.0"),
     "training.optimizer": ("lion", "expected muon or adam or sgd, found 'lion'"),

@@ -24,6 +24,7 @@ import keras
 import numpy as np
 
 from models.config import NetworkConfig
+from models.networks.both_sides import both_sides
 
 
 # Compared by identity: arrays have no single answer to `==`.
@@ -99,6 +100,8 @@ def build_network(config: NetworkConfig, inputs: NetworkInputs, *, seed: int, po
     """
     check_kind(config.kind)
     model = NETWORKS[config.kind](config, inputs, seed=seed, policy=policy)
+    if config.mirrored_view:
+        model = both_sides(model, inputs.input_shape)
     logits = model(keras.KerasTensor((None, *inputs.input_shape)))
     if (logits.shape, logits.dtype) != ((None, inputs.classes), "float32"):
         raise ValueError(
