@@ -36,7 +36,8 @@ def main() -> None:
         module = importlib.import_module(f"benchmarks.{name}")
         print(f"== {module.TITLE}", flush=True)
         body = module.benchmark(arguments.repeats or module.REPEATS)
-        write_section(ROOT / "docs" / "BENCHMARKS.md", name, module.TITLE, body)
+        section, command = getattr(module, "SECTION", name), f"make bench ARGS={name}"
+        write_section(ROOT / "docs" / "BENCHMARKS.md", section, module.TITLE, body, command)
         print(body, flush=True)
 
 

@@ -33,10 +33,10 @@ def accuracies_line(accuracies: list[float], of: str = "ours") -> str:
     return f"Test accuracy, {of}, with the seeds 0 to {last}: {listed}; mean {statistics.mean(accuracies):.2%}{spread}."
 
 
-def write_section(path: Path, name: str, title: str, body: str, command: str = "") -> None:
-    """Replaces the section `name` of the file, or appends it; `command` made it, one of `make bench` by default."""
+def write_section(path: Path, name: str, title: str, body: str, command: str) -> None:
+    """Replaces the section `name` of the file, which `command` made, or appends it."""
     text = path.read_text() if path.exists() else _HEAD
-    stamp = f"`{command or f'make bench ARGS={name}'}`, {datetime.date.today()}, {machine()}."
+    stamp = f"`{command}`, {datetime.date.today()}, {machine()}."
     section = f"<!-- {name} -->\n## {title}\n\n{stamp}\n\n{body.strip()}\n<!-- end of {name} -->\n"
     pattern = re.compile(rf"<!-- {name} -->\n.*?<!-- end of {name} -->\n", re.DOTALL)
     text = pattern.sub(lambda _: section, text) if pattern.search(text) else f"{text.rstrip()}\n\n{section}"

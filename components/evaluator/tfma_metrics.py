@@ -85,34 +85,28 @@ def _from_confusion(
 
 
 def _calibration(
-    name: str,
-    eval_config: config_pb2.EvalConfig | None = None,
-    model_name: str = "",
-    output_name: str = "",
-    example_weighted: bool = False,
+    name: str, model_name: str = "", output_name: str = "", example_weighted: bool = False
 ) -> metric_types.MetricComputations:
     key = _key(name, model_name, output_name, example_weighted)
-    return [metric_types.MetricComputation(keys=[key], preprocessors=None, combiner=_Calibration(key, eval_config))]
+    return [metric_types.MetricComputation(keys=[key], preprocessors=None, combiner=_Calibration(key))]
 
 
 class _Calibration(beam.CombineFn):
     """Adds up what `calibration_sums` gives, an example at a time: float64 [3, BINS]."""
 
-    def __init__(self, key: metric_types.MetricKey, eval_config: config_pb2.EvalConfig | None) -> None:
-        self._key, self._eval_config = key, eval_config
+    def __init__(self, key: metric_types.MetricKey) -> None:
+        self._key = key
 
     def create_accumulator(self) -> np.ndarray:
         return np.zeros((3, BINS))
 
     def add_input(self, accumulator: np.ndarray, element: metric_types.StandardMetricInputs) -> np.ndarray:
-        label, probabilities, weight = next(
-            metric_util.to_label_prediction_example_weight(
-                element, eval_config=self._eval_config, model_name=self._key.model_name, flatten=False
-            )
-        )
-        confidence = float(probabilities.max())
-        right = float(probabilities.argmax() == np.asarray(label).item())
-        accumulator[:, bin_numbers(confidence)] += np.asarray(weight).item() * np.array([confidence, right, 1.0])
+        # As they are: TFMA's helper looks for weights, vocabularies and classes of each example, and there are none.
+        probabilities = np.ravel(element.get_predictions(self._key.model_name))
+        label = np.ravel(element.get_labels(self._key.model_name))
+        chosen = probabilities.argmax()
+        confidence = float(probabilities[chosen])
+        accumulator[:, bin_numbers(confidence)] += confidence, chosen == label[0], 1.0
         return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[np.ndarray]) -> np.ndarray:
