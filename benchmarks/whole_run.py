@@ -18,9 +18,6 @@ from pipeline.settings import as_toml
 
 TITLE = "Whole run: `python local_runner.py` against TFX's MNIST example"
 REPEATS = 3
-if trains_slowly():
-    # The preset is another one there.
-    TITLE, SECTION = f"{TITLE}, without bfloat16", "whole_run_without_bfloat16"
 _PEER = "TFX's MNIST example"
 _WITHOUT_BFLOAT16 = [
     argument

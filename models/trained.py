@@ -84,6 +84,7 @@ class Trained:
 
         Classes that are new come behind those that were known.
         """
+        # The view has no weights.
         if dataclasses.replace(self.network, mirrored_view=network.mirrored_view) != network:
             return "the served model is another network"
         if self.image_shape != examples.image_shape:

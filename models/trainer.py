@@ -144,11 +144,12 @@ def train_model(
       The network with the weights of its best epoch on `val`, calibrated there, and a report: `epochs` run,
       `stopped_early`, `best_epoch`, `val_accuracy` of the network in float32, `temperature` that its logits are
       divided by, the dtype policy it was trained in as `precision`, whether it began with `start` as `warm_start`,
-      whether images were mirrored as `flip` and why as `flip_reason`, `parameters`, `multiply_adds` for an image,
+      whether images were mirrored as `flip` and why as `flip_reason`, whether the network answers for both sides of an
+      image as `mirrored_view`, `parameters`, `multiply_adds` for an image,
       the share of images that is left out of a step as `pruned`, `examples_per_second` that were fitted in the last
       epoch, validation included, and
       `history`, a dict for each epoch (see `Progress`), whichever process ran it. The `val_loss` of an ensemble is that
-      of the mean of its members, its `loss` the sum of theirs.
+      of the mean of its members (and of both sides), its `loss` the sum of theirs.
 
     Raises:
       TrainingDivergedError: the loss became NaN or infinite.
@@ -156,8 +157,11 @@ def train_model(
     keras.utils.set_random_seed(seed)
     # The same weights, bit for bit, from the same seed on the same kind of machine; it costs about 3 %.
     tf.config.experimental.enable_op_determinism()
+    asked_view = config.network.mirrored_view
     config, flip_reason = decide_flip(config, train)
     progress.info("mirrored: %s; %s", "yes" if config.flip else "no", flip_reason)
+    if asked_view and not config.flip:
+        progress.info("no mirrored view (training.network.mirrored_view): the training does not mirror")
     warm = start is not None and not (obstacle := start.obstacle(config.network, train.examples))
     if start is not None:
         progress.info("begun with what the served model learned" if warm else f"begun anew: {obstacle}")
@@ -234,6 +238,7 @@ def train_model(
         "warm_start": warm,
         "flip": config.flip,
         "flip_reason": flip_reason,
+        "mirrored_view": config.network.mirrored_view,
         "parameters": model.count_params(),
         "multiply_adds": additions,
         "pruned": round(1 - pace.batch_size / pace.offered, 4),

@@ -146,6 +146,7 @@ def _search(outputs: Outputs) -> dict:
 def _trained(outputs: Outputs) -> str:
     training = json.loads(outputs["model_run"]["training"])
     mirrored = {True: ", mirrored", False: ", not mirrored"}.get(training.get("flip"), "")
+    mirrored += ", answers for both sides" if training.get("mirrored_view") else ""
     stopped = ", stopped early" if training.get("stopped_early") else ""
     warm = ", warm start" if training.get("warm_start") else ""
     epochs = plural(training["epochs"], "epoch")

@@ -7,6 +7,7 @@ from pathlib import Path
 import apache_beam as beam
 import numpy as np
 import pytest
+import tensorflow as tf
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
 from tfx.types.artifact_utils import encode_split_names
@@ -16,6 +17,7 @@ from components.artifacts import Predictions, describe_examples, open_examples
 from components.bulk_inferrer.component import BulkInferrer
 from components.bulk_inferrer.inference import predict
 from components.errors import InputError, PipelineError
+from components.evaluator.calibration import calibration_error
 from components.evaluator.component import Evaluator
 from components.evaluator.eval_config import eval_config
 from components.evaluator.evaluation import evaluate
@@ -133,6 +135,22 @@ def test_slices_have_names_in_the_order_of_the_classes(alone):
     assert sum(part["examples"] for part in brightness.values()) == 36
     assert brightness["dark"]["accuracy"] == 1.0
     assert all(0 <= part["expected_calibration_error"] <= 1 for part in brightness.values())
+
+
+def test_calibration_error_is_that_of_the_predictions_overall_in_a_slice_and_beside_a_baseline(
+    alone, judge, good, make_model
+):
+    served = tf.saved_model.load(f"{good.uri}/Format-Serving").signatures["predict_images"]
+    probabilities = served(images=tf.constant(IMAGES))["probabilities"].numpy()
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == LABELS
+    _, beside = judge(good, make_model(bias=3.0))
+    for metrics in (alone[1], beside):
+        assert metrics["expected_calibration_error"] == pytest.approx(calibration_error(confidence, right), abs=1e-6)
+        for label, name in enumerate(NAMES):
+            rows = np.flatnonzero(label == LABELS)
+            of_class = calibration_error(confidence[rows], right[rows])
+            found = metrics["slices"]["class"][name]["expected_calibration_error"]
+            assert found == pytest.approx(of_class, abs=1e-6)
 
 
 def test_each_span_is_a_slice_with_the_examples_of_its_shards(judge, good, tmp_path):

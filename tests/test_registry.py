@@ -81,13 +81,14 @@ def test_name_registered_by_two_modules_is_refused_with_both():
     ],
     ids=["classes", "dtype", "rank"],
 )
-def test_network_without_a_float32_logit_a_class_is_refused(monkeypatch, layer, found):
+@pytest.mark.parametrize("mirrored_view", [False, True])
+def test_network_without_a_float32_logit_a_class_is_refused(monkeypatch, layer, found, mirrored_view):
     def build(config, inputs, *, seed, policy="float32"):
         return keras.Sequential([keras.Input(inputs.input_shape), keras.layers.Flatten(), layer])
 
     monkeypatch.setitem(NETWORKS, "wrong", build)
     with pytest.raises(ValueError, match=rf"^network wrong: expected logits float32 \[None, 3\], found {found}\."):
-        build_network(NetworkConfig(kind="wrong"), INPUTS, seed=0)
+        build_network(NetworkConfig(kind="wrong", mirrored_view=mirrored_view), INPUTS, seed=0)
 
 
 def test_multiply_adds_are_those_of_kernels_and_matrices_by_hand():

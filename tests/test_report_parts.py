@@ -442,6 +442,9 @@ def test_page_says_what_the_loss_is_why_images_were_mirrored_and_whose_training_
     assert "The test loss above, 0.2500, is plain cross-entropy of the calibrated model" in page
     assert "from the cache: run 20251231-235959-000 trained" in page
     assert "1 epoch, the best" in page
+    assert "its mirror image together" not in page
+    training |= {"flip": True, "mirrored_view": True}
+    assert "answers for an image and its mirror image together" in render(facts(summary, nodes=[cached]))
 
 
 def test_images_of_each_class_are_counted_by_split():

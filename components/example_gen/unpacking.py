@@ -114,6 +114,14 @@ class _Reading:
         self.labels.append([picture.label for picture in found.pictures])
         return len(found.pictures)
 
+    def stride(self, form: ImageForm) -> int:
+        """Returns from one row of the plain file to the next, in bytes: pixels that lay ready lie close together."""
+        row_bytes = math.prod(form.shape)
+        if self.ends == [0]:
+            return row_bytes
+        apart = _SMALL_APART if row_bytes < _SMALL_BYTES else _PAGE_BYTES
+        return math.ceil(row_bytes / apart) * apart
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Range:
@@ -204,7 +212,7 @@ def _ranges(reading: _Reading, form: ImageForm, scratch: Path) -> Iterator[_Rang
     """Yields the pieces of work that a part is, none where its pixels lay ready."""
     if not (count := len(reading.ends) - 1):
         return
-    stride = _stride_of(form)
+    stride = reading.stride(form)
     ends = scratch / f"{reading.plain.name}-ends.npy"
     np.save(ends, np.array(reading.ends, np.int64))
     with reading.plain.open("wb") as plain:
@@ -224,13 +232,6 @@ def _ranges(reading: _Reading, form: ImageForm, scratch: Path) -> Iterator[_Rang
             stride=stride,
             driver=_this_process(),
         )
-
-
-def _stride_of(form: ImageForm) -> int:
-    """Returns how far apart the rows of decoded images lie, in bytes."""
-    row_bytes = math.prod(form.shape)
-    apart = _SMALL_APART if row_bytes < _SMALL_BYTES else _PAGE_BYTES
-    return math.ceil(row_bytes / apart) * apart
 
 
 def _this_process() -> tuple[str, int]:
@@ -274,7 +275,7 @@ def _without(reading: _Reading, broken: dict[int, str], hashes: np.ndarray, data
     labels = np.concatenate([np.asarray(labels) for labels in reading.labels])
     return Unpacked(
         plain=reading.plain,
-        stride=math.prod(dataset.form.shape) if reading.ends == [0] else _stride_of(dataset.form),
+        stride=reading.stride(dataset.form),
         rows=rows,
         labels=dataset.classes.number(plain_labels([labels[rows]])),
         files=[reading.files[row] for row in rows] if broken else reading.files,

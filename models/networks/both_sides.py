@@ -38,4 +38,5 @@ def both_sides(model: keras.Model, input_shape: tuple[int, int, int]) -> keras.M
       input_shape: (height, width, channels).
     """
     images = keras.Input(input_shape, name="image")
-    return keras.Model(images, MeanOfSides()(model(BothSides()(images))))
+    logits = model(BothSides(name="both_sides")(images))
+    return keras.Model(images, MeanOfSides(name="mean_of_sides")(logits))

@@ -100,12 +100,10 @@ def build_network(config: NetworkConfig, inputs: NetworkInputs, *, seed: int, po
     """
     check_kind(config.kind)
     model = NETWORKS[config.kind](config, inputs, seed=seed, policy=policy)
-    if config.mirrored_view:
-        model = both_sides(model, inputs.input_shape)
     logits = model(keras.KerasTensor((None, *inputs.input_shape)))
     if (logits.shape, logits.dtype) != ((None, inputs.classes), "float32"):
         raise ValueError(
             f"network {config.kind}: expected logits float32 {[None, inputs.classes]}, found {logits.dtype} "
             f"{list(logits.shape)}. Its last layer wants one output a class and dtype float32."
         )
-    return model
+    return both_sides(model, inputs.input_shape) if config.mirrored_view else model
