@@ -109,11 +109,12 @@ heartbeat.timeout: 30000
 slot.request.timeout: 30000
 cluster.evenly-spread-out-slots: true
 # A worker, its pool or a TaskManager may die once in a job: what it did is done again. Beam's option for that is for
-# streams alone. All that fails before the others have found out who is gone is one failure.
+# streams alone. All that fails before the others have found out who is gone is one failure. Steps that are begun again
+# then ask a TaskManager that is gone for what it had made, if Flink had not yet known that: the second one.
 restart-strategy.type: exponential-delay
 restart-strategy.exponential-delay.initial-backoff: 15 s
 restart-strategy.exponential-delay.max-backoff: 30 s
-restart-strategy.exponential-delay.attempts-before-reset-backoff: 1
+restart-strategy.exponential-delay.attempts-before-reset-backoff: 2
 # A job has no jars of its own.
 classloader.resolve-order: parent-first
 io.tmp.dirs: {tmp}
