@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from models.images import as_written
+
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 # Further ones, which `training.augmentations` names in the order in which they are applied.
 AUGMENTATIONS: dict[str, Augmentation] = {}
@@ -57,6 +59,7 @@ def augment_further(images: tf.Tensor, seed: Sequence | tf.Tensor, names: Sequen
     return images
 
 
+@as_written
 def augment(
     images: tf.Tensor,
     seed: Sequence | tf.Tensor,

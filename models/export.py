@@ -40,11 +40,13 @@ class ServingModule(tf.Module):
     def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
         """Returns the concrete functions to save."""
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
         def serving_default(examples: tf.Tensor) -> dict[str, tf.Tensor]:
             return self._predict(self.decode(examples))
 
-        @tf.function(input_signature=[tf.TensorSpec([None, *self._image_shape], tf.uint8, name="images")])
+        @tf.function(
+            input_signature=[tf.TensorSpec([None, *self._image_shape], tf.uint8, name="images")], autograph=False
+        )
         def predict_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
             # A SavedModel does not check the shapes of its inputs.
             images = tf.ensure_shape(images, [None, *self._image_shape])

@@ -45,4 +45,6 @@ def multiply_adds(model: keras.Model, input_shape: tuple[int, int, int]) -> int:
 def _forward(model: keras.Model, shape: tuple[int | None, ...]) -> tf.Graph:
     """Returns the graph of the answer to images of `shape`."""
     images = tf.TensorSpec(shape, tf.float32, name="images")
-    return tf.function(lambda images: model(images, training=False)).get_concrete_function(images).graph
+    return (
+        tf.function(lambda images: model(images, training=False), autograph=False).get_concrete_function(images).graph
+    )

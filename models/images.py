@@ -20,6 +20,11 @@ _NOT_AN_IMAGE = "the `image` feature is neither a serialized uint8 tensor, a JPE
 _OTHERWISE = "an image of the batch is not stored as the examples say, which is"
 
 
+# For a function that a graph is made of as it stands: AutoGraph would read its source, rewrite it and load it as a
+# module, a tenth of a second and more each (docs/LOG.md).
+as_written = tf.autograph.experimental.do_not_convert
+
+
 @functools.cache
 def tensor_header(image_shape: tuple[int, ...]) -> bytes:
     """Returns what `tf.io.serialize_tensor` writes before the pixels of a uint8 tensor of `image_shape`."""
@@ -38,6 +43,7 @@ def with_channels(image_shape: tuple[int, ...]) -> tuple[int, int, int]:
     return (height, width, rest[0] if rest else 1)
 
 
+@as_written
 def decode_images(serialized: tf.Tensor, image_shape: tuple[int, ...], *, encoding: str | None = None) -> tf.Tensor:
     """Decodes the bytes of a batch of images.
 

@@ -26,7 +26,7 @@ import tensorflow as tf
 
 from models.config import InputConfig
 from models.examples import Examples, ExamplesError
-from models.images import with_channels
+from models.images import as_written, with_channels
 from models.memory import MIB, block_rows, rows_within
 from models.row_reader import RowReader
 
@@ -133,7 +133,7 @@ def decoded_blocks(examples: Examples, split: str) -> Iterator[tuple[np.ndarray,
     """
     found, size = 0, examples.counts[split]
     records = examples.records(split).batch(block_rows(examples.image_shape))
-    for images, labels in untuned(records.map(examples.parse, 2).prefetch(1)).as_numpy_iterator():
+    for images, labels in untuned(records.map(as_written(examples.parse), 2).prefetch(1)).as_numpy_iterator():
         found += len(labels)
         if found <= size:
             yield images, labels
@@ -189,6 +189,7 @@ def training_batches(
     labels = tf.constant(split.labels)
     at_once = rows_within(_AT_ONCE_BYTES, _batch_bytes(split, batch_size), most=_AT_ONCE)
 
+    @as_written
     def draw(first_step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         numbers = [first_step + number for number in range(at_once)]
         rows = [drawn_rows(split, step, batch_size=batch_size, seed=seed, settings=settings) for step in numbers]
@@ -201,6 +202,7 @@ def training_batches(
     return untuned(counter.map(draw, parallel).unbatch().prefetch(ready))
 
 
+@as_written
 def drawn_rows(split: Split, step: tf.Tensor, *, batch_size: int, seed: int, settings: InputConfig) -> tf.Tensor:
     """Returns which rows of a split, that is not streamed, a step of `training_batches` has: int64 [batch].
 
@@ -237,8 +239,8 @@ def _streamed_batches(
         records = records.shuffle(settings.buffer, seed=seed, reshuffle_each_iteration=True)
     # Without what is left over of a pass, as if it were cached.
     batches = records.batch(batch_size, drop_remainder=True).take(steps).repeat().skip(first_step)
-    parsed = batches.map(split.examples.parse, parallel)
-    numbered = parsed.enumerate(first_step).map(lambda step, example: (step, *example), parallel)
+    parsed = batches.map(as_written(split.examples.parse), parallel)
+    numbered = parsed.enumerate(first_step).map(as_written(lambda step, example: (step, *example)), parallel)
     return untuned(numbered.prefetch(ready))
 
 
@@ -246,9 +248,10 @@ def evaluation_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:
     """Returns every example once, in the order of the shards: (images uint8 [batch, ...], labels int64 [batch])."""
     if split.streamed:
         records = split.examples.records(split.name).batch(batch_size)
-        return untuned(records.map(split.examples.parse, 1).prefetch(1))
+        return untuned(records.map(as_written(split.examples.parse), 1).prefetch(1))
     labels = tf.constant(split.labels)
 
+    @as_written
     def take(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return split.gather(index), tf.gather(labels, index)
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from models.augment import augment, augment_further, check_augmentations
 from models.config import TrainingConfig
-from models.images import with_channels
+from models.images import as_written, with_channels
 from models.input_pipeline import (
     Split,
     batches_at_once,
@@ -190,4 +190,6 @@ def augmented_batches(train: Split, config: TrainingConfig, *, seed: int, first_
     parallel, ready = (
         batches_at_once(train, pace.offered, most) for most in (config.input.parallel, config.input.prefetch)
     )
-    return batches.map(prepare, parallel).prefetch(ready)
+    # A person's augmentation may be written as Python that AutoGraph has to make a graph of; ours are not.
+    written = prepare if config.augmentations else as_written(prepare)
+    return batches.map(written, parallel).prefetch(ready)

@@ -27,7 +27,7 @@ from models.config import TrainingConfig
 from models.examples import Examples
 from models.features import TRAIN, VAL
 from models.graph_summary import multiply_adds, write_graph
-from models.images import with_channels
+from models.images import as_written, with_channels
 from models.input_pipeline import Split, evaluation_batches, open_split
 from models.memory import inference_rows
 from models.precision import training_policy
@@ -197,7 +197,7 @@ def train_model(
         initial_epoch=first_epoch,
         epochs=epochs,
         steps_per_epoch=pace.steps,
-        validation_data=asked.map(lambda x, y: (x, tf.one_hot(y, classes))),
+        validation_data=asked.map(as_written(lambda x, y: (x, tf.one_hot(y, classes)))),
         verbose=0,
         shuffle=False,
         callbacks=[

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from models.card import CARD_FILE, read_card
 from models.export import export_model
+from models.networks.layers import SameConv
 
 NAMES = ("ant", "bee", "cat")
 SHAPE = (9, 7)
@@ -150,6 +151,14 @@ def test_images_with_channels_are_served_as_they_are_recorded(tmp_path):
     by_example = loaded.signatures["serving_default"](examples=records)["probabilities"]
     np.testing.assert_allclose(by_image, tf.nn.softmax(model(colour.astype("float32"))), atol=1e-6)
     np.testing.assert_allclose(by_example, by_image, atol=1e-6)
+
+
+def test_convolutions_are_served_without_gradients_of_their_own(tmp_path):
+    inputs = keras.Input((*SHAPE, 1))
+    logits = keras.layers.GlobalMaxPool2D()(SameConv(3)(inputs))
+    records = examples(encoded("tensor")).numpy().tolist()
+    export_model(keras.Model(inputs, logits), tmp_path, SHAPE, NAMES, records)
+    assert b"CustomGradient" not in (tmp_path / "saved_model.pb").read_bytes()
 
 
 def test_card_says_what_the_model_answers_about(folder):

@@ -86,7 +86,7 @@ def test_same_conv_computes_what_conv2d_does_in_value_and_gradients(size):
         layer.build(INPUTS.shape)
     theirs.set_weights(ours.get_weights())
     upstream = RNG.normal(size=(*INPUTS.shape[:3], 7)).astype("float32")
-    results = [gradients(layer, INPUTS, upstream) for layer in (ours, theirs)]
+    results = [gradients(ours, INPUTS, upstream, training=True), gradients(theirs, INPUTS, upstream)]
     assert len(results[0]) == 3
     for found, expected in zip(*results, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
@@ -106,15 +106,21 @@ def test_same_conv_has_keras_gradient_inside_a_compiled_step():
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("capability", "own"), [(None, True), ((8, 6), False)], ids=["CPU", "GPU"])
-def test_same_conv_leaves_its_gradients_to_tensorflow_on_a_gpu(monkeypatch, capability, own):
+@pytest.mark.parametrize(
+    ("capability", "training", "own"),
+    [(None, True, True), (None, False, False), ((8, 6), True, False)],
+    ids=["CPU", "served", "GPU"],
+)
+def test_same_conv_leaves_its_gradients_to_tensorflow_on_a_gpu_and_where_it_is_served(
+    monkeypatch, capability, training, own
+):
     monkeypatch.setattr(layers, "gpu_capability", lambda: capability)
     layer = SameConv(7)
     layer.build(INPUTS.shape)
 
     @tf.function
     def by_input(inputs):
-        return tf.gradients(tf.reduce_sum(layer(inputs)), inputs)[0]
+        return tf.gradients(tf.reduce_sum(layer(inputs, training=training)), inputs)[0]
 
     graph = by_input.get_concrete_function(tf.TensorSpec(INPUTS.shape))
     kinds = {operation.type for operation in graph.graph.get_operations()}
@@ -134,7 +140,9 @@ def test_same_conv_in_bfloat16_has_the_gradients_of_float32(width, size):
     for layer in layers:
         layer.build(inputs.shape)
     layers[1].set_weights(layers[0].get_weights())
-    exact, rounded = (gradients(layer, inputs, tf.cast(upstream, layer.compute_dtype)) for layer in layers)
+    exact, rounded = (
+        gradients(layer, inputs, tf.cast(upstream, layer.compute_dtype), training=True) for layer in layers
+    )
     for found, expected in zip(rounded, exact, strict=True):
         # bfloat16 keeps 8 bits; what is left of sums of a few hundred products is a percent of their spread, and five
         # where the processor has no such instructions: there TensorFlow adds up in bfloat16 as well.

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from tensorflow.python.autograph.impl import api as autograph
 from tfx.types import standard_artifacts
 from tfx.types.artifact_utils import encode_split_names
 
@@ -21,6 +22,7 @@ from components import places
 from components.artifacts import describe_examples
 from components.trainer.component import ReportingTrainer
 from models import preprocessing, trainer
+from models.augment import AUGMENTATIONS
 from models.config import NetworkConfig, TrainingConfig
 from models.examples import Examples
 from models.export import export_model
@@ -79,6 +81,39 @@ def test_training_separates_bright_from_dark_and_is_reproducible(split, tmp_path
         np.testing.assert_array_equal(weight, same)
     assert trained.temperature == again.temperature
     assert list((tmp_path / "one").glob("validation/events*"))
+
+
+@pytest.mark.parametrize("prune", [0.0, 0.5])
+def test_no_function_of_ours_waits_for_autograph(split, examples, tmp_path, monkeypatch, prune):
+    rewritten, convert = [], autograph._convert_actual
+
+    def listen(entity, context):
+        rewritten.append(entity.__module__)
+        return convert(entity, context)
+
+    monkeypatch.setattr(autograph, "_convert_actual", listen)
+    tf.function(lambda: tf.constant(0))()
+    assert rewritten == [__name__], "what is heard"
+    config = {"shift": 1, "erase": 3, "flip": True, "class_weights": "balanced", "prune": prune}
+    trained, _ = train(split, tmp_path / "logs", **config)
+    for streamed in (False, True):
+        with open_split(examples, VAL, memory=0, scratch=tmp_path, streamed=streamed) as val:
+            list(evaluation_batches(val, batch_size=50))
+            augmented_batches(val, dataclasses.replace(CONFIG, **config | {"prune": 0.0}), seed=1).take(1)
+    export_model(trained.model(), tmp_path / "served", (12, 12), ("dark", "bright"), first_records(examples, VAL, 1))
+    assert {name for name in rewritten[1:] if not name.startswith(("tensorflow.", "keras."))} == set()
+
+
+def test_augmentation_of_a_person_may_be_python_that_autograph_rewrites(split, monkeypatch):
+    def dim(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        if tf.size(images) == 0:  # of a tensor
+            return images
+        return images // 2
+
+    monkeypatch.setitem(AUGMENTATIONS, "dim", dim)
+    config = dataclasses.replace(CONFIG, augmentations=("dim",))
+    (images, *_) = next(iter(augmented_batches(split, config, seed=1)))
+    assert images.numpy().max() <= 127
 
 
 @pytest.mark.parametrize("precision", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])

@@ -25,7 +25,7 @@ class Slicer:
         self._examples, self._slicings = examples, tuple(slicings)
         # Not by the artifact's encoding: that would take any bytes for a tensor of the right shape.
         decode = functools.partial(decode_images, image_shape=examples.image_shape)
-        self._decode = tf.function(decode, input_signature=[tf.TensorSpec([None], tf.string)])
+        self._decode = tf.function(decode, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 
     def __call__(self, images: list[bytes], labels: np.ndarray, where: str) -> dict[str, np.ndarray]:
         """Returns for each slicing the slice of each example, str [n].

@@ -13,6 +13,7 @@ import tensorflow as tf
 from models.card import read_card
 from models.examples import Examples
 from models.features import TEST, TRAIN, VAL
+from models.images import as_written
 from models.memory import inference_rows
 from models.plain_paths import plain
 
@@ -37,7 +38,7 @@ def agreement(saved_model: Path, examples: Examples) -> tuple[int, int] | None:
     right = asked = 0
     for split in (TEST, VAL, TRAIN):
         batches = examples.records(split).take(_MOST - asked).batch(inference_rows(examples.image_shape))
-        for images, labels in batches.map(examples.parse, 1):
+        for images, labels in batches.map(as_written(examples.parse), 1):
             of_known = labels.numpy() < known
             shaped = tf.reshape(images, [-1, *examples.image_shape])
             found = answer(images=shaped)["class_id"].numpy()

@@ -137,7 +137,7 @@ def _picture_decoder(shape: tuple[int, int, int]) -> Callable[[tf.Tensor], tf.Te
     def decode_all(images: tf.Tensor) -> tf.Tensor:
         return tf.map_fn(decode, images, fn_output_signature=tf.TensorSpec(shape, tf.uint8), parallel_iterations=16)
 
-    return tf.function(decode_all, input_signature=[tf.TensorSpec([None], tf.string)])
+    return tf.function(decode_all, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 
 
 def _derive_each(images: list[bytes], encoding: str | None) -> dict[str, list]:

@@ -89,7 +89,7 @@ def _sums(
 def _decoder(image_shape: tuple[int, ...], encoding: str) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns the function from records, string [n], to their images, uint8 [n, height, width, channels]: a graph."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def decode(records: tf.Tensor) -> tf.Tensor:
         parsed = tf.io.parse_example(records, {IMAGE: tf.io.FixedLenFeature([], tf.string)})
         return decode_images(parsed[IMAGE], image_shape, encoding=encoding)

@@ -1,8 +1,9 @@
 """Layers that compute what Keras's own do, faster on a CPU, and the initializer that goes with them.
 
-`SameConv` takes its gradients on a CPU as forward convolutions and matrix products, and leaves them to TensorFlow on a
-GPU, whose own are fast. `FusedNorm` calls TensorFlow's fused batch norm, which Keras 3 never uses. Both work in float32
-and, under the policy "mixed_bfloat16", in bfloat16 with float32 weights.
+`SameConv` takes its gradients on a CPU as forward convolutions and matrix products, in training; it leaves them to
+TensorFlow on a GPU, whose own are fast, and in what is served, which then has no gradients of its own to be saved.
+`FusedNorm` calls TensorFlow's fused batch norm, which Keras 3 never uses. Both work in float32 and, under the policy
+"mixed_bfloat16", in bfloat16 with float32 weights.
 
 Synopsis:
 
@@ -111,9 +112,10 @@ class SameConv(keras.layers.Layer):
         if self.use_bias:
             self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         kernel = tf.cast(tf.convert_to_tensor(self.kernel), inputs.dtype)
-        outputs = _same_conv(inputs, kernel) if gpu_capability() is None else tf.nn.conv2d(inputs, kernel, 1, "SAME")
+        cheaper = training and gpu_capability() is None
+        outputs = _same_conv(inputs, kernel) if cheaper else tf.nn.conv2d(inputs, kernel, 1, "SAME")
         return outputs + tf.cast(tf.convert_to_tensor(self.bias), inputs.dtype) if self.use_bias else outputs
 
     def compute_output_shape(self, input_shape) -> tuple:
