@@ -7,6 +7,7 @@ Synopsis:
     answers["class_name"], answers["probabilities"]         # string [batch], float32 [batch, classes]
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,7 +34,9 @@ class ServingModule(tf.Module):
 
     def __init__(self, model: keras.Model, image_shape: tuple[int, ...], class_names: tuple[str, ...]) -> None:
         super().__init__()
-        self.model = model
+        # Not the model itself: TensorFlow would save what Keras keeps of each layer, which takes a second.
+        self._logits = functools.partial(model, training=False)
+        self.weights = [variable.value for variable in model.variables]
         self.class_names = tf.constant(class_names)
         self._image_shape = tuple(image_shape)
 
@@ -60,7 +63,7 @@ class ServingModule(tf.Module):
         return decode_images(parsed[IMAGE], self._image_shape)
 
     def _predict(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = tf.nn.softmax(self.model(images, training=False))
+        probabilities = tf.nn.softmax(self._logits(images))
         class_id = tf.argmax(probabilities, axis=-1)
         return {
             "class_id": class_id,

@@ -133,9 +133,15 @@ def compile_model(
     model.compile(
         _optimizer(config, pace.steps * config.epochs, policy),
         SmoothedCrossEntropy(config.label_smoothing),
-        **{"weighted_metrics" if pace.prunes else "metrics": [accuracy]},
+        **{
+            "weighted_metrics" if pace.prunes else "metrics": [
+                keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")
+            ]
+        },
         jit_compile=False,
     )
+    # Whatever makes variables in its first step has TensorFlow trace that step twice.
+    model.optimizer.build(model.trainable_variables)
     return model
 
 
