@@ -29,6 +29,7 @@ from models.export import export_model
 from models.features import FASHION_MNIST_CLASSES, TRAIN, VAL
 from models.images import with_channels
 from models.input_pipeline import Split, evaluation_batches, first_records, open_split
+from models.objective import SmoothedCrossEntropy
 from models.portable import LITERT_FILE
 from models.progress import Progress, TrainingDivergedError
 from models.recipe import Pace, augmented_batches, compile_model, decide_flip, pace_of
@@ -102,6 +103,20 @@ def test_no_function_of_ours_waits_for_autograph(split, examples, tmp_path, monk
             augmented_batches(val, dataclasses.replace(CONFIG, **config | {"prune": 0.0}), seed=1).take(1)
     export_model(trained.model(), tmp_path / "served", (12, 12), ("dark", "bright"), first_records(examples, VAL, 1))
     assert {name for name in rewritten[1:] if not name.startswith(("tensorflow.", "keras."))} == set()
+
+
+@pytest.mark.parametrize("prune", [0.0, 0.5])
+@pytest.mark.parametrize("optimizer", ["muon", "adam", "sgd"])
+def test_step_is_traced_once(split, tmp_path, monkeypatch, prune, optimizer):
+    traced, call = [], SmoothedCrossEntropy.call
+
+    def count(self, *given):
+        traced.append(len(given))
+        return call(self, *given)
+
+    monkeypatch.setattr(SmoothedCrossEntropy, "call", count)
+    train(split, tmp_path, prune=prune, optimizer=optimizer)
+    assert len(traced) == 2, "the step of the training, and that of the validation"
 
 
 def test_augmentation_of_a_person_may_be_python_that_autograph_rewrites(split, monkeypatch):
