@@ -43,7 +43,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._restored: dict[str, np.ndarray] = {}
 
     def restore(self, model: keras.Model, epochs: int) -> tuple[int, int]:
-        """Loads the state into a compiled model and its optimizer, if there is one.
+        """Loads the state, if there is one, into a compiled model and its optimizer, which is built.
 
         A file that cannot be read or does not fit is as good as none: the training begins anew.
 
@@ -53,7 +53,6 @@ class Checkpoint(keras.callbacks.Callback):
         """
         if not self._path.exists():
             return 0, epochs
-        model.optimizer.build(model.trainable_variables)
         variables = _variables(model)
         try:
             with np.load(self._path) as file:

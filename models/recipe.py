@@ -130,17 +130,15 @@ def compile_model(
     pace = pace_of(config, train)
     if pace.prunes:
         model = pruned(model, shape, size=train.size, batch_size=pace.batch_size, seed=seed)
+    # Whatever makes variables in its first step has TensorFlow trace that step twice: a function as a metric, for one,
+    # and an optimizer that is not built.
+    right = keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")
     model.compile(
         _optimizer(config, pace.steps * config.epochs, policy),
         SmoothedCrossEntropy(config.label_smoothing),
-        **{
-            "weighted_metrics" if pace.prunes else "metrics": [
-                keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")
-            ]
-        },
+        **{"weighted_metrics" if pace.prunes else "metrics": [right]},
         jit_compile=False,
     )
-    # Whatever makes variables in its first step has TensorFlow trace that step twice.
     model.optimizer.build(model.trainable_variables)
     return model
 
