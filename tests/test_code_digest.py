@@ -44,8 +44,9 @@ def edit(root: Path, name: str, old: str, new: str) -> None:
         ("models/networks/residual.py", "return layers.LAYERS", "return layers.LAYERS + 1"),
         ("models/networks/layers.py", "LAYERS = 3", "LAYERS = 4"),
         ("models/networks/__init__.py", "", "import os\n"),
+        ("models/__init__.py", "", "import os\n"),
     ],
-    ids=["itself", "imported", "imported by an imported one", "package"],
+    ids=["itself", "imported", "imported by an imported one", "package", "package around it"],
 )
 def test_edit_of_the_module_or_of_what_it_imports_changes_the_digest(root, name, old, new):
     before = code_digest("models.trainer", root=root)

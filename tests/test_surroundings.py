@@ -2,12 +2,14 @@
 
 import json
 import os
+import subprocess
 import sys
 import warnings
 
 import pytest
 
 from models import host
+from pipeline.project import ROOT
 from pipeline.surroundings import steering, taken_over
 
 
@@ -58,6 +60,23 @@ def test_what_steers_tensorflow_is_obeyed_and_told(keras_json, folder):
         assert lines == ["obeyed, and may change results: OMP_NUM_THREADS=1 TF_XLA_FLAGS=--tf_xla_auto_jit=2"]
         assert environ["OMP_NUM_THREADS"] == "1"
     assert steering({"TF_CLI_CONFIG_FILE": "x", "TF_CPP_MIN_LOG_LEVEL": "2", "PATH": "x"}) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("said", "expected"), [(None, "True"), ("0", "False")])
+def test_tensorflow_computes_with_onednn_on_any_processor_unless_the_user_says_no(said, expected):
+    asked = "import models; from tensorflow.python.util import _pywrap_util_port as built; print(built.IsMklEnabled())"
+    environ = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    environ |= {"TF_ENABLE_ONEDNN_OPTS": said} if said else {}
+    done = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert done.stdout.strip() == expected, done.stderr
+
+
+def test_what_the_pipeline_says_itself_is_no_users_word(keras_json, folder):
+    with taken_over(keras_json({}) | {"TF_ENABLE_ONEDNN_OPTS": "1"}, folder) as lines:
+        assert lines == []
+    with taken_over({"TF_ENABLE_ONEDNN_OPTS": "0"}, folder) as lines:
+        assert lines == ["obeyed, and may change results: TF_ENABLE_ONEDNN_OPTS=0"]
 
 
 def test_name_of_a_screen_that_matplotlib_does_not_know_is_no_error(keras_json, folder):

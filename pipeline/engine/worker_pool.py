@@ -39,9 +39,11 @@ _ADDRESS = "127.0.0.1:50000"
 # By which a worker whose engine is gone has noticed it.
 _GRACE_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
-# Unbuffered, so that the file has what a worker said before it was killed; -m needs no such path, but -c does.
+# Unbuffered, so that the file has what a worker said before it was killed; -m needs no such path, but -c does. `models`
+# says how TensorFlow computes, before anything imports that.
 _WORKER = """\
 import sys
+import models
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 SdkHarness(sys.argv[1], worker_id=sys.argv[2], state_cache_size=0, data_buffer_time_limit_ms=-1).run()
 """

@@ -52,7 +52,8 @@ def imported_modules(modules: tuple[str, ...], root: Path = ROOT) -> set[str]:
         path = None if module in found else module_path(module, root)
         if path is not None:
             found.add(module)
-            waiting.extend(_imports(path.read_bytes()))
+            # Python runs the packages that a module is in first.
+            waiting.extend([module.rpartition(".")[0], *_imports(path.read_bytes())])
     return found
 
 
