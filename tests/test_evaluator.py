@@ -317,6 +317,41 @@ def test_registered_metric_is_measured_and_has_a_floor(registered, judge, good):
     ]
 
 
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a baseline"])
+def test_metric_of_keras_is_measured_of_each_example_and_the_others_are_what_they_were(
+    registered, judge, good, make_model, alone, beside
+):
+    register(Metric(name="cross_entropy", label="loss", class_name="SparseCategoricalCrossentropy"))
+    register(Metric(name="top", label="top", class_name="SparseTopKCategoricalAccuracy", config={"k": 2}))
+    _, metrics = judge(good, *([make_model(bias=3.0)] if beside else []), floors={"cross_entropy@class=bee": 0.0})
+    assert metrics.pop("cross_entropy") == pytest.approx(metrics["test_loss"], rel=1e-5)
+    assert metrics.pop("top") == pytest.approx(metrics["top_2_accuracy"])
+    for slicing_of in metrics["slices"].values():
+        for part in slicing_of.values():
+            assert part.pop("cross_entropy") == pytest.approx(part["loss"], rel=1e-5)
+            assert part.pop("top") == pytest.approx(part["top_2_accuracy"])
+            part["loss"] = pytest.approx(part["loss"], rel=1e-9)
+    assert metrics.pop("test_loss") == pytest.approx(alone[1]["test_loss"], rel=1e-9)
+    assert metrics == {name: value for name, value in alone[1].items() if name != "test_loss"}
+
+
+def test_metric_of_probabilities_is_measured_of_all_that_are_in_the_same_slices_at_once(registered, judge, good):
+    sizes = []
+
+    def margin(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        sizes.append(len(labels))
+        first, second = np.sort(probabilities, axis=1)[:, :-3:-1].T
+        return first - second
+
+    register(Metric(name="margin", label="margin", of_examples=margin))
+    _, metrics = judge(good, floors={"margin": 0.01})
+    assert 0 < metrics["margin"] < 1
+    assert 0 < metrics["slices"]["brightness"]["dark"]["margin"] < 1
+    # A call a shard.
+    assert sum(sizes) == 36
+    assert len(sizes) == 2
+
+
 def test_registered_slicing_is_measured_and_has_a_floor(registered, judge, good):
     @slicing("top_row")
     def by_top_row(images, labels, class_names):

@@ -3,13 +3,16 @@
 import math
 import subprocess
 import sys
+from collections import Counter
 
+import keras
 import numpy as np
 import pytest
 
 from components.errors import PipelineError
 from components.evaluator.calibration import BINS, bin_numbers, calibration_error, calibration_sums, error_of_sums
-from components.evaluator.metrics import METRICS, Metric, accuracy, macro_f1, register
+from components.evaluator.metrics import METRICS, Metric, accuracy, among_first_two, loss, macro_f1, register
+from components.evaluator.sums import Sums, groups_of, sums_of, value_of
 from tests.conftest import ROOT
 
 
@@ -91,8 +94,9 @@ def test_summary_keeps_the_keys_that_scripts_read():
         ({"name": "slices"}, "a name and a key that are not taken yet"),
         ({"name": "a@b"}, "expected a Python identifier"),
         ({"format": "per mille"}, "expected format percent or number, found 'per mille'"),
-        ({"from_confusion": None}, "expected either from_confusion or class_name"),
-        ({"class_name": "AUC"}, "expected either from_confusion or class_name"),
+        ({"from_confusion": None}, "expected one of from_confusion, of_examples and class_name, found none or more"),
+        ({"class_name": "AUC"}, "expected one of from_confusion, of_examples and class_name, found none or more"),
+        ({"of_examples": loss}, "expected one of from_confusion, of_examples and class_name, found none or more"),
     ],
 )
 def test_entry_that_contradicts_itself_or_another_is_refused(fields, message):
@@ -102,26 +106,95 @@ def test_entry_that_contradicts_itself_or_another_is_refused(fields, message):
     assert before == METRICS
 
 
+# sums
+
+PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.3, 0.4, 0.3], [0.1, 0.1, 0.8], [0.5, 0.5, 0.0]], np.float32)
+LABELS = np.array([0, 2, 2, 1])
+
+
+def test_loss_is_keras_s():
+    expected = keras.losses.SparseCategoricalCrossentropy(reduction="none")(LABELS, PROBABILITIES)
+    np.testing.assert_allclose(loss(PROBABILITIES, LABELS), expected, rtol=1e-6)
+    # Of a class that it gives no chance it is bounded.
+    assert 16 < loss(PROBABILITIES[-1:], np.array([2]))[0] < 17
+
+
+def test_right_class_is_among_the_first_two_as_keras_has_it():
+    for labels in np.ndindex(3, 3, 3, 3):
+        expected = keras.metrics.sparse_top_k_categorical_accuracy(np.array(labels), PROBABILITIES, k=2)
+        np.testing.assert_array_equal(among_first_two(PROBABILITIES, np.array(labels)), expected)
+
+
+def test_sums_of_groups_are_those_of_their_examples_and_add_up_to_those_of_all():
+    one, other = sums_of(PROBABILITIES, LABELS, np.array([1, 0, 1, 0]))
+    assert one.counts == {(2, 1): 1, (1, 0): 1}
+    assert other.counts == {(0, 0): 1, (2, 2): 1}
+    (whole,) = sums_of(PROBABILITIES, LABELS, np.zeros(4, int))
+    for metric in METRICS.values():
+        assert value_of(metric, one + other) == pytest.approx(value_of(metric, whole), rel=1e-12)
+        assert value_of(metric, whole + Sums()) == value_of(metric, Sums() + whole) == value_of(metric, whole)
+    confidence, right = PROBABILITIES.max(axis=1), PROBABILITIES.argmax(axis=1) == LABELS
+    found = value_of(METRICS["expected_calibration_error"], whole)
+    assert found == pytest.approx(calibration_error(confidence, right))
+    assert value_of(METRICS["loss"], whole) == pytest.approx(loss(PROBABILITIES, LABELS).mean())
+    assert value_of(METRICS["accuracy"], whole) == 0.5
+    assert whole.examples == 4
+
+
+def test_value_of_nothing_is_no_number():
+    (nothing,) = sums_of(PROBABILITIES[:1], LABELS[:1], np.zeros(1, int))
+    empty = Sums(values={name: value * 0 for name, value in nothing.values.items()})
+    assert all(np.isnan(value_of(METRICS[name], empty)) for name in nothing.values)
+
+
+def test_examples_of_a_kind_are_a_group():
+    groups, first = groups_of([np.array(["a", "b", "a", "a"]), np.array(["x", "x", "y", "x"])])
+    assert groups.tolist() == [0, 2, 1, 0]
+    assert first.tolist() == [0, 2, 1]
+
+
 @pytest.mark.parametrize(("function", "found"), [(lambda counts: 1 / 0, "ZeroDivisionError"), (str, "ValueError")])
 def test_function_that_gives_no_number_fails_with_the_metric_s_name(function, found):
-    from components.evaluator.tfma_metrics import value_from_confusion
+    metric = Metric(name="broken", label="broken", from_confusion=function)
+    expected = "metric broken: expected a number from its from_confusion for a matrix of 2x2, found"
+    with pytest.raises(PipelineError, match=f"{expected} {found}"):
+        value_of(metric, Sums(Counter({(0, 1): 2})))
 
-    with pytest.raises(PipelineError, match=f"metric broken: expected a number .* for a matrix of 2x2, found {found}"):
-        value_from_confusion(Metric(name="broken", label="broken", from_confusion=function), {(0, 1): 2.0})
+
+@pytest.mark.parametrize(
+    ("function", "found"),
+    [
+        (lambda probabilities, labels: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda probabilities, labels: ["much"] * len(labels), "ValueError: could not convert"),
+        (lambda probabilities, labels: [1.0], r"an array \[1\]"),
+    ],
+    ids=["fails", "no numbers", "too few"],
+)
+def test_function_of_examples_that_gives_no_numbers_fails_with_the_metric_s_name(function, found, monkeypatch):
+    monkeypatch.setitem(METRICS, "broken", Metric(name="broken", label="broken", of_examples=function))
+    expected = "metric broken: expected numbers from its of_examples, a row for each of 4 examples, found"
+    with pytest.raises(PipelineError, match=f"{expected} {found}"):
+        sums_of(PROBABILITIES, LABELS, np.zeros(4, int))
+
+
+def test_value_of_sums_that_is_no_number_fails_with_the_metric_s_name(monkeypatch):
+    metric = Metric(name="broken", label="broken", of_examples=loss, from_sums=lambda sums, examples: "much")
+    monkeypatch.setitem(METRICS, "broken", metric)
+    (sums,) = sums_of(PROBABILITIES, LABELS, np.zeros(4, int))
+    with pytest.raises(PipelineError, match="broken: expected a number from its from_sums for 4 examples, found"):
+        value_of(metric, sums)
 
 
 def test_matrix_has_the_counts_by_label_and_prediction():
-    from components.evaluator.tfma_metrics import value_from_confusion
-
     seen = []
     metric = Metric(name="seen", label="seen", from_confusion=lambda counts: seen.append(counts) or math.nan)
-    value_from_confusion(metric, {(0, 2): 3.0, (1, 1): 4.0})
+    value_of(metric, Sums(Counter({(0, 2): 3, (1, 1): 4})))
     assert seen[0].tolist() == [[0, 0, 3], [0, 4, 0], [0, 0, 0]]
 
 
 def test_names_labels_and_floors_are_read_without_tensorflow():
     evaluator = "components.evaluator"
-    modules = [f"{evaluator}.{name}" for name in ("metrics", "slices", "floors", "chance", "calibration")]
+    modules = [f"{evaluator}.{name}" for name in ("metrics", "sums", "slices", "floors", "chance", "calibration")]
     modules += [
         "components.prediction_columns",
         "pipeline.report.predictions",

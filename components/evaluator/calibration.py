@@ -32,6 +32,20 @@ def calibration_sums(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.stack([np.bincount(numbers, np.asarray(row, np.float64), minlength=BINS) for row in rows])
 
 
+def calibration_rows(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns of each example what `calibration_sums` adds up: float64 [n, 3, BINS].
+
+    Args:
+      probabilities: of the classes, [n, classes]; the most probable is predicted.
+      labels: int64 [n].
+    """
+    confidence, rows = probabilities.max(axis=1), np.arange(len(labels))
+    found = np.zeros((len(labels), 3, BINS))
+    right = probabilities.argmax(axis=1) == labels
+    found[rows, :, bin_numbers(confidence)] = np.stack([confidence, right, np.ones(len(labels))], axis=1)
+    return found
+
+
 def error_of_sums(sums: np.ndarray) -> float:
     """Returns the mean distance between confidence and accuracy over the bins, weighted by their examples.
 

@@ -14,6 +14,7 @@ from models.features import LABEL
 CONFUSION_MATRIX = "multi_class_confusion_matrix_at_thresholds"
 EXAMPLE_COUNT = "example_count"
 OVERALL = config_pb2.SlicingSpec()
+_SUMMED = {"class_name": "Summed", "module": "components.evaluator.tfma_metrics"}
 
 
 def eval_config(floors: Mapping[str, float], tolerance: float, *, spans: bool = False) -> config_pb2.EvalConfig:
@@ -29,6 +30,11 @@ def eval_config(floors: Mapping[str, float], tolerance: float, *, spans: bool = 
     """
     checked = check_floors(floors)
     metrics = [_metric_config(metric, _thresholds(metric, checked, tolerance)) for metric in METRICS.values()]
+    # What is measured beside the metrics.
+    counts = [
+        config_pb2.MetricConfig(**_SUMMED, config=json.dumps({"name": name}))
+        for name in (CONFUSION_MATRIX, EXAMPLE_COUNT)
+    ]
     return config_pb2.EvalConfig(
         model_specs=[
             config_pb2.ModelSpec(model_type="materialized_prediction", label_key=LABEL, prediction_key="probabilities")
@@ -37,27 +43,13 @@ def eval_config(floors: Mapping[str, float], tolerance: float, *, spans: bool = 
             OVERALL,
             *(config_pb2.SlicingSpec(feature_keys=[name]) for name in [*SLICINGS, *([SPAN] if spans else [])]),
         ],
-        metrics_specs=[config_pb2.MetricsSpec(metrics=[*metrics, *_counts()])],
+        metrics_specs=[config_pb2.MetricsSpec(metrics=[*metrics, *counts])],
     )
 
 
-def _counts() -> list[config_pb2.MetricConfig]:
-    """Returns what is measured beside the metrics."""
-    return [
-        config_pb2.MetricConfig(
-            # At a threshold of 0, the most probable class always counts.
-            class_name="MultiClassConfusionMatrixAtThresholds",
-            config=json.dumps({"thresholds": [0.0], "name": CONFUSION_MATRIX}),
-        ),
-        config_pb2.MetricConfig(class_name="ExampleCount", config=json.dumps({"name": EXAMPLE_COUNT})),
-    ]
-
-
 def _metric_config(metric: Metric, thresholds: list[config_pb2.PerSliceMetricThreshold]) -> config_pb2.MetricConfig:
-    generic = metric.from_confusion is not None
     return config_pb2.MetricConfig(
-        class_name="FromConfusion" if generic else metric.class_name,
-        module="components.evaluator.tfma_metrics" if generic else metric.module,
+        **({"class_name": metric.class_name, "module": metric.module} if metric.class_name else _SUMMED),
         config=json.dumps({**metric.config, "name": metric.name}),
         # Not `threshold`: that one would hold for every slice as well.
         per_slice_thresholds=thresholds,

@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
-# Registers the metrics that TFMA looks up by their names; and what they are made of becomes part of the cache key.
-from components.evaluator import tfma_metrics  # noqa: F401
+# Registers the metric that TFMA looks up by its name; and what it is made of becomes part of the cache key.
+from components.evaluator import tfma_metrics
+from components.evaluator.metrics import METRICS
 from components.evaluator.slices import CLASS
+from components.evaluator.sums import groups_of, sums_of
 from components.prediction_columns import COLUMNS
 from models.features import LABEL
 from models.plain_paths import plain
@@ -41,15 +43,16 @@ def evaluate(
       pipeline: where the work runs.
 
     Raises:
-      PipelineError: the function of a metric fails.
+      PipelineError: the function of a metric fails or gives no number.
     """
     config = tfma.utils.update_eval_config_with_defaults(config, has_baseline=baseline is not None, rubber_stamp=True)
-    files, shared = {}, []
+    answers, shared = [], []
     for spec in config.model_specs:
         if spec.is_baseline:
             # A feature beside the candidate's, and no slicing's: their names are identifiers.
             spec.prediction_key = f"{spec.name} {spec.prediction_key}"
-        files[spec.prediction_key] = file = baseline if spec.is_baseline else predictions
+        file = baseline if spec.is_baseline else predictions
+        answers.append((spec.name, spec.prediction_key, file))
         # TFMA keeps where the answers lay, and opens nothing there.
         shared.append(tfma.EvalSharedModel(model_path=str(file), model_name=spec.name, model_type=spec.model_type))
     with plain(output) as named, pipeline:
@@ -57,25 +60,35 @@ def evaluate(
             pipeline
             # Nothing else would spread them.
             | beam.Create(range(pq.read_metadata(predictions).num_row_groups), reshuffle=True)
-            | beam.ParDo(_ReadRows(files, class_names))
+            | beam.ParDo(_ReadRows(answers, class_names))
             | tfma.ExtractEvaluateAndWriteResults(eval_config=config, eval_shared_model=shared, output_path=str(named))
         )
 
 
 class _ReadRows(beam.DoFn):
-    """Reads a row group as a batch of TFMA's extracts: label, predictions of each model, and the slice of each slicing.
+    """Reads a row group as a batch of TFMA's extracts, one for all examples that are in the same slices.
 
-    The files are those of each model by the name of its predictions, the candidate's first.
+    An extract has the sums of its examples by model, the slice of each slicing, and label and predictions of one of
+    them. Where TFMA or Keras computes a metric, each example is an extract.
+
+    The answers are of each model its name, that of its predictions as a feature, and their file, the candidate's first.
     """
 
-    def __init__(self, files: dict[str, Path], class_names: Sequence[str]) -> None:
-        self._files, self._class_names = files, np.array(class_names)
+    def __init__(self, answers: Sequence[tuple[str, str, Path]], class_names: Sequence[str]) -> None:
+        self._answers, self._class_names = answers, np.array(class_names)
+        self._by_example = any(metric.class_name for metric in METRICS.values())
 
     def process(self, number: int) -> Iterator[dict]:
-        tables = {key: pq.ParquetFile(file).read_row_group(number) for key, file in self._files.items()}
-        features = {key: np.array(table["probabilities"].to_pylist(), np.float32) for key, table in tables.items()}
-        first = next(iter(tables.values()))
-        features[LABEL] = first["label"].to_numpy()
-        features[CLASS] = self._class_names[features[LABEL]]
-        slicings = [name for name in first.column_names if name not in COLUMNS.names]
-        yield {tfma.FEATURES_KEY: features | {name: np.array(first[name].to_pylist()) for name in slicings}}
+        tables = [pq.ParquetFile(file).read_row_group(number) for _, _, file in self._answers]
+        labels = tables[0]["label"].to_numpy()
+        slicings = [name for name in tables[0].column_names if name not in COLUMNS.names]
+        slices = {CLASS: self._class_names[labels]} | {name: np.array(tables[0][name].to_pylist()) for name in slicings}
+        each = np.arange(len(labels))
+        groups, first = (each, each) if self._by_example else groups_of(slices.values())
+        features, sums = {LABEL: labels[first]} | {name: column[first] for name, column in slices.items()}, {}
+        for (model, key, _), table in zip(self._answers, tables, strict=True):
+            probabilities = np.array(table["probabilities"].to_pylist(), np.float32)
+            features[key] = probabilities[first]
+            sums[model] = np.empty(len(first), object)
+            sums[model][:] = sums_of(probabilities, labels, groups)
+        yield {tfma.FEATURES_KEY: features, tfma_metrics.SUMS: sums}

@@ -20,14 +20,23 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from components.evaluator.calibration import calibration_rows, error_of_sums
+
 # What `metrics` in summary.json, and each slice in it, holds beside the metrics.
 RESERVED = ("examples", "confusion_matrix", "per_class_accuracy", "slices")
 FORMATS = ("percent", "number")
+# Keras's bound of probabilities.
+_LEAST = 1e-7
+
+
+def mean(sums: np.ndarray, examples: int) -> float:
+    """Returns the mean of what was added up; of nothing there is none, which is no number."""
+    return float(sums / examples) if examples else float("nan")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A figure that says how good a model is: either `from_confusion` or `class_name` says how it is computed.
+    """A figure that says how good a model is: `from_confusion`, `of_examples` or `class_name` says how it is computed.
 
     Attributes:
       name: an identifier, as in floors and in the slices of `summary.json`.
@@ -39,7 +48,11 @@ class Metric:
       headline: whether the console and the report's first lines show it.
       from_confusion: gives the value from the number of examples by label and prediction, float64 [actual, predicted].
         The matrix ends with the last class that occurs; a row or a column may be empty.
+      of_examples: gives for each example what is added up, float64 [n, ...], from the probabilities of the classes,
+        float32 [n, classes], and the labels, int64 [n].
+      from_sums: gives the value from these sums, float64 [...], and the number of examples; their mean if left out.
       class_name, module, config: a metric of TFMA or, without a module, of Keras, with its arguments but for the name.
+        With one of these TFMA is given each example for itself, a millisecond each, and not what is added up.
 
     Raises:
       ValueError: the entry contradicts itself.
@@ -53,6 +66,8 @@ class Metric:
     by_slice: bool = True
     headline: bool = True
     from_confusion: Callable[[np.ndarray], float] | None = None
+    of_examples: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    from_sums: Callable[[np.ndarray, int], float] = mean
     class_name: str = ""
     module: str = ""
     config: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -64,9 +79,9 @@ class Metric:
             raise ValueError(f"metric {self.name!r}: expected a Python identifier as its name.")
         if self.format not in FORMATS:
             raise ValueError(f"metric {self.name}: expected format {' or '.join(FORMATS)}, found {self.format!r}.")
-        if (self.from_confusion is None) == (not self.class_name):
+        if [bool(way) for way in (self.from_confusion, self.of_examples, self.class_name)].count(True) != 1:
             raise ValueError(
-                f"metric {self.name}: expected either from_confusion or class_name, found both or neither."
+                f"metric {self.name}: expected one of from_confusion, of_examples and class_name, found none or more."
             )
 
 
@@ -104,34 +119,31 @@ def macro_f1(counts: np.ndarray) -> float:
     return float(np.mean(2 * np.diag(counts)[present] / occurring[present])) if present.any() else float("nan")
 
 
+def loss(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns the cross-entropy of each example, float64 [n], as Keras has it: of bounded probabilities of sum 1."""
+    bounded = np.clip(probabilities.astype(np.float64), _LEAST, 1 - _LEAST)
+    return np.log(bounded.sum(axis=1)) - np.log(bounded[np.arange(len(labels)), labels])
+
+
+def among_first_two(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns for each example whether fewer than two classes are more probable than the right one, bool [n]."""
+    return (probabilities > probabilities[np.arange(len(labels)), labels][:, None]).sum(axis=1) < 2
+
+
 # Not Keras's, which is rounded to float32: a share that equals its floor has to pass.
 ACCURACY = register(Metric(name="accuracy", key="test_accuracy", label="test accuracy", from_confusion=accuracy))
 register(
-    Metric(
-        name="loss",
-        key="test_loss",
-        label="test loss",
-        format="number",
-        higher_is_better=False,
-        class_name="SparseCategoricalCrossentropy",
-    )
+    Metric(name="loss", key="test_loss", label="test loss", format="number", higher_is_better=False, of_examples=loss)
 )
 # In a slice of one class, all others are at 0 or left out.
 register(Metric(name="macro_f1", label="macro F1", format="number", by_slice=False, from_confusion=macro_f1))
-register(
-    Metric(
-        name="top_2_accuracy",
-        label="right class among the first two",
-        class_name="SparseTopKCategoricalAccuracy",
-        config={"k": 2},
-    )
-)
+register(Metric(name="top_2_accuracy", label="right class among the first two", of_examples=among_first_two))
 register(
     Metric(
         name="expected_calibration_error",
         label="calibration error",
         higher_is_better=False,
-        class_name="ExpectedCalibrationError",
-        module="components.evaluator.tfma_metrics",
+        of_examples=calibration_rows,
+        from_sums=lambda sums, examples: error_of_sums(sums),
     )
 )
