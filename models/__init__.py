@@ -2,6 +2,9 @@
 
 import os
 
-# TensorFlow computes with oneDNN by itself only where the processor has instructions meant for neural networks; on AVX2
-# alone our network trains up to twice as fast with it (docs/LOG.md). Read when TensorFlow is imported.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# What TensorFlow is told where the user says nothing else; it is read when that is imported. By itself it computes with
+# oneDNN only where the processor has instructions meant for neural networks; on AVX2 alone our network trains up to
+# twice as fast with it (docs/LOG.md).
+ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1"}
+for _name, _value in ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)

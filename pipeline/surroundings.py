@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 
 from components.errors import InputError
-from models import host
+from models import ENVIRONMENT, host
 
 _KERAS = {"backend": "tensorflow", "floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
 # Variables, and beginnings of them, that change what is computed, or with what.
@@ -41,8 +41,6 @@ _STEERING = (
     "TF_XLA_FLAGS",
     "XLA_FLAGS",
 )
-# What they have that nobody set (`models/__init__.py`), and which therefore steers nothing.
-_OWN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 
 
 @contextlib.contextmanager
@@ -97,11 +95,11 @@ def _take_over(environ: MutableMapping[str, str], folder: Path) -> list[str]:
 
 
 def steering(environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns the variables that steer what TensorFlow computes, by name."""
+    """Returns the variables that steer what TensorFlow computes, by name; not those that say what holds anyway."""
     return {
         name: value
         for name, value in sorted(environ.items())
-        if name.startswith(_STEERING) and value and _OWN.get(name) != value
+        if name.startswith(_STEERING) and value and ENVIRONMENT.get(name) != value
     }
 
 

@@ -117,9 +117,10 @@ class Stranger:
     stderr: str = ""
     command: list[str] = dataclasses.field(default_factory=list)
     images: np.ndarray | None = None
+    environment: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def run(self, command: list[str], **_: object) -> subprocess.CompletedProcess:
-        self.command, self.images = command, np.load(command[5])
+    def run(self, command: list[str], *, env: dict[str, str], **_: object) -> subprocess.CompletedProcess:
+        self.command, self.images, self.environment = command, np.load(command[5]), env
         if self.report is not None:
             Path(command[6]).write_text(json.dumps(self.report))
         return subprocess.CompletedProcess(command, self.returncode, "", self.stderr)
@@ -150,6 +151,15 @@ def test_fresh_process_is_handed_the_model_the_images_and_the_shards(stranger, t
     assert stranger.command[4] == str(tmp_path / "model")
     assert stranger.command[7:] == ["500", "GZIP", *map(str, bands.shards("test"))]
     np.testing.assert_array_equal(stranger.images, banded_images(LABELS), strict=True)
+
+
+@pytest.mark.parametrize(("said", "told"), [("1", None), ("0", "0")], ids=["by the pipeline", "by the user"])
+def test_fresh_process_has_tensorflow_as_a_model_server_has_it(stranger, bands, monkeypatch, said, told):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", said)
+    monkeypatch.setenv("OF_THE_USER", "x")
+    serve_once(Path("model"), bands)
+    assert stranger.environment.get("TF_ENABLE_ONEDNN_OPTS") == told
+    assert stranger.environment["OF_THE_USER"] == "x"
 
 
 def test_no_more_images_are_asked_about_than_the_bound(stranger, bands, monkeypatch):

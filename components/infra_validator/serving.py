@@ -7,6 +7,7 @@ Synopsis:
 
 import inspect
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import numpy as np
 
 from components.errors import InputError, ModelRefused
 from components.infra_validator import client
+from models import ENVIRONMENT
 from models.examples import Examples
 from models.features import TEST
 from models.memory import inference_rows
@@ -61,9 +63,11 @@ def serve_once(saved_model: Path, examples: Examples, scratch: Path | None = Non
         # Isolated: neither the environment nor the current folder puts anything on its path.
         command = [sys.executable, "-I", "-c", _CLIENT, str(named), str(images), str(report)]
         command += [str(inference_rows(examples.image_shape)), examples.compression, *map(str, examples.shards(TEST))]
+        # A model server has TensorFlow as that is.
+        environment = {name: value for name, value in os.environ.items() if ENVIRONMENT.get(name) != value}
         timeout = _TIMEOUT_SECONDS + _SECONDS_AN_IMAGE * size
         try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout)
+            done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
         except subprocess.TimeoutExpired:
             raise ModelRefused(
                 f"{saved_model}: expected answers to {size:,} images within {timeout:.0f} s, found none."
