@@ -4,7 +4,7 @@
     python -m benchmarks.peer run RECORDS OUTPUT data    # ExampleGen to Transform
     python -m benchmarks.peer run RECORDS OUTPUT whole   # ExampleGen to Pusher
 
-Only the paths are ours: module file, components, settings and Beam arguments are the example's.
+Only the paths are ours, and oneDNN is on: module file, components, settings and Beam arguments are the example's.
 """
 
 import json

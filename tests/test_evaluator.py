@@ -6,6 +6,8 @@ from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
@@ -375,10 +377,27 @@ def test_slicing_that_fails_fails_the_node_with_its_name(registered, judge, good
         judge(good)
 
 
-def test_metric_that_fails_fails_the_node_with_its_name(registered, judge, good):
-    register(Metric(name="broken", label="broken", from_confusion=lambda counts: counts[7, 7]))
-    with pytest.raises(PipelineError, match=r"metric broken: expected a number .*, found IndexError"):
+@pytest.mark.parametrize(
+    "way",
+    [{"from_confusion": lambda counts: counts[7, 7]}, {"of_examples": lambda probabilities, labels: probabilities[99]}],
+    ids=["of counts", "of examples"],
+)
+def test_metric_that_fails_fails_the_node_with_its_name(registered, judge, good, way):
+    register(Metric(name="broken", label="broken", **way))
+    with pytest.raises(PipelineError, match=r"metric broken: expected (a )?number.*, found IndexError"):
         judge(good)
+
+
+def test_answer_that_is_no_number_fails_the_node_with_its_file(good, examples, tmp_path):
+    predictions = tmp_path / "predictions.parquet"
+    predict(open_examples(examples), {predictions: Path(good.uri, "Format-Serving")}, new_pipeline())
+    table = pq.read_table(predictions)
+    broken = pa.array([[float("nan")] * 3] * len(table), pa.list_(pa.float32()))
+    pq.write_table(table.set_column(table.column_names.index("probabilities"), "probabilities", broken), predictions)
+    with pytest.raises(
+        PipelineError, match=r"predictions\.parquet: expected probabilities, found an answer that is no"
+    ):
+        evaluate(eval_config({}, 0.0), predictions, None, NAMES, tmp_path, new_pipeline())
 
 
 def test_metric_or_slicing_that_tfma_did_not_put_out_is_an_error(registered, good, examples, tmp_path):

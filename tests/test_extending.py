@@ -93,7 +93,8 @@ def test_every_example_says_where_it_goes():
 def test_metric_is_measured_overall_and_by_slice(summary):
     accuracies = list(summary["metrics"]["per_class_accuracy"].values())
     assert summary["metrics"]["balanced_accuracy"] == pytest.approx(np.mean(accuracies), abs=1e-9)
-    assert set(summary["metrics"]["slices"]["brightness"]["dark"]) >= {"accuracy", "balanced_accuracy"}
+    assert 0 < summary["metrics"]["margin"] < 1
+    assert set(summary["metrics"]["slices"]["brightness"]["dark"]) >= {"accuracy", "balanced_accuracy", "margin"}
 
 
 def test_slicing_is_measured_and_a_column_of_the_predictions(summary, output):

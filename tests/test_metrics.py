@@ -1,6 +1,7 @@
 """The registry of metrics, and figures worked out by hand."""
 
 import math
+import pickle
 import subprocess
 import sys
 from collections import Counter
@@ -10,7 +11,14 @@ import numpy as np
 import pytest
 
 from components.errors import PipelineError
-from components.evaluator.calibration import BINS, bin_numbers, calibration_error, calibration_sums, error_of_sums
+from components.evaluator.calibration import (
+    BINS,
+    bin_numbers,
+    calibration_error,
+    calibration_rows,
+    calibration_sums,
+    error_of_sums,
+)
 from components.evaluator.metrics import METRICS, Metric, accuracy, among_first_two, loss, macro_f1, register
 from components.evaluator.sums import Sums, groups_of, sums_of, value_of
 from tests.conftest import ROOT
@@ -92,7 +100,10 @@ def test_summary_keeps_the_keys_that_scripts_read():
         ({"name": "accuracy"}, "a name and a key that are not taken yet"),
         ({"key": "test_loss"}, "a name and a key that are not taken yet"),
         ({"name": "slices"}, "a name and a key that are not taken yet"),
-        ({"name": "a@b"}, "expected a Python identifier"),
+        ({"name": "a@b"}, "expected a Python identifier without a leading underscore"),
+        ({"name": "_sums"}, "expected a Python identifier without a leading underscore"),
+        ({"name": "example_count"}, "a name and a key that are not taken yet"),
+        ({"from_sums": max}, "expected of_examples beside from_sums, found none"),
         ({"format": "per mille"}, "expected format percent or number, found 'per mille'"),
         ({"from_confusion": None}, "expected one of from_confusion, of_examples and class_name, found none or more"),
         ({"class_name": "AUC"}, "expected one of from_confusion, of_examples and class_name, found none or more"),
@@ -125,14 +136,22 @@ def test_right_class_is_among_the_first_two_as_keras_has_it():
         np.testing.assert_array_equal(among_first_two(PROBABILITIES, np.array(labels)), expected)
 
 
+def sums(groups: list[int], metrics=None) -> list[Sums]:
+    return sums_of(PROBABILITIES, LABELS, np.array(groups), METRICS.values() if metrics is None else metrics)
+
+
 def test_sums_of_groups_are_those_of_their_examples_and_add_up_to_those_of_all():
-    one, other = sums_of(PROBABILITIES, LABELS, np.array([1, 0, 1, 0]))
+    one, other = sums([1, 0, 1, 0])
     assert one.counts == {(2, 1): 1, (1, 0): 1}
     assert other.counts == {(0, 0): 1, (2, 2): 1}
-    (whole,) = sums_of(PROBABILITIES, LABELS, np.zeros(4, int))
+    (whole,) = sums([0, 0, 0, 0])
+    kept, added = pickle.dumps(one), Sums()
+    # As Beam's workers hand them on.
+    for part in (one, pickle.loads(pickle.dumps(other))):
+        added += part
+    assert pickle.dumps(one) == kept
     for metric in METRICS.values():
-        assert value_of(metric, one + other) == pytest.approx(value_of(metric, whole), rel=1e-12)
-        assert value_of(metric, whole + Sums()) == value_of(metric, Sums() + whole) == value_of(metric, whole)
+        assert value_of(metric, added) == pytest.approx(value_of(metric, whole), rel=1e-12)
     confidence, right = PROBABILITIES.max(axis=1), PROBABILITIES.argmax(axis=1) == LABELS
     found = value_of(METRICS["expected_calibration_error"], whole)
     assert found == pytest.approx(calibration_error(confidence, right))
@@ -141,10 +160,16 @@ def test_sums_of_groups_are_those_of_their_examples_and_add_up_to_those_of_all()
     assert whole.examples == 4
 
 
-def test_value_of_nothing_is_no_number():
-    (nothing,) = sums_of(PROBABILITIES[:1], LABELS[:1], np.zeros(1, int))
-    empty = Sums(values={name: value * 0 for name, value in nothing.values.items()})
-    assert all(np.isnan(value_of(METRICS[name], empty)) for name in nothing.values)
+def test_rows_of_the_calibration_add_up_to_its_sums():
+    confidence, right = PROBABILITIES.max(axis=1), PROBABILITIES.argmax(axis=1) == LABELS
+    rows = calibration_rows(PROBABILITIES, LABELS)
+    assert rows.shape == (4, 3, BINS)
+    np.testing.assert_allclose(rows.sum(axis=0), calibration_sums(confidence, right))
+
+
+def test_no_examples_are_no_sums():
+    nothing = sums_of(PROBABILITIES[:0], LABELS[:0], np.zeros(0, int), METRICS.values())
+    assert (nothing, [part.tolist() for part in groups_of([np.array([], str)])]) == ([], [[], []])
 
 
 def test_examples_of_a_kind_are_a_group():
@@ -167,22 +192,23 @@ def test_function_that_gives_no_number_fails_with_the_metric_s_name(function, fo
         (lambda probabilities, labels: 1 / 0, "ZeroDivisionError: division by zero"),
         (lambda probabilities, labels: ["much"] * len(labels), "ValueError: could not convert"),
         (lambda probabilities, labels: [1.0], r"an array \[1\]"),
+        (lambda probabilities, labels: probabilities.sort(axis=1), "ValueError: sort array is read-only"),
+        (lambda probabilities, labels: labels.sort(), "ValueError: sort array is read-only"),
     ],
-    ids=["fails", "no numbers", "too few"],
+    ids=["fails", "no numbers", "too few", "sorts what others see", "sorts labels"],
 )
-def test_function_of_examples_that_gives_no_numbers_fails_with_the_metric_s_name(function, found, monkeypatch):
-    monkeypatch.setitem(METRICS, "broken", Metric(name="broken", label="broken", of_examples=function))
+def test_function_of_examples_that_gives_no_numbers_fails_with_the_metric_s_name(function, found):
+    metric = Metric(name="broken", label="broken", of_examples=function)
     expected = "metric broken: expected numbers from its of_examples, a row for each of 4 examples, found"
     with pytest.raises(PipelineError, match=f"{expected} {found}"):
-        sums_of(PROBABILITIES, LABELS, np.zeros(4, int))
+        sums([0, 0, 0, 0], [metric])
 
 
-def test_value_of_sums_that_is_no_number_fails_with_the_metric_s_name(monkeypatch):
+def test_value_of_sums_that_is_no_number_fails_with_the_metric_s_name():
     metric = Metric(name="broken", label="broken", of_examples=loss, from_sums=lambda sums, examples: "much")
-    monkeypatch.setitem(METRICS, "broken", metric)
-    (sums,) = sums_of(PROBABILITIES, LABELS, np.zeros(4, int))
+    (whole,) = sums([0, 0, 0, 0], [metric])
     with pytest.raises(PipelineError, match="broken: expected a number from its from_sums for 4 examples, found"):
-        value_of(metric, sums)
+        value_of(metric, whole)
 
 
 def test_matrix_has_the_counts_by_label_and_prediction():

@@ -63,11 +63,11 @@ def test_what_steers_tensorflow_is_obeyed_and_told(keras_json, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("said", "expected"), [(None, "True"), ("0", "False")])
+@pytest.mark.parametrize(("said", "expected"), [(None, "True"), ("", "True"), ("0", "False")])
 def test_tensorflow_computes_with_onednn_on_any_processor_unless_the_user_says_no(said, expected):
     asked = "import models; from tensorflow.python.util import _pywrap_util_port as built; print(built.IsMklEnabled())"
     environ = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
-    environ |= {"TF_ENABLE_ONEDNN_OPTS": said} if said else {}
+    environ |= {} if said is None else {"TF_ENABLE_ONEDNN_OPTS": said}
     done = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, env=environ, capture_output=True, text=True)
     assert done.stdout.strip() == expected, done.stderr
 

@@ -39,11 +39,9 @@ def calibration_rows(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarra
       probabilities: of the classes, [n, classes]; the most probable is predicted.
       labels: int64 [n].
     """
-    confidence, rows = probabilities.max(axis=1), np.arange(len(labels))
-    found = np.zeros((len(labels), 3, BINS))
-    right = probabilities.argmax(axis=1) == labels
-    found[rows, :, bin_numbers(confidence)] = np.stack([confidence, right, np.ones(len(labels))], axis=1)
-    return found
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    values = np.stack([confidence, right, np.ones(len(labels))], axis=1)
+    return values[:, :, None] * np.eye(BINS)[bin_numbers(confidence)][:, None]
 
 
 def error_of_sums(sums: np.ndarray) -> float:

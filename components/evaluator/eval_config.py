@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluator.floors import Floor, check_floors
-from components.evaluator.metrics import ACCURACY, METRICS, Metric
+from components.evaluator.metrics import ACCURACY, CONFUSION_MATRIX, EXAMPLE_COUNT, METRICS, Metric
 from components.evaluator.slices import SLICINGS, SPAN
 from models.features import LABEL
 
-CONFUSION_MATRIX = "multi_class_confusion_matrix_at_thresholds"
-EXAMPLE_COUNT = "example_count"
 OVERALL = config_pb2.SlicingSpec()
-_SUMMED = {"class_name": "Summed", "module": "components.evaluator.tfma_metrics"}
+# The class of `tfma_metrics.py`.
+SUMMED = "Summed"
+_SUMMED = {"class_name": SUMMED, "module": "components.evaluator.tfma_metrics"}
 
 
 def eval_config(floors: Mapping[str, float], tolerance: float, *, spans: bool = False) -> config_pb2.EvalConfig:

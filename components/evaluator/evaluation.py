@@ -14,8 +14,11 @@ import pyarrow.parquet as pq
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
+from components.errors import PipelineError
+
 # Registers the metric that TFMA looks up by its name; and what it is made of becomes part of the cache key.
 from components.evaluator import tfma_metrics
+from components.evaluator.eval_config import SUMMED
 from components.evaluator.metrics import METRICS
 from components.evaluator.slices import CLASS
 from components.evaluator.sums import groups_of, sums_of
@@ -43,7 +46,7 @@ def evaluate(
       pipeline: where the work runs.
 
     Raises:
-      PipelineError: the function of a metric fails or gives no number.
+      PipelineError: the function of a metric fails or gives no number, or an answer is none.
     """
     config = tfma.utils.update_eval_config_with_defaults(config, has_baseline=baseline is not None, rubber_stamp=True)
     answers, shared = [], []
@@ -55,18 +58,19 @@ def evaluate(
         answers.append((spec.name, spec.prediction_key, file))
         # TFMA keeps where the answers lay, and opens nothing there.
         shared.append(tfma.EvalSharedModel(model_path=str(file), model_name=spec.name, model_type=spec.model_type))
+    by_example = any(metric.class_name != SUMMED for metric in config.metrics_specs[0].metrics)
     with plain(output) as named, pipeline:
         _ = (
             pipeline
             # Nothing else would spread them.
             | beam.Create(range(pq.read_metadata(predictions).num_row_groups), reshuffle=True)
-            | beam.ParDo(_ReadRows(answers, class_names))
+            | beam.ParDo(_ReadRows(answers, class_names, by_example))
             | tfma.ExtractEvaluateAndWriteResults(eval_config=config, eval_shared_model=shared, output_path=str(named))
         )
 
 
 class _ReadRows(beam.DoFn):
-    """Reads a row group as a batch of TFMA's extracts, one for all examples that are in the same slices.
+    """Reads a row group as a batch of TFMA's extracts, one for all its examples that are in the same slices.
 
     An extract has the sums of its examples by model, the slice of each slicing, and label and predictions of one of
     them. Where TFMA or Keras computes a metric, each example is an extract.
@@ -74,9 +78,9 @@ class _ReadRows(beam.DoFn):
     The answers are of each model its name, that of its predictions as a feature, and their file, the candidate's first.
     """
 
-    def __init__(self, answers: Sequence[tuple[str, str, Path]], class_names: Sequence[str]) -> None:
-        self._answers, self._class_names = answers, np.array(class_names)
-        self._by_example = any(metric.class_name for metric in METRICS.values())
+    def __init__(self, answers: Sequence[tuple[str, str, Path]], class_names: Sequence[str], by_example: bool) -> None:
+        self._answers, self._class_names, self._by_example = answers, np.array(class_names), by_example
+        self._metrics = list(METRICS.values())
 
     def process(self, number: int) -> Iterator[dict]:
         tables = [pq.ParquetFile(file).read_row_group(number) for _, _, file in self._answers]
@@ -86,9 +90,11 @@ class _ReadRows(beam.DoFn):
         each = np.arange(len(labels))
         groups, first = (each, each) if self._by_example else groups_of(slices.values())
         features, sums = {LABEL: labels[first]} | {name: column[first] for name, column in slices.items()}, {}
-        for (model, key, _), table in zip(self._answers, tables, strict=True):
+        for (model, key, file), table in zip(self._answers, tables, strict=True):
             probabilities = np.array(table["probabilities"].to_pylist(), np.float32)
+            if not np.isfinite(probabilities).all():
+                raise PipelineError(f"{file}: expected probabilities, found an answer that is no number.")
             features[key] = probabilities[first]
             sums[model] = np.empty(len(first), object)
-            sums[model][:] = sums_of(probabilities, labels, groups)
+            sums[model][:] = sums_of(probabilities, labels, groups, self._metrics)
         yield {tfma.FEATURES_KEY: features, tfma_metrics.SUMS: sums}

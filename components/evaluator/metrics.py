@@ -22,16 +22,18 @@ import numpy as np
 
 from components.evaluator.calibration import calibration_rows, error_of_sums
 
-# What `metrics` in summary.json, and each slice in it, holds beside the metrics.
-RESERVED = ("examples", "confusion_matrix", "per_class_accuracy", "slices")
+# What is measured beside the metrics, by its name for TFMA.
+CONFUSION_MATRIX, EXAMPLE_COUNT = "multi_class_confusion_matrix_at_thresholds", "example_count"
+# And what `metrics` in summary.json, and each slice in it, holds beside them.
+RESERVED = ("examples", "confusion_matrix", "per_class_accuracy", "slices", CONFUSION_MATRIX, EXAMPLE_COUNT)
 FORMATS = ("percent", "number")
 # Keras's bound of probabilities.
 _LEAST = 1e-7
 
 
 def mean(sums: np.ndarray, examples: int) -> float:
-    """Returns the mean of what was added up; of nothing there is none, which is no number."""
-    return float(sums / examples) if examples else float("nan")
+    """Returns the mean of what was added up."""
+    return float(sums / examples)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ class Metric:
         The matrix ends with the last class that occurs; a row or a column may be empty.
       of_examples: gives for each example what is added up, float64 [n, ...], from the probabilities of the classes,
         float32 [n, classes], and the labels, int64 [n].
-      from_sums: gives the value from these sums, float64 [...], and the number of examples; their mean if left out.
+      from_sums: gives the value from these sums, float64 [...], and the number of examples; by default their mean.
       class_name, module, config: a metric of TFMA or, without a module, of Keras, with its arguments but for the name.
         With one of these TFMA is given each example for itself, a millisecond each, and not what is added up.
 
@@ -75,14 +77,17 @@ class Metric:
     def __post_init__(self) -> None:
         if not self.key:
             object.__setattr__(self, "key", self.name)
-        if not self.name.isidentifier():
-            raise ValueError(f"metric {self.name!r}: expected a Python identifier as its name.")
+        # TFMA keeps to itself what begins with an underscore.
+        if not self.name.isidentifier() or self.name.startswith("_"):
+            raise ValueError(f"metric {self.name!r}: expected a Python identifier without a leading underscore.")
         if self.format not in FORMATS:
             raise ValueError(f"metric {self.name}: expected format {' or '.join(FORMATS)}, found {self.format!r}.")
         if [bool(way) for way in (self.from_confusion, self.of_examples, self.class_name)].count(True) != 1:
             raise ValueError(
                 f"metric {self.name}: expected one of from_confusion, of_examples and class_name, found none or more."
             )
+        if self.from_sums is not mean and not self.of_examples:
+            raise ValueError(f"metric {self.name}: expected of_examples beside from_sums, found none.")
 
 
 METRICS: dict[str, Metric] = {}

@@ -14,8 +14,7 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 
 from components.errors import PipelineError
-from components.evaluator.eval_config import CONFUSION_MATRIX, EXAMPLE_COUNT
-from components.evaluator.metrics import ACCURACY, METRICS
+from components.evaluator.metrics import ACCURACY, CONFUSION_MATRIX, EXAMPLE_COUNT, METRICS
 from components.evaluator.slices import CLASS, SLICINGS, SPAN
 
 

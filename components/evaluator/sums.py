@@ -3,9 +3,11 @@
 Synopsis:
 
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]], np.float32)
-    one, other = sums_of(probabilities, np.array([0, 1, 1]), np.array([0, 0, 1]))       # of the groups 0 and 1
+    metrics = list(METRICS.values())
+    one, other = sums_of(probabilities, np.array([0, 1, 1]), np.array([0, 0, 1]), metrics)      # of the groups 0 and 1
     value_of(METRICS["accuracy"], one)                                                  # 1.0
-    round(value_of(METRICS["accuracy"], one + other), 4)                                # 0.6667
+    one += other
+    round(value_of(METRICS["accuracy"], one), 4)                                        # 0.6667
 """
 
 import dataclasses
@@ -15,7 +17,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from components.errors import PipelineError
-from components.evaluator.metrics import METRICS, Metric
+from components.evaluator.metrics import Metric
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +32,12 @@ class Sums:
     counts: Counter[tuple[int, int]] = dataclasses.field(default_factory=Counter)
     values: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
-    def __add__(self, other: "Sums") -> "Sums":
-        """Returns those of both."""
-        return Sums(
-            self.counts + other.counts,
-            {name: self.values.get(name, 0) + value for name, value in other.values.items()} or self.values,
-        )
+    def __iadd__(self, other: "Sums") -> "Sums":
+        """Adds others to these: of many classes there are many counts, which are not copied each time."""
+        self.counts.update(other.counts)
+        for name, value in other.values.items():
+            self.values[name] = self.values.get(name, 0) + value
+        return self
 
     @property
     def examples(self) -> int:
@@ -43,22 +45,25 @@ class Sums:
         return self.counts.total()
 
 
-def sums_of(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> list[Sums]:
+def sums_of(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray, metrics: Iterable[Metric]) -> list[Sums]:
     """Returns the sums of each group of examples.
 
     Args:
       probabilities: of the classes, float32 [n, classes].
       labels: int64 [n].
       groups: of each example, 0 and up without a gap, int [n].
+      metrics: those that are to be computed from the sums.
 
     Raises:
       PipelineError: the function of a metric fails or gives no number.
     """
+    # A function that sorts in place, say, would change what the others see.
+    probabilities, labels = _read_only(probabilities), _read_only(labels)
     order = np.argsort(groups, kind="stable")
     starts = np.searchsorted(groups[order], np.arange(groups.max(initial=-1) + 1))
     values = {
         metric.name: np.add.reduceat(_values(metric, probabilities, labels)[order], starts)
-        for metric in METRICS.values()
+        for metric in metrics
         if metric.of_examples
     }
     found = [Sums(values={name: added[group] for name, added in values.items()}) for group in range(len(starts))]
@@ -75,15 +80,16 @@ def value_of(metric: Metric, sums: Sums) -> float:
       PipelineError: the metric's function fails or gives no number.
     """
     if metric.of_examples:
-        given, what = (sums.values[metric.name], sums.examples), f"from_sums for {sums.examples} examples"
+        function, given = metric.from_sums, (sums.values[metric.name], sums.examples)
+        what = f"from_sums for {sums.examples} examples"
     else:
         size = 1 + max(map(max, sums.counts), default=-1)
         counts = np.zeros((size, size))
         for cell, number in sums.counts.items():
             counts[cell] = number
-        given, what = (counts,), f"from_confusion for a matrix of {size}x{size}"
+        function, given, what = metric.from_confusion, (counts,), f"from_confusion for a matrix of {size}x{size}"
     try:
-        return float((metric.from_sums if metric.of_examples else metric.from_confusion)(*given))
+        return float(function(*given))
     except Exception as error:  # whatever the function fails with, its name has to be told
         raise _failed(metric, f"a number from its {what}", f"{type(error).__name__}: {error}") from error
 
@@ -111,6 +117,12 @@ def _values(metric: Metric, probabilities: np.ndarray, labels: np.ndarray) -> np
     if found.shape[:1] != labels.shape:
         raise _failed(metric, expected, f"an array {list(found.shape)}")
     return found
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _failed(metric: Metric, expected: str, found: str) -> PipelineError:

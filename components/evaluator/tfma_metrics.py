@@ -10,8 +10,7 @@ import apache_beam as beam
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.metrics.multi_class_confusion_matrix_metrics import Matrices, MatrixEntryKey
 
-from components.evaluator.eval_config import CONFUSION_MATRIX, EXAMPLE_COUNT
-from components.evaluator.metrics import METRICS
+from components.evaluator.metrics import CONFUSION_MATRIX, EXAMPLE_COUNT, METRICS, Metric
 from components.evaluator.sums import Sums, value_of
 
 # Of an extract, the sums by the name of the model.
@@ -32,6 +31,8 @@ metric_types.register_metric(Summed)
 def _summed(
     name: str, model_name: str = "", output_name: str = "", example_weighted: bool = False
 ) -> metric_types.MetricComputations:
+    # Looked up here, and not where the work runs: a metric may be registered in this process alone.
+    metric = METRICS.get(name)
     # TFMA puts out nothing whose name begins so, and computes it once, however many metrics are derived from it.
     sums, key = (
         metric_types.MetricKey(
@@ -41,17 +42,19 @@ def _summed(
     )
     return [
         metric_types.MetricComputation(keys=[sums], preprocessors=[_SumsOf(model_name)], combiner=_Added(sums)),
-        metric_types.DerivedMetricComputation(keys=[key], result=lambda found: {key: _value(name, found[sums])}),
+        metric_types.DerivedMetricComputation(
+            keys=[key], result=lambda found: {key: _value(name, metric, found[sums])}
+        ),
     ]
 
 
-def _value(name: str, sums: Sums) -> object:
+def _value(name: str, metric: Metric | None, sums: Sums) -> object:
     if name == EXAMPLE_COUNT:
         return float(sums.examples)
     if name == CONFUSION_MATRIX:
         # At a threshold of 0, the most probable class always counts.
         return Matrices({0.0: {MatrixEntryKey(*cell): float(number) for cell, number in sums.counts.items()}})
-    return value_of(METRICS[name], sums)
+    return value_of(metric, sums)
 
 
 class _SumsOf(metric_types.Preprocessor):
@@ -75,10 +78,14 @@ class _Added(beam.CombineFn):
         return Sums()
 
     def add_input(self, accumulator: Sums, element: Sums) -> Sums:
-        return accumulator + element
+        accumulator += element
+        return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[Sums]) -> Sums:
-        return sum(accumulators, Sums())
+        whole = Sums()
+        for accumulator in accumulators:
+            whole += accumulator
+        return whole
 
     def extract_output(self, accumulator: Sums) -> dict:
         return {self._key: accumulator}

@@ -1,9 +1,9 @@
 """Digests of the code that a node depends on, for TFX's cache key: this project's source, and versions of libraries.
 
 TFX puts a component's class path and the name of `run_fn` into the cache key, not their code, so an edited function
-would be served from the cache. The digest of a module covers it and every module of this project that it imports,
-directly or not, as syntax trees without docstrings: a comment or a line break re-runs nothing. It also covers the
-installed version of each library that one of these modules imports.
+would be served from the cache. The digest of a module covers it, every module of this project that it imports, directly
+or not, and the packages that these lie in, as syntax trees without docstrings: a comment or a line break re-runs
+nothing. It also covers the installed version of each library that one of these modules imports.
 
 Synopsis:
 
