@@ -19,7 +19,7 @@ progress = logging.getLogger("progress")
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss is no number any more."""
+    """The loss or a weight is no finite number any more."""
 
 
 class Progress(keras.callbacks.Callback):
@@ -51,9 +51,9 @@ class Progress(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if not np.isfinite(logs["loss"]):
+        if diverged := self._diverged(logs["loss"]):
             raise TrainingDivergedError(
-                f"the training loss is {logs['loss']} after epoch {epoch + 1}; nothing is exported. "
+                f"the training {diverged} after epoch {epoch + 1}; nothing is exported. "
                 "Lower the learning rate (`learning_rate` in models/config.py)."
             )
         seconds = time.monotonic() - self._started
@@ -69,3 +69,12 @@ class Progress(keras.callbacks.Callback):
             f"{self._examples / seconds:,.0f}",
             (self._epochs - epoch - 1) * seconds,
         )
+
+    def _diverged(self, loss: float) -> str:
+        """Returns what is no finite number, "" if nothing is."""
+        if not np.isfinite(loss):
+            return f"loss is {loss}"
+        # What is no number may go no further than the next layer: oneDNN's maximum of it and 0 is 0.
+        if all(np.isfinite(keras.ops.convert_to_numpy(weight)).all() for weight in self.model.weights):
+            return ""
+        return "has a weight that is no finite number"

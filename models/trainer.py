@@ -152,7 +152,7 @@ def train_model(
       of the mean of its members (and of both sides), its `loss` the sum of theirs.
 
     Raises:
-      TrainingDivergedError: the loss became NaN or infinite.
+      TrainingDivergedError: the loss or a weight became NaN or infinite.
     """
     keras.utils.set_random_seed(seed)
     # The same weights, bit for bit, from the same seed on the same kind of machine; it costs about 3 %.

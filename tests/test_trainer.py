@@ -190,9 +190,29 @@ def test_what_a_training_cannot_begin_with_is_told_and_it_begins_anew(split, tmp
     assert re.search(f"begun anew: the served model .*{told}", caplog.text)
 
 
-def test_diverged_training_ends_with_the_loss_and_the_epoch(split, tmp_path):
-    with pytest.raises(TrainingDivergedError, match=r"loss is (nan|inf) after epoch 1; nothing is exported"):
-        train(split, tmp_path, learning_rate=1e38)
+def test_diverged_training_ends_with_the_loss_or_a_weight_and_the_epoch(split, tmp_path):
+    # Which of them depends on the processor.
+    told = r"the training (loss is (nan|inf)|has a weight that is no finite number) after epoch 1; nothing is exported"
+    for rate in (1e20, 1e38):
+        with pytest.raises(TrainingDivergedError, match=told):
+            train(split, tmp_path / str(rate), learning_rate=rate)
+
+
+@pytest.mark.parametrize(
+    ("loss", "weight", "told"),
+    [
+        (0.7, math.inf, "the training has a weight that is no finite number after epoch 2"),
+        (0.7, math.nan, "the training has a weight that is no finite number after epoch 2"),
+        (math.nan, 1.0, "the training loss is nan after epoch 2"),
+    ],
+)
+def test_weight_that_is_no_finite_number_is_found_where_the_loss_is_one(loss, weight, told):
+    model, progress = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]), Progress(3, 10, [])
+    model.set_weights([np.full((2, 3), weight), np.zeros(3)])
+    progress.set_model(model)
+    progress.on_epoch_begin(1)
+    with pytest.raises(TrainingDivergedError, match=told):
+        progress.on_epoch_end(1, {"loss": loss, "val_accuracy": 0.5})
 
 
 def test_augmented_batches_are_images_and_one_hot_labels(split):
