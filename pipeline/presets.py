@@ -40,7 +40,7 @@ PRESETS: dict[str, dict[str, object]] = {
 # What a preset takes instead on a processor without bfloat16 (`models/precision.py`), so that it ends within the time
 # of TFX's example there as well (docs/LOG.md). As many stages as else, for what is set of one has to fit the others.
 WHERE_SLOW: dict[str, dict[str, object]] = {
-    "fast": {"training.network.widths": (16, 32, 64), "training.epochs": 8},
+    "fast": {"training.network.widths": (16, 32, 64)},
 }
 
 
