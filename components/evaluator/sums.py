@@ -3,6 +3,8 @@
 Synopsis:
 
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]], np.float32)
+    from components.evaluator.metrics import METRICS
+
     metrics = list(METRICS.values())
     one, other = sums_of(probabilities, np.array([0, 1, 1]), np.array([0, 0, 1]), metrics)      # of the groups 0 and 1
     value_of(METRICS["accuracy"], one)                                                  # 1.0
