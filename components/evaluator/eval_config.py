@@ -12,9 +12,8 @@ from components.evaluator.slices import SLICINGS, SPAN
 from models.features import LABEL
 
 OVERALL = config_pb2.SlicingSpec()
-# The class of `tfma_metrics.py`.
-SUMMED = "Summed"
-_SUMMED = {"class_name": SUMMED, "module": "components.evaluator.tfma_metrics"}
+# By which TFMA finds the class that gives it sums.
+SUMMED = {"class_name": "Summed", "module": "components.evaluator.tfma_metrics"}
 
 
 def eval_config(floors: Mapping[str, float], tolerance: float, *, spans: bool = False) -> config_pb2.EvalConfig:
@@ -32,7 +31,7 @@ def eval_config(floors: Mapping[str, float], tolerance: float, *, spans: bool = 
     metrics = [_metric_config(metric, _thresholds(metric, checked, tolerance)) for metric in METRICS.values()]
     # What is measured beside the metrics.
     counts = [
-        config_pb2.MetricConfig(**_SUMMED, config=json.dumps({"name": name}))
+        config_pb2.MetricConfig(**SUMMED, config=json.dumps({"name": name}))
         for name in (CONFUSION_MATRIX, EXAMPLE_COUNT)
     ]
     return config_pb2.EvalConfig(
@@ -49,7 +48,7 @@ def eval_config(floors: Mapping[str, float], tolerance: float, *, spans: bool = 
 
 def _metric_config(metric: Metric, thresholds: list[config_pb2.PerSliceMetricThreshold]) -> config_pb2.MetricConfig:
     return config_pb2.MetricConfig(
-        **({"class_name": metric.class_name, "module": metric.module} if metric.class_name else _SUMMED),
+        **({"class_name": metric.class_name, "module": metric.module} if metric.class_name else SUMMED),
         config=json.dumps({**metric.config, "name": metric.name}),
         # Not `threshold`: that one would hold for every slice as well.
         per_slice_thresholds=thresholds,

@@ -58,7 +58,7 @@ def evaluate(
         answers.append((spec.name, spec.prediction_key, file))
         # TFMA keeps where the answers lay, and opens nothing there.
         shared.append(tfma.EvalSharedModel(model_path=str(file), model_name=spec.name, model_type=spec.model_type))
-    by_example = any(metric.class_name != SUMMED for metric in config.metrics_specs[0].metrics)
+    by_example = any(metric.class_name != SUMMED["class_name"] for metric in config.metrics_specs[0].metrics)
     with plain(output) as named, pipeline:
         _ = (
             pipeline
