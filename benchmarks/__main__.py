@@ -22,8 +22,8 @@ NAMES = (
     "metadata",
     "index_page",
 )
-# What the preset `fast` does, which is another network on a processor without bfloat16: a section of its own there.
-_OF_FAST = ("input_pipeline", "determinism", "whole_run", "serving")
+# What a preset does that is another network on a processor without bfloat16: a section of its own there.
+_OF_A_PRESET = ("input_pipeline", "determinism", "whole_run", "serving", "best")
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
         print(f"== {module.TITLE}", flush=True)
         body = module.benchmark(arguments.repeats or module.REPEATS)
         section, title = name, module.TITLE
-        if name in _OF_FAST and trains_slowly():
+        if name in _OF_A_PRESET and trains_slowly():
             section, title = f"{name}_without_bfloat16", f"{title}, without bfloat16"
         write_section(ROOT / "docs" / "BENCHMARKS.md", section, title, body, f"make bench ARGS={name}")
         print(body, flush=True)
