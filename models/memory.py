@@ -22,7 +22,7 @@ MIB = 2**20
 SMALLEST_MIB = 256
 _SHARE_OF_MACHINE = 1 / 4
 # Of pixels. Statistics take eight times as much while they look at a block, a network up to 1,300 times
-# (`best`, which sees both sides, of 500 images of 28x28: 488 MiB).
+# (`best` of three members, which sees both sides, of 500 images of 28x28: 488 MiB).
 _BLOCK_BYTES, _MOST_ROWS = 32 * MIB, 4096
 _INFERENCE_BYTES, _MOST_INFERRED = 8 * MIB, 500
 
