@@ -15,6 +15,7 @@ Synopsis:
 """
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 
@@ -80,10 +81,11 @@ class Muon(keras.optimizers.Optimizer):
 
 def orthogonalize(matrix, steps):
     """Gives about U V^T of the SVD U S V^T of `matrix` [rows, columns] by quintic Newton-Schulz steps."""
-    transpose = matrix.shape[0] > matrix.shape[1]
-    x = ops.transpose(matrix) if transpose else matrix
-    x = x / (ops.norm(x) + 1e-7)
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix / (ops.norm(matrix) + 1e-7)
     for _ in range(steps):
-        gram = ops.matmul(x, ops.transpose(x))
-        x = 3.4445 * x + ops.matmul(-4.7750 * gram + 2.0315 * ops.matmul(gram, gram), x)
-    return ops.transpose(x) if transpose else x
+        # Of the shorter side; the product transposes as it reads.
+        gram = tf.matmul(x, x, transpose_a=tall, transpose_b=not tall)
+        factor = -4.7750 * gram + 2.0315 * tf.matmul(gram, gram)
+        x = 3.4445 * x + (tf.matmul(x, factor) if tall else tf.matmul(factor, x))
+    return x

@@ -1,6 +1,6 @@
 """Layers that compute what Keras's own do, faster on a CPU, and the initializer that goes with them.
 
-`SameConv` takes its gradients on a CPU as forward convolutions and matrix products, in training; it leaves them to
+`SameConv` takes its gradients on a CPU as forward convolutions, in training; it leaves them to
 TensorFlow on a GPU, whose own are fast, and in what is served, which then has no gradients of its own to be saved.
 `FusedNorm` calls TensorFlow's fused batch norm, which Keras 3 never uses. Both work in float32 and, under the policy
 "mixed_bfloat16", in bfloat16 with float32 weights.
@@ -19,7 +19,7 @@ import tensorflow as tf
 from models.precision import gpu_capability
 
 _NORM_MOMENTUM = 0.7
-# Pixels a row up to which bfloat16 matrix products are faster than oneDNN's kernel (docs/LOG.md).
+# Pixels a row up to which a forward convolution is faster than oneDNN's kernel for that gradient (docs/LOG.md).
 _NARROW = 8
 
 
@@ -51,7 +51,7 @@ def _same_conv(inputs: tf.Tensor, kernel: tf.Tensor):
 
     On AVX2 oneDNN's kernel for the input gradient reaches a third of the forward one's speed; the gradient is a forward
     convolution with the flipped kernel. Its bfloat16 kernel for the gradient by the kernel loses half of its speed on
-    narrow images; there it is a matrix product for each position of the kernel.
+    narrow images; there that gradient is a forward convolution as well.
     """
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -68,21 +68,14 @@ def _same_conv(inputs: tf.Tensor, kernel: tf.Tensor):
 
 
 def _kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
-    """Returns the gradient of a 'same' convolution by its kernel of `shape`: inputs, moved, times upstream."""
-    rows, columns, channels, filters = shape
-    height, width = inputs.shape[1:3]
-    padded = tf.pad(inputs, [[0, 0], [rows // 2] * 2, [columns // 2] * 2, [0, 0]])
-    upstream = tf.reshape(upstream, [-1, filters])
-    products = [
-        tf.matmul(
-            tf.reshape(padded[:, row : row + height, column : column + width], [-1, channels]),
-            upstream,
-            transpose_a=True,
-        )
-        for row in range(rows)
-        for column in range(columns)
-    ]
-    return tf.reshape(tf.stack(products), shape)
+    """Returns the gradient of a 'same' convolution by its kernel of `shape`, as a forward convolution.
+
+    Channels stand for images and images for channels; what came from above is the kernel, as large as the images.
+    """
+    rows, columns = shape[:2]
+    padding = [[0, 0], [rows // 2] * 2, [columns // 2] * 2, [0, 0]]
+    by_channel = tf.nn.conv2d(tf.transpose(inputs, [3, 1, 2, 0]), tf.transpose(upstream, [1, 2, 0, 3]), 1, padding)
+    return tf.transpose(by_channel, [1, 2, 0, 3])
 
 
 @keras.saving.register_keras_serializable("fashion")
