@@ -24,7 +24,7 @@ PRESETS: dict[str, dict[str, object]] = {
         "training.epochs": 4,
         "training.batch_size": 100,
     },
-    "fast": {"training.epochs": 9, "training.prune": 0.4},
+    "fast": {"training.epochs": 7, "training.prune": 0.4},
     "best": {
         # Neither more width, depth nor epochs paid; a stage at full resolution and an ensemble did (docs/LOG.md).
         "training.network.widths": (32, 64, 128, 256),
@@ -32,7 +32,8 @@ PRESETS: dict[str, dict[str, object]] = {
         "training.network.pools": (False, True, True, True),
         "training.network.members": 3,
         "training.network.mirrored_view": True,
-        "training.epochs": 10,
+        "training.epochs": 9,
+        "training.prune": 0.4,
         "training.learning_rate": 0.06,
         "training.shift": 1,
     },
@@ -50,7 +51,6 @@ WHERE_SLOW: dict[str, dict[str, object]] = {
         "training.network.widths": (16, 32, 64, 128),
         "training.network.members": 1,
         "training.epochs": 17,
-        "training.prune": 0.4,
         "training.learning_rate": 0.08,
     },
 }

@@ -132,7 +132,7 @@ def test_same_conv_leaves_its_gradients_to_tensorflow_on_a_gpu_and_where_it_is_s
     np.testing.assert_allclose(by_input(tf.constant(INPUTS)), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("width", [4, 12], ids=["matrix products", "oneDNN's kernel"])
+@pytest.mark.parametrize("width", [4, 12], ids=["as a forward convolution", "oneDNN's kernel"])
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_same_conv_in_bfloat16_has_the_gradients_of_float32(width, size):
     inputs, upstream = (RNG.normal(size=(3, 5, width, channels)).astype("float32") for channels in (6, 7))

@@ -86,7 +86,7 @@ def test_each_layer_goes_before_the_ones_below_it(write):
 def test_each_layer_may_name_the_preset_and_the_highest_one_counts(write):
     file = write('preset = "best"')
     assert settle(IMAGE_PIPELINE_PRESET="smoke").config.preset == "smoke"
-    assert settle(file=file, IMAGE_PIPELINE_PRESET="smoke").config.training.epochs == 10
+    assert settle(file=file, IMAGE_PIPELINE_PRESET="smoke").config.training.epochs == 9
     assert settle("preset=smoke", file=file).config.training.epochs == 4
     assert settle(preset="smoke", file=file).origins["preset"] == "--preset smoke"
 
@@ -360,7 +360,7 @@ def test_given_is_what_a_person_asked_for_as_plain_values(write):
 def test_named_preset_asks_for_each_value_in_which_presets_differ():
     given = settle(preset="fast").given
     assert set(given) == {"preset"}.union(*PRESETS.values(), *WHERE_SLOW.values())
-    assert (given["training.epochs"], given["split_limits"], given["variant"]) == (9, [None] * 3, "")
+    assert (given["training.epochs"], given["split_limits"], given["variant"]) == (7, [None] * 3, "")
     assert settle("training.epochs=1", preset="smoke").given["training.epochs"] == 1
 
 
