@@ -278,6 +278,9 @@ def _seen_at(model: keras.Model) -> str:
 
 def _answers(model: keras.Model, batches: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Returns the model's logits, float32 [size, classes], and the labels, int64 [size]."""
-    answers = [(model(images), labels) for images, labels in batches]
+    shape, _ = batches.element_spec
+    # As a graph: called by itself a model holds what each of its layers gave until the last one has (docs/LOG.md).
+    ask = tf.function(lambda images: model(images, training=False), input_signature=[shape], autograph=False)
+    answers = [(ask(images), labels) for images, labels in batches]
     logits, labels = zip(*answers, strict=True)
     return np.concatenate(logits), np.concatenate(labels)

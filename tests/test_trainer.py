@@ -29,6 +29,7 @@ from models.export import export_model
 from models.features import FASHION_MNIST_CLASSES, TRAIN, VAL
 from models.images import with_channels
 from models.input_pipeline import Split, evaluation_batches, first_records, open_split
+from models.networks.layers import FusedNorm
 from models.objective import SmoothedCrossEntropy
 from models.portable import LITERT_FILE
 from models.progress import Progress, TrainingDivergedError
@@ -117,6 +118,19 @@ def test_step_is_traced_once(split, tmp_path, monkeypatch, prune, optimizer):
     monkeypatch.setattr(SmoothedCrossEntropy, "call", count)
     train(split, tmp_path, prune=prune, optimizer=optimizer)
     assert len(traced) == 2, "the step of the training, and that of the validation"
+
+
+def test_no_batch_goes_through_the_network_layer_by_layer(split, tmp_path, monkeypatch):
+    eager, call = [], FusedNorm.call
+
+    def told(self, inputs, training=False):
+        eager.append(tf.executing_eagerly())
+        return call(self, inputs, training)
+
+    monkeypatch.setattr(FusedNorm, "call", told)
+    train(split, tmp_path)
+    assert eager
+    assert not any(eager)
 
 
 def test_augmentation_of_a_person_may_be_python_that_autograph_rewrites(split, monkeypatch):
