@@ -1,6 +1,8 @@
 """Each answer of `python -m pipeline.metadata` on 500 runs, and plain sqlite against the library of ML Metadata.
 
 python -m benchmarks.metadata library DATABASE      # the graph of a database, in a process of its own; or: plain
+
+These processes do without TFX: what writes the runs is imported where it does.
 """
 
 import contextlib
@@ -13,7 +15,6 @@ import time
 from pathlib import Path
 
 from benchmarks.process import ROOT
-from benchmarks.recorded_runs import RecordedRuns, dag
 from benchmarks.report import table
 from pipeline.metadata.cli import main
 from pipeline.metadata.store import Store
@@ -37,6 +38,8 @@ _COMMANDS = (
 
 def benchmark(repeats: int) -> str:
     """Returns the section's text."""
+    from benchmarks.recorded_runs import dag
+
     # In memory where there is such a folder: ML Metadata waits for the disk after each of the 20,000 writes.
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
@@ -63,6 +66,8 @@ def benchmark(repeats: int) -> str:
 
 
 def _write(output: Path) -> dict[str, int]:
+    from benchmarks.recorded_runs import RecordedRuns
+
     runs = RecordedRuns(output)
     modules = {f"components.module_{number}": f"{number:064x}" for number in range(40)}
     packages = {f"package-{number}": "1.2.3" for number in range(240)}

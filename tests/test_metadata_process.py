@@ -31,6 +31,12 @@ def test_answers_need_neither_tensorflow_nor_the_library_of_ml_metadata(output):
     assert not set(done.stderr.split()) & {"tensorflow", "tfx", "keras", "apache_beam", "numpy", "ml_metadata"}
 
 
+def test_processes_that_the_benchmark_compares_import_no_tfx():
+    script = "import benchmarks.metadata, sys; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"tensorflow", "tfx"}
+
+
 def test_pipe_that_closes_early_ends_quietly(output):
     asked = f"{shlex.quote(sys.executable)} -m pipeline.metadata lineage latest --json --output-root {output}"
     command = f"{asked} | true"
