@@ -137,7 +137,7 @@ def test_floor_of_a_class_may_be_given(earlier, root):
     [
         ("seed=7", "Trainer", "ExampleGen", "fast", "seed 42"),
         ("image_encoding=png", "Transform", "ExampleGen", "broken", "image_encoding tensor"),
-        ("training.epochs=7", "Evaluator", "Trainer", "fast", f"training.epochs {preset('fast').training.epochs}"),
+        ("training.epochs=6", "Evaluator", "Trainer", "fast", f"training.epochs {preset('fast').training.epochs}"),
         ("gate_severity=warning", "Trainer", "DataGate", "fast", "gate_severity error"),
     ],
 )
