@@ -13,6 +13,11 @@ class InputError(PipelineError):
     exit_status = 2
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's text in which something stands; there is none: the name of its class."""
+    return next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
+
+
 def folder_unseen(place: object) -> InputError:
     """Returns the error for a host where a file that the run has made is not to be found."""
     return InputError(

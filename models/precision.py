@@ -7,12 +7,14 @@ trains in float32. Weights, statistics, loss and optimizer are float32 in each c
 evaluated and served.
 """
 
+import ctypes.util
+import importlib.util
 from pathlib import Path
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 _CPU_INFO = Path("/proc/cpuinfo")
-# What Linux calls NVIDIA's and AMD's GPUs, and WSL any: asking TensorFlow would take the seconds of its import.
-_DEVICES, _GPUS = Path("/dev"), ("nvidia[0-9]*", "kfd", "dxg")
+# What Linux calls NVIDIA's GPUs, and WSL any.
+_DEVICES, _GPUS = Path("/dev"), ("nvidia[0-9]*", "dxg")
 # Of GPUs, from which on they multiply bfloat16.
 _AMPERE = (8, 0)
 
@@ -40,9 +42,20 @@ def training_policy(precision: str, cpu_info: Path = _CPU_INFO) -> str:
 
 
 def trains_slowly(cpu_info: Path = _CPU_INFO, devices: Path = _DEVICES) -> bool:
-    """Returns whether a network takes several times as long here: no GPU, and a processor without bfloat16."""
-    has_gpu = any(found for pattern in _GPUS for found in devices.glob(pattern))
-    return not has_gpu and not _multiplies_bfloat16(cpu_info)
+    """Returns whether a network takes several times as long here: a processor without bfloat16, and no GPU of use.
+
+    A GPU is of use where NVIDIA's cuDNN is installed, without which TensorFlow computes on the processor. TensorFlow
+    itself is not asked: its import takes seconds, and --help waits for none.
+    """
+    if _multiplies_bfloat16(cpu_info):
+        return False
+    return not (any(found for pattern in _GPUS for found in devices.glob(pattern)) and _has_cudnn())
+
+
+def _has_cudnn() -> bool:
+    # As `pip install tensorflow[and-cuda]` brings it, or the system.
+    brought = importlib.util.find_spec("nvidia") and importlib.util.find_spec("nvidia.cudnn")
+    return bool(brought or ctypes.util.find_library("cudnn"))
 
 
 def _multiplies_bfloat16(cpu_info: Path) -> bool:

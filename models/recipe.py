@@ -73,10 +73,9 @@ def pace_of(config: TrainingConfig, train: Split) -> Pace:
     # What is streamed has no rows to be remembered by.
     prune = 0.0 if train.streamed else config.prune
     offered = min(train.size, round(batch_size / (1 - prune)))
-    # As many passes as without pruning, so that an epoch costs less whatever the size.
-    passes = -(-config.min_epoch_steps // steps_per_epoch(train, batch_size))
-    steps = passes * steps_per_epoch(train, offered)
-    return Pace(batch_size=batch_size, offered=offered, passes=passes, steps=steps)
+    a_pass = steps_per_epoch(train, offered)
+    passes = -(-config.min_epoch_steps // a_pass)
+    return Pace(batch_size=batch_size, offered=offered, passes=passes, steps=passes * a_pass)
 
 
 def check_names(config: TrainingConfig) -> None:

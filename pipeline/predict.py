@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.errors import InputError
+from components.errors import InputError, first_line
 from components.example_gen.broken import Broken
 from components.example_gen.kinds import find_kind
 from components.example_gen.kinds.class_folders import refuse_unread
@@ -100,7 +100,7 @@ def predict_folder(
                 loaded = tf.saved_model.load(str(named))
             model = loaded.signatures["predict_images"]
         except Exception as error:  # of a damaged model TensorFlow raises whatever the damage leads to
-            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            reason = first_line(error).rstrip(".")
             raise InputError(
                 f"{saved_model}: expected a model that can be loaded, found a damaged one ({reason}). Serve another "
                 "version (python -m pipeline.rollback), or publish it anew."
@@ -208,7 +208,7 @@ def _as_os_errors(kind: type[Exception]) -> Iterator[None]:
     try:
         yield
     except kind as error:
-        raise OSError(str(error.message).splitlines()[0]) from error
+        raise OSError(first_line(error)) from error
 
 
 _WRITERS = {".csv": _write_csv, ".parquet": _write_parquet, ".tfrecord": _write_tfrecord}

@@ -4,6 +4,7 @@ Nothing here imports TensorFlow at the top, so that the tests of the parsers sta
 """
 
 import atexit
+import gc
 import gzip
 import os
 import shutil
@@ -39,6 +40,17 @@ if home() is None:
     # As a run does (`pipeline/surroundings.py`): Keras and NLTK ask for one when they are imported.
     os.environ["HOME"] = tempfile.mkdtemp(prefix="home-")
     atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
+
+
+def pytest_collection() -> None:
+    # What modules make as they are imported stays for good, as in a run (`pipeline/run/run.py`): looked through again
+    # and again for garbage, it costs a sixth of the processor time of the tests behind.
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -87,11 +87,26 @@ def test_images_are_read_batch_by_batch_in_their_order(tmp_path, rows, sizes):
     np.testing.assert_array_equal(np.concatenate(batches), images, strict=True)
 
 
-def test_signatures_that_differ_are_refused():
-    other = answers(probabilities=np.array([[0.2501, 0.7499], [0.5, 0.5]]))
-    check_agreement(answers(), answers())
-    with pytest.raises(Refused, match=r"expected both signatures to agree to 1e-05, found probabilities 0\.0001 apart"):
-        check_agreement(answers(), other)
+def test_signatures_that_agree_pass():
+    check_agreement(answers(), answers(), {(0, b"ant"), (1, b"bee")})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"probabilities": np.array([[0.2501, 0.7499], [0.5, 0.5]])},
+            r"expected both signatures to agree to 1e-05, found probabilities 0\.0001 apart",
+        ),
+        ({"probabilities": np.array([[0.25, 0.75], [np.nan, np.nan]])}, "add up to 1"),
+        ({"probabilities": np.array([[0.25, 0.75]])}, "expected 2 answers, found 1"),
+        ({"class_id": np.array([0, 0])}, "most probable class"),
+        ({"class_name": np.array([b"wasp", b"ant"])}, "one name for each class"),
+    ],
+)
+def test_signatures_that_differ_are_refused(changes, message):
+    with pytest.raises(Refused, match=message):
+        check_agreement(answers(), answers(**changes), {(0, b"ant"), (1, b"bee")})
 
 
 def split_of(folder: Path, **options) -> Examples:

@@ -150,6 +150,24 @@ def test_same_conv_in_bfloat16_has_the_gradients_of_float32(width, size):
         np.testing.assert_allclose(found.astype("float32"), expected, atol=off * expected.std())
 
 
+@pytest.mark.parametrize(
+    ("width", "dtype", "own"), [(8, "bfloat16", True), (9, "bfloat16", False), (8, "float32", False)]
+)
+def test_gradient_by_the_kernel_is_a_forward_convolution_in_bfloat16_on_narrow_images(monkeypatch, width, dtype, own):
+    monkeypatch.setattr(layers, "gpu_capability", lambda: None)
+    layer = SameConv(7, dtype={"bfloat16": "mixed_bfloat16"}.get(dtype, dtype))
+    layer.build((3, 5, width, 6))
+
+    @tf.function
+    def by_kernel(inputs):
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(layer(inputs, training=True))
+        return tape.gradient(total, layer.trainable_variables)
+
+    graph = by_kernel.get_concrete_function(tf.TensorSpec((3, 5, width, 6), dtype)).graph
+    assert ("Conv2DBackpropFilter" not in {operation.type for operation in graph.get_operations()}) is own
+
+
 def test_same_conv_refuses_an_even_kernel():
     with pytest.raises(ValueError, match=r"odd kernel_size .* got 4"):
         SameConv(8, 4)

@@ -3,6 +3,7 @@
 import pytest
 import tensorflow as tf
 
+from models import precision as of_precision
 from models.precision import gpu_capability, resolve_precision, training_policy, trains_slowly
 
 
@@ -68,20 +69,37 @@ def test_without_a_gpu_there_is_no_capability(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("flags", "device", "slow"),
+    ("flags", "device", "cudnn", "slow"),
     [
-        ("fpu avx512_bf16", "null", False),
-        ("fpu avx2", "null", True),
-        ("fpu avx2", "nvidiactl", True),
-        ("fpu avx2", "nvidia1", False),
-        ("fpu avx2", "dxg", False),
-        (None, "null", True),
+        ("fpu avx512_bf16", "null", False, False),
+        ("fpu avx2", "null", True, True),
+        ("fpu avx2", "nvidiactl", True, True),
+        ("fpu avx2", "kfd", True, True),
+        ("fpu avx2", "nvidia1", True, False),
+        ("fpu avx2", "nvidia1", False, True),
+        ("fpu avx2", "dxg", True, False),
+        ("fpu avx2", "dxg", False, True),
+        (None, "null", True, True),
     ],
 )
-def test_training_is_slow_without_bfloat16_and_without_a_gpu(tmp_path, flags, device, slow):
+def test_training_is_slow_without_bfloat16_and_without_a_gpu_that_tensorflow_can_use(
+    tmp_path, monkeypatch, flags, device, cudnn, slow
+):
+    monkeypatch.setattr(of_precision, "_has_cudnn", lambda: cudnn)
     cpu_info, devices = tmp_path / "cpuinfo", tmp_path / "dev"
     if flags:
         cpu_info.write_text(f"flags\t\t: {flags}\n")
     devices.mkdir()
     (devices / device).touch()
     assert trains_slowly(cpu_info, devices) == slow
+
+
+@pytest.mark.parametrize("brought_by", ["nobody", "pip", "the system"])
+def test_cudnn_is_found_where_pip_or_the_system_has_it(tmp_path, monkeypatch, brought_by):
+    monkeypatch.setattr(
+        of_precision.ctypes.util, "find_library", lambda name: "libcudnn.so.9" if brought_by == "the system" else None
+    )
+    if brought_by == "pip":
+        (tmp_path / "nvidia" / "cudnn").mkdir(parents=True)
+        monkeypatch.syspath_prepend(tmp_path)
+    assert of_precision._has_cudnn() is (brought_by != "nobody")

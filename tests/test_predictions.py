@@ -16,7 +16,7 @@ from tfx.types import standard_artifacts
 from components.artifacts import Predictions, custom_properties, describe_examples
 from components.bulk_inferrer import inference
 from components.bulk_inferrer.component import BulkInferrer
-from components.bulk_inferrer.inference import predict
+from components.bulk_inferrer.inference import comparable, predict
 from components.errors import DataRefused, InputError, PipelineError
 from components.evaluator.slices import SLICINGS, slicing
 from pipeline.report.predictions import quality_by_slice, read_predictions
@@ -211,3 +211,11 @@ def test_baseline_that_cannot_be_compared_with_is_not_asked_and_named(kind, infe
     assert ("it tells 4 classes apart, the candidate 3" if kind == "other classes" else "it cannot be asked") in note
     assert "baseline_id" not in kept
     assert not (tmp_path / "baseline.parquet").exists()
+
+
+def test_baseline_whose_failure_has_no_text_is_no_failure_of_the_candidate(examples, monkeypatch, tmp_path):
+    def fails(_):
+        raise MemoryError
+
+    monkeypatch.setattr(inference.tf.saved_model, "load", fails)
+    assert comparable(tmp_path, examples) == "it cannot be asked (MemoryError: MemoryError)"

@@ -138,6 +138,22 @@ def test_step_remembers_what_the_images_that_it_kept_cost_and_no_other(split):
     assert any((old != new).any() for old, new in zip(before, model.get_weights(), strict=True))
 
 
+def test_step_weighs_the_images_that_it_kept_by_their_classes():
+    rng = np.random.default_rng(0)
+    labels = (np.arange(120) % 5 == 0).astype(int)
+    split = held_split(rng.integers(0, 256, (120, 12, 12, 1)).astype(np.uint8), labels, ("many", "few"))
+    config = dataclasses.replace(CONFIG, class_weights="balanced")
+    model, again = (compile_model(config, split, **MOMENTS, seed=1) for _ in range(2))
+    told = model.train_step(next(iter(augmented_batches(split, config, seed=1))))
+    seen = seen_rows(model)
+    costs = SmoothedCrossEntropy(config.label_smoothing).call(
+        np.eye(2, dtype=np.float32)[labels[seen]], again(split.images[seen], training=True)
+    )
+    expected = float(np.mean(costs * np.float32([0.625, 2.5])[labels[seen]]))
+    assert float(told["loss"]) == pytest.approx(expected, rel=1e-4)
+    assert expected != pytest.approx(float(np.mean(costs)), rel=1e-2)
+
+
 def test_nothing_is_remembered_where_none_is_left_out(split):
     config = dataclasses.replace(CONFIG, prune=0.0)
     model = compile_model(config, split, **MOMENTS, seed=1)
@@ -157,11 +173,23 @@ def test_few_images_are_offered_whole(split):
     assert (pace.batch_size, pace.offered, pace.steps) == (5, 5, 1)
 
 
-def test_epoch_of_a_small_split_has_as_many_passes_as_without_pruning(split):
-    long = dataclasses.replace(CONFIG, min_epoch_steps=30)
-    whole, pruned = pace_of(dataclasses.replace(long, prune=0.0), split), pace_of(long, split)
-    assert (whole.passes, whole.steps) == (5, 30)
-    assert (pruned.passes, pruned.steps) == (5, 15)
+@pytest.mark.parametrize(
+    ("count", "batch_size", "offered", "passes", "steps"),
+    [
+        (50, 16, 27, 30, 30),
+        (120, 30, 50, 15, 30),
+        (1_000, 250, 417, 15, 30),
+        (10_000, 250, 417, 2, 46),
+        (55_000, 250, 417, 1, 131),
+    ],
+)
+def test_epoch_of_a_small_split_has_thirty_steps_with_pruning_too(split, count, batch_size, offered, passes, steps):
+    config = dataclasses.replace(CONFIG, min_epoch_steps=30, batch_size=250, prune=0.4)
+    sized = Split(
+        examples=dataclasses.replace(split.examples, counts={TRAIN: count}), name=TRAIN, labels=np.zeros(count, np.int64)
+    )
+    pace = pace_of(config, sized)
+    assert (pace.batch_size, pace.offered, pace.passes, pace.steps) == (batch_size, offered, passes, steps)
 
 
 class Custom(keras.Model):

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from components.bulk_inferrer.slicer import Slicer
-from components.errors import InputError
+from components.errors import InputError, first_line
 from components.evaluator.slices import CLASS, SLICINGS, SPAN
 from components.prediction_columns import COLUMNS
 from components.shards import read_batches
@@ -48,7 +48,7 @@ def comparable(baseline: Path, examples: Examples) -> str:
         prediction = loaded.signatures["serving_default"](examples=record[tf.newaxis])
         found = prediction["probabilities"].shape[-1]
     except Exception as error:  # whatever an older model fails with, the candidate must not fail with it
-        return f"it cannot be asked ({type(error).__name__}: {str(error).splitlines()[0]})"
+        return f"it cannot be asked ({type(error).__name__}: {first_line(error)})"
     return "" if found == classes else f"it tells {found} classes apart, the candidate {classes}"
 
 

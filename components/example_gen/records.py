@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from components.errors import InputError, folder_unseen
+from components.errors import InputError, first_line, folder_unseen
 from models.features import IMAGE, LABEL
 from models.files import replacing
 from models.images import tensor_header, with_channels
@@ -86,9 +86,9 @@ def write_shard(path: Path, blocks: Iterable[tuple[np.ndarray, np.ndarray]], sha
     except (tf.errors.NotFoundError, FileNotFoundError) as error:
         raise folder_unseen(getattr(error, "filename", None) or path) from error
     except (tf.errors.OpError, OSError) as error:
-        reason = str(getattr(error, "message", "") or getattr(error, "strerror", "") or error)
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise InputError(
-            f"{path}: cannot be written ({reason.splitlines()[0]}). Free some space or choose another --output-root."
+            f"{path}: cannot be written ({reason}). Free some space or choose another --output-root."
         ) from error
 
 

@@ -47,7 +47,8 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     except Exception as error:  # whatever a broken model fails with
-        print(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+        told = next(filter(None, map(str.strip, str(error).splitlines())), "it said no more")
+        print(f"{type(error).__name__}: {told}", file=sys.stderr)
         return 1
     Path(report_path).write_text(json.dumps(report, indent=2) + "\n")
     return 0
@@ -114,7 +115,7 @@ def ask_saved_model(
     for batch, serialized in zip(read_images(images, rows), records, strict=True):
         by_image = _as_numpy(signatures["predict_images"](images=tf.constant(batch)))
         check_answers(by_image, len(batch), names)
-        check_agreement(by_image, _as_numpy(signatures["serving_default"](examples=serialized)))
+        check_agreement(by_image, _as_numpy(signatures["serving_default"](examples=serialized)), names)
         probabilities = by_image["probabilities"]
         others = np.fromfile(portable, np.float32, probabilities.size).reshape(probabilities.shape)
         count += len(batch)
@@ -165,8 +166,9 @@ def check_answers(answers: dict, count: int, names: set | None = None) -> None:
         raise Refused("expected one name for each class, found others")
 
 
-def check_agreement(by_image: dict, by_example: dict) -> None:
-    """Raises `Refused` unless both signatures give the same answers."""
+def check_agreement(by_image: dict, by_example: dict, names: set) -> None:
+    """Raises `Refused` unless the other signature's answers are well-formed and the same; `names` as above."""
+    check_answers(by_example, len(by_image["probabilities"]), names)
     difference = float(np.abs(by_image["probabilities"] - by_example["probabilities"]).max())
     if difference > _CLOSE:
         raise Refused(f"expected both signatures to agree to {_CLOSE:g}, found probabilities {difference:g} apart")

@@ -8,7 +8,7 @@ Synopsis:
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
-from components.errors import BusyError
+from components.errors import BusyError, first_line
 from pipeline.metadata.shared import SharedDatabase, membership
 from pipeline.output_root import OutputRoot
 
@@ -57,8 +57,7 @@ def make_tables(database: SharedDatabase) -> None:
         try:
             metadata_store.MetadataStore(_to_shared(database))
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise BusyError(f"{database}: the tables could not be made ({reason}). Try again.") from None
+            raise BusyError(f"{database}: the tables could not be made ({first_line(error)}). Try again.") from None
 
 
 def _to_shared(database: SharedDatabase) -> metadata_store_pb2.ConnectionConfig:

@@ -16,7 +16,7 @@ from ml_metadata import errors
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
-from components.errors import BusyError, InputError
+from components.errors import BusyError, InputError, first_line
 from pipeline.metadata.connection import is_locked, locked
 from pipeline.metadata.shared import SCHEMA_VERSION, SharedDatabase
 
@@ -50,7 +50,7 @@ def check_database(
         with metadata.Metadata(connection):
             pass
     except RuntimeError as error:
-        raise _no_database(path, str(error).splitlines()[0]) from error
+        raise _no_database(path, first_line(error)) from error
 
 
 @contextlib.contextmanager
@@ -69,7 +69,7 @@ def told_in_a_line(connection: metadata_store_pb2.ConnectionConfig) -> Iterator[
             raise
         # In the run's log, in case it is none of these.
         logging.exception("ML Metadata failed")
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        reason = first_line(error)
         if connection.HasField("mysql"):
             raise BusyError(
                 f"{_shared(connection)}: the run could not be recorded ({reason}). See that the server runs, and try "

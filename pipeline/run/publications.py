@@ -11,7 +11,7 @@ from pathlib import Path
 from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from components.errors import InputError
+from components.errors import InputError, first_line
 from components.pusher.history import Act, acts
 from pipeline.metadata.library import connection_to
 from pipeline.metadata.store import Store
@@ -53,7 +53,7 @@ def record_in(root: OutputRoot) -> str:
     except InputError as error:
         return str(error).rstrip(".")
     except (errors.StatusError, RuntimeError) as error:
-        return str(error).splitlines()[0].rstrip(".")
+        return first_line(error).rstrip(".")
     return ""
 
 

@@ -6,6 +6,7 @@ import logging
 import time
 from pathlib import Path
 
+from components.errors import first_line
 from components.evaluator.metrics import METRICS
 from components.pusher.outcomes import HELD_BACK, PUSHED, SERVED_AGAIN, TAKEN_BACK
 from pipeline.metadata.garbage import clear, summed
@@ -25,7 +26,7 @@ def clear_if_possible(root: OutputRoot, console: Console) -> None:
         plan = clear(root, unknown=False)
     except Exception as error:
         logging.exception("what is superseded could not be deleted")
-        console.error(f"retention: {_first_line(error)}")
+        console.error(f"retention: {first_line(error)}")
         return
     if plan["items"]:
         console.end("retention", "", time.monotonic() - started, f"{summed(plan)} of superseded runs deleted")
@@ -40,7 +41,7 @@ def write_report_if_possible(root: OutputRoot, run_id: str, console: Console) ->
         return write_report(root, run_id)
     except Exception as error:
         logging.exception("the report could not be written")
-        console.error(f"no report: {type(error).__name__}: {_first_line(error)}")
+        console.error(f"no report: {type(error).__name__}: {first_line(error)}")
         return None
 
 
@@ -53,7 +54,7 @@ def write_index_if_possible(root: OutputRoot, console: Console) -> Path | None:
         return write_index(root)
     except Exception as error:
         logging.exception("the page of all runs could not be written")
-        console.error(f"no page of all runs: {type(error).__name__}: {_first_line(error)}")
+        console.error(f"no page of all runs: {type(error).__name__}: {first_line(error)}")
         return None
 
 
@@ -98,10 +99,6 @@ def _publication(content: dict) -> str:
     (pusher,) = [node for node in content["nodes"] if node["id"] == "Pusher"]
     is_new = pusher["state"] == NODE_RAN and content["push"] in (PUSHED, SERVED_AGAIN)
     return f"{'pushed to' if is_new else 'served as':<15}{pushed}"
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")
 
 
 def _number(value: float | None) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from components.errors import InputError
+from components.errors import InputError, first_line
 from components.example_gen.kinds.arrays import as_pixels
 from components.example_gen.kinds.registry import (
     PARTS,
@@ -185,7 +185,7 @@ def _blocks(table: Table) -> Iterator[tuple[np.ndarray, np.ndarray]]:
                 start += len(batch)
     except (pa.ArrowInvalid, OSError) as error:
         # Without the whole row behind it.
-        reason = re.sub(r"(got \d+): .*", r"\1", str(error).splitlines()[0].replace("CSV parse error: ", ""))
+        reason = re.sub(r"(got \d+): .*", r"\1", first_line(error).replace("CSV parse error: ", ""))
         raise InputError(
             f"{table.file}: expected a label and {len(table.pixels):,} pixels in each row, found: {reason[:200]}. "
             "Mend the row, or use a good copy."

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.errors import InputError
+from components.errors import InputError, first_line
 from components.example_gen.kinds.registry import (
     UNLABELLED,
     Contents,
@@ -86,7 +86,7 @@ def _read_columns(path: Path, for_training: bool) -> tuple[str, str | None, tupl
     try:
         schema = pq.read_schema(path)
     except _failures() as error:
-        raise InputError(f"{path}: expected Parquet, found {_first_line(error)}. Use a good copy.") from None
+        raise InputError(f"{path}: expected Parquet, found {first_line(error).rstrip('.')}. Use a good copy.") from None
     features = _features(path, (schema.metadata or {}).get(b"huggingface"))
     images = [field.name for field in schema if _is_image(field.type)]
     classes = [name for name, feature in features.items() if feature.get("_type") == "ClassLabel"]
@@ -114,8 +114,8 @@ def _features(path: Path, told: bytes | None) -> dict[str, dict]:
             "".join(feature.get("names") or ())
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"{path}: expected the features of the columns as JSON in the metadata, found {_first_line(error)}. Use a "
-            "good copy."
+            f"{path}: expected the features of the columns as JSON in the metadata, found "
+            f"{first_line(error).rstrip('.')}. Use a good copy."
         ) from None
     return found
 
@@ -169,8 +169,8 @@ def _pictures(files: list[tuple[Path, str, str | None]]) -> Iterator[Picture]:
                     )
         except _failures() as error:
             raise InputError(
-                f"{path}: expected Parquet, found a damaged file after row {position:,} ({_first_line(error)}). "
-                "Use a good copy."
+                f"{path}: expected Parquet, found a damaged file after row {position:,} "
+                f"({first_line(error).rstrip('.')}). Use a good copy."
             ) from None
 
 
@@ -179,10 +179,6 @@ def _failures() -> tuple[type[Exception], ...]:
     import pyarrow as pa
 
     return (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError, MemoryError)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 register(Kind(name="Parquet", expects="Parquet (*train*.parquet with columns image and label)", find=find, open=_open))
