@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import gc
 import math
 import os
 import platform
@@ -25,6 +26,17 @@ from pathlib import Path
 
 # What flock(2) says where the file system, or the server behind it, has no locks.
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
+
+
+@contextlib.contextmanager
+def for_good() -> Iterator[None]:
+    """Looks for no garbage among what is imported within the block, for it stays: TensorFlow takes a fifth less time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def glibc_version() -> str | None:

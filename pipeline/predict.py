@@ -22,6 +22,7 @@ from components.example_gen.kinds.registry import Listing, list_files, nothing_f
 from components.prediction_columns import COLUMNS
 from models.card import CARD_FILE, read_card
 from models.files import replacing
+from models.host import for_good
 from models.plain_paths import plain
 from models.tfrecords import parse_features, read_records
 from pipeline.output_root import OutputRoot
@@ -91,9 +92,10 @@ def predict_folder(
     with scratch() as folder, taken_over(os.environ, folder), Console(folder / "log.txt") as console:
         console.start("predict")
         # TensorFlow takes seconds to import, and a wrong name must not wait for it; what it prints is for nobody here.
-        import tensorflow as tf
+        with for_good():
+            import tensorflow as tf
 
-        from components.bulk_inferrer.folder import Asking
+            from components.bulk_inferrer.folder import Asking
 
         try:
             with plain(saved_model) as named:

@@ -5,6 +5,7 @@ None of them was run on: how they answer is from their manuals (getrusage(2) of 
 
 import errno
 import fcntl
+import gc
 import os
 import platform
 import resource
@@ -19,6 +20,7 @@ from models.host import (
     NoLocksError,
     cores,
     flush,
+    for_good,
     glibc_version,
     home,
     machine_bytes,
@@ -28,6 +30,16 @@ from models.host import (
 )
 
 MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_no_garbage_is_looked_for_among_imports_and_afterwards_it_is_again():
+    with for_good():
+        assert not gc.isenabled()
+        made = [[] for _ in range(1000)]
+    assert gc.isenabled() and not any(found is made for found in gc.get_objects())
+    with pytest.raises(ImportError), for_good():
+        raise ImportError
+    assert gc.isenabled()
 
 
 @pytest.fixture

@@ -186,7 +186,9 @@ def test_few_images_are_offered_whole(split):
 def test_epoch_of_a_small_split_has_thirty_steps_with_pruning_too(split, count, batch_size, offered, passes, steps):
     config = dataclasses.replace(CONFIG, min_epoch_steps=30, batch_size=250, prune=0.4)
     sized = Split(
-        examples=dataclasses.replace(split.examples, counts={TRAIN: count}), name=TRAIN, labels=np.zeros(count, np.int64)
+        examples=dataclasses.replace(split.examples, counts={TRAIN: count}),
+        name=TRAIN,
+        labels=np.zeros(count, np.int64),
     )
     pace = pace_of(config, sized)
     assert (pace.batch_size, pace.offered, pace.passes, pace.steps) == (batch_size, offered, passes, steps)

@@ -6,7 +6,6 @@ Synopsis:
 """
 
 import datetime
-import gc
 import os
 import shutil
 import time
@@ -17,6 +16,7 @@ from components.errors import InputError, PipelineError
 from components.evaluator.floors import check_floors
 from components.example_gen.dataset import Dataset
 from components.pusher.serving_folder import check_replaces
+from models.host import for_good
 from models.plain_paths import UNLOADABLE
 from pipeline.engine.options import check_engine
 from pipeline.metadata.shared import check_asked, join, membership, of_run
@@ -210,20 +210,17 @@ def _run(
             "Serving; serve them through a link without, or load them by a relative path"
         )
     console.start("imports")
-    # TensorFlow and TFX take seconds to import, and --help or a wrong path must not wait for them. What they make stays
-    # for good: without collecting garbage among it, importing takes a sixth less.
-    gc.disable()
-    from pipeline.metadata.library import connection_to
-    from pipeline.metadata.store import Store
-    from pipeline.pipeline import create_pipeline
-    from pipeline.run.abandoned import settle
-    from pipeline.run.database import check_database, told_in_a_line
-    from pipeline.run.provenance import collect
-    from pipeline.run.record import RunRecord, opening
-    from pipeline.run.runner import ReportingRunner
+    # TensorFlow and TFX take seconds to import, and --help or a wrong path must not wait for them.
+    with for_good():
+        from pipeline.metadata.library import connection_to
+        from pipeline.metadata.store import Store
+        from pipeline.pipeline import create_pipeline
+        from pipeline.run.abandoned import settle
+        from pipeline.run.database import check_database, told_in_a_line
+        from pipeline.run.provenance import collect
+        from pipeline.run.record import RunRecord, opening
+        from pipeline.run.runner import ReportingRunner
 
-    gc.freeze()
-    gc.enable()
     settings, dataset, base = _choose(settings, dataset, project, selection, root)
     connection = connection_to(root)
     check_database(connection, console.line)
