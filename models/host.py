@@ -30,7 +30,7 @@ _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.
 
 @contextlib.contextmanager
 def for_good() -> Iterator[None]:
-    """Looks for no garbage among what is imported within the block, for it stays: TensorFlow takes a fifth less time."""
+    """Looks for no garbage among what is imported within the block, for it stays; TensorFlow takes a fifth less."""
     gc.disable()
     try:
         yield
