@@ -85,6 +85,7 @@ def test_training_separates_bright_from_dark_and_is_reproducible(split, tmp_path
     assert list((tmp_path / "one").glob("validation/events*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prune", [0.0, 0.5])
 def test_no_function_of_ours_waits_for_autograph(split, examples, tmp_path, monkeypatch, prune):
     rewritten, convert = [], autograph._convert_actual
@@ -188,6 +189,7 @@ def test_warm_start_gives_a_new_class_a_place_and_keeps_the_others(split, tmp_pa
     np.testing.assert_allclose(logits[:, :2], before, atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -620,6 +622,7 @@ def test_kill_after_the_last_epoch_costs_no_training(fn_args, split, monkeypatch
     assert resumed_report["examples_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_kill_behind_the_trainer_s_last_line_costs_no_training(fn_args, split, monkeypatch):
     """What it learned is saved, and ML Metadata does not know it yet: the next run throws that away."""
     unbroken, report = run(fn_args("killed"))
