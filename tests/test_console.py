@@ -126,6 +126,32 @@ def test_terminal_sees_progress_that_the_next_line_replaces(log):
     assert done == "done\r\n"
 
 
+@pytest.mark.parametrize("how", ["closed terminal", "full disk"])
+def test_output_that_nobody_takes_any_more_ends_nothing(log, how):
+    """In a process of its own: the other end of its pseudo-terminal is closed while it works."""
+    script = (
+        "import logging, os, pty, sys\n"
+        "from pathlib import Path\n"
+        "from pipeline.run.console import Console\n"
+        "other, terminal = pty.openpty()\n"
+        "if sys.argv[2] == 'full disk':\n"
+        "    terminal = os.open('/dev/full', os.O_WRONLY)\n"
+        "os.dup2(terminal, 1)\n"
+        "os.dup2(terminal, 2)\n"
+        "with Console(Path(sys.argv[1])) as console:\n"
+        "    os.close(other)\n"
+        "    console.start('Trainer')\n"
+        "    logging.getLogger('progress').info('epoch 1/5')\n"
+        "    logging.getLogger('progress').warning('slow')\n"
+        "    console.error('it failed')\n"
+        "    console.end('Trainer', 'ran', 1.0)\n"
+        "os._exit(7)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(log), how], cwd=ROOT, check=False)
+    assert done.returncode == 7
+    assert [word in log.read_text() for word in ("epoch 1/5", "slow", "it failed")] == [True] * 3
+
+
 def test_without_a_terminal_long_steps_tell_a_line_now_and_then(log, capfd, monkeypatch):
     """An epoch is told, but not each of many, and what is for the eyes alone never."""
     now = [0.0]

@@ -81,9 +81,7 @@ class Console:
             self._emit("error", "", node=self._node, text=text)
         elif self._live:
             self._transient("")
-        with contextlib.suppress(BrokenPipeError):
-            self._errors.write(text + "\n")
-            self._errors.flush()
+        self._put(self._errors, text + "\n")
 
     def start(self, node: str) -> None:
         """Tells that a node starts, on a terminal or to a machine: elsewhere its last line is enough."""
@@ -109,18 +107,29 @@ class Console:
 
     def _transient(self, text: str) -> None:
         if self._live:
+            self._write("\r\x1b[K" + text[: max(1, self._width() - 1)])
+
+    def _width(self) -> int:
+        try:
             # 0 is what a terminal says that does not know.
-            width = os.get_terminal_size(self._terminal.fileno()).columns or 80
-            self._write("\r\x1b[K" + text[: max(1, width - 1)])
+            return os.get_terminal_size(self._terminal.fileno()).columns or 80
+        except OSError:
+            return 80
 
     def _write(self, text: str) -> None:
+        self._put(self._terminal, text)
+
+    def _put(self, stream: TextIO, text: str) -> None:
         try:
-            self._terminal.write(text)
-            self._terminal.flush()
-        except BrokenPipeError:
-            # Whoever read it has gone (`| head`); the work goes on, and the log has it all.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._terminal.fileno())
-            self._live = False
+            stream.write(text)
+            stream.flush()
+        except OSError:
+            # Whoever read it has gone (`| head`, a terminal that was closed), or the disk that it goes to is full; the
+            # work goes on, and the log has it all.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+            self._live = self._live and stream is not self._terminal
 
     def _handlers(self, log: TextIO) -> None:
         """Sends every logger to the file and the logger "progress" to the terminal as well."""
