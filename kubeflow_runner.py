@@ -3,21 +3,20 @@
 import argparse
 import os
 import sys
-from pathlib import Path
 
 from components.errors import InputError
 from pipeline.presets import PRESETS
-from pipeline.project import folder, program
+from pipeline.project import a_path, folder, program
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 for what cannot be compiled."""
     parser = argparse.ArgumentParser(prog=program("kubeflow_runner.py"), description=__doc__, allow_abbrev=False)
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="of the pipeline: FILE.json or FILE.yaml")
+    parser.add_argument("output", type=a_path, metavar="OUTPUT", help="of the pipeline: FILE.json or FILE.yaml")
     parser.add_argument("--preset", choices=tuple(PRESETS), help="how long to train")
-    parser.add_argument("--data-dir", type=Path, help="folder with the data, as they are here")
+    parser.add_argument("--data-dir", type=a_path, help="folder with the data, as they are here")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting; may be repeated")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
+    parser.add_argument("--config", type=a_path, metavar="FILE", help="TOML file with settings")
     arguments = parser.parse_args(argv)
     from pipeline.settings import resolve
 

@@ -3,13 +3,12 @@
 import argparse
 import os
 import sys
-from pathlib import Path
 
 from models.features import ENCODINGS, SEVERITIES
 from pipeline.config import RUNNERS, PipelineConfig
 from pipeline.engine.options import read_beam_args
 from pipeline.presets import PRESETS
-from pipeline.project import folder, program
+from pipeline.project import a_path, folder, program
 
 _EPILOG = """\
 exit status: 0 blessed and pushed (or held back by --no-push); 2 bad input or usage; 3 the data gate refused the data;
@@ -31,9 +30,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     default = PipelineConfig
     parser.add_argument("--preset", choices=tuple(PRESETS), help=f"how long to train ({default.preset})")
-    parser.add_argument("--output-root", type=Path, help=f"where everything goes ({default.output_root}/)")
+    parser.add_argument("--output-root", type=a_path, help=f"where everything goes ({default.output_root}/)")
     parser.add_argument(
-        "--data-dir", type=Path, help="folder or file with the data, or a pattern of spans; default: the usual places"
+        "--data-dir",
+        type=a_path,
+        help="folder or file with the data, or a pattern of spans; default: the usual places",
     )
     parser.add_argument("--name", help="of the data set, which a model is served under; default: from the data")
     parser.add_argument("--seed", type=int, help=f"of splits, weights, order and augmentation ({default.seed})")
@@ -44,9 +45,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--gate-severity", choices=SEVERITIES, help=f"from which the data gate refuses ({default.gate_severity})"
     )
     parser.add_argument("--beam-runner", choices=RUNNERS, help=f"engine of Beam's work ({default.beam_runner})")
-    parser.add_argument("--beam-args", type=Path, metavar="FILE", help="with further options of Beam's, one a line")
+    parser.add_argument("--beam-args", type=a_path, metavar="FILE", help="with further options of Beam's, one a line")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting; may be repeated")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
+    parser.add_argument("--config", type=a_path, metavar="FILE", help="TOML file with settings")
     parser.add_argument("--show-config", action="store_true", help="tell each setting, and where it comes from")
     search = parser.add_argument_group("search for better hyperparameters, of the settings that are not given")
     search.add_argument("--tune", action="store_true", help="search before the training, on train and val only")

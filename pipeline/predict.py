@@ -26,6 +26,7 @@ from models.host import for_good
 from models.plain_paths import plain
 from models.tfrecords import parse_features, read_records
 from pipeline.output_root import OutputRoot
+from pipeline.project import a_path
 from pipeline.run.console import Console, legible
 from pipeline.scratch import scratch
 from pipeline.served import model_to_ask, parser_of
@@ -41,8 +42,8 @@ _LEAVE_OUT = "--skip-broken"
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 for an input or a model that cannot be used."""
     parser = parser_of("predict", __doc__)
-    parser.add_argument("input", type=Path, help="folder or file to ask about")
-    parser.add_argument("result", type=Path, help="file of the predictions: .csv, .parquet or .tfrecord")
+    parser.add_argument("input", type=a_path, help="folder or file to ask about")
+    parser.add_argument("result", type=a_path, help="file of the predictions: .csv, .parquet or .tfrecord")
     parser.add_argument(_LEAVE_OUT, action="store_true", help="leave out broken images, and name them")
     arguments = parser.parse_args(argv)
     legible()

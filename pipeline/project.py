@@ -9,6 +9,7 @@ Synopsis:
     folder()                                       # the working copy; where installed, the current folder
 """
 
+import argparse
 import importlib.metadata
 import json
 import sys
@@ -45,6 +46,17 @@ def program(default: str) -> str:
     """Returns the name that this program was started under: one of setup.py's console commands, else `default`."""
     name = Path(sys.argv[0]).name
     return name if name.startswith("pipeline-") else default
+
+
+def a_path(text: str) -> Path:
+    """Returns the path that an argument of a command is, as argparse's `type`.
+
+    Raises:
+      ArgumentTypeError: it is empty, as "$FOLDER" is without that variable; pathlib would take the current folder.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, found an empty text")
+    return Path(text)
 
 
 def installed_revision() -> dict:

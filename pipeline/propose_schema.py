@@ -18,7 +18,7 @@ from models.features import SCHEMA_FILE
 from models.files import write_text
 from pipeline.metadata.store import Run, Store
 from pipeline.output_root import DEFAULT, OutputRoot
-from pipeline.project import is_installed, program
+from pipeline.project import a_path, is_installed, program
 from pipeline.run.data import FASHION_MNIST_SCHEMA
 
 PROPOSAL_FILE = "proposal.pbtxt"
@@ -98,8 +98,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("run", metavar="RUN", nargs="?", help="'latest', or the beginning of an id")
     parser.add_argument("--name", help="of the data set, whose latest run is meant")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="to write (proposal.pbtxt beside the curated one)")
-    parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the run (output/)")
+    parser.add_argument(
+        "--output", type=a_path, metavar="FILE", help="to write (proposal.pbtxt beside the curated one)"
+    )
+    parser.add_argument("--output-root", type=a_path, default=DEFAULT, help="of the run (output/)")
     arguments = parser.parse_args(argv)
     try:
         store = Store(OutputRoot(arguments.output_root).metadata)

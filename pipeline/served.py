@@ -12,7 +12,7 @@ from components.errors import InputError
 from components.pusher.history import served_version, versions
 from components.pusher.serving_folder import nothing_served
 from pipeline.output_root import DEFAULT, OutputRoot
-from pipeline.project import program
+from pipeline.project import a_path, program
 
 DEFAULT_MODEL = "fashion_mnist"
 
@@ -25,7 +25,7 @@ def parser_of(command: str, description: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
+    parser.add_argument("--output-root", type=a_path, default=DEFAULT, help="of the runs (output/)")
     parser.add_argument(
         "--model",
         default=DEFAULT_MODEL,

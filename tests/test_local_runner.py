@@ -1,5 +1,6 @@
 """The command line, mostly in processes of its own. Whole runs are in test_pipeline_runs.py."""
 
+import importlib
 import json
 import re
 import signal
@@ -90,6 +91,28 @@ def test_help_comes_within_half_a_second():
 
 def test_flags_that_were_not_given_are_no_settings():
     assert flags_of_settings(parse_arguments([])) == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("local_runner", ("--output-root", "")),
+        ("local_runner", ("--data-dir", "")),
+        ("kubeflow_runner", ("pipeline.json", "--data-dir", "")),
+        ("pipeline.metadata.cli", ("runs", "--output-root", "")),
+        ("pipeline.predict", ("", "answers.csv")),
+        ("pipeline.propose_schema", ("--output-root", "")),
+        ("pipeline.report.__main__", ("--output-root", "")),
+        ("pipeline.rollback", ("--output-root", "")),
+        ("pipeline.sweep.__main__", ("--page", "")),
+    ],
+)
+def test_no_path_is_the_current_folder_for_being_empty(module, arguments, capsys):
+    """As that of "$OUT" is where nobody set the variable."""
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(module).main(list(arguments))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(": expected a path, found an empty text")
 
 
 def test_given_flags_are_settings_as_they_were_typed():

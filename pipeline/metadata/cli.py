@@ -7,13 +7,12 @@ import argparse
 import json
 import os
 import sys
-from pathlib import Path
 
 from components.errors import InputError
 from pipeline.metadata import differences, drawing, garbage, labels, lineage, names, runs, show, why
 from pipeline.metadata.store import Store
 from pipeline.output_root import DEFAULT, OutputRoot
-from pipeline.project import program
+from pipeline.project import a_path, program
 from pipeline.run.console import legible
 from pipeline.run.outcome import STATES
 
@@ -40,7 +39,7 @@ def _opened(arguments: argparse.Namespace) -> Store:
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     """Parses the command line."""
     everywhere = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    everywhere.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
+    everywhere.add_argument("--output-root", type=a_path, default=DEFAULT, help="of the runs (output/)")
     everywhere.add_argument("--json", action="store_true", help="print JSON")
     parser = argparse.ArgumentParser(
         prog=program("python -m pipeline.metadata"),

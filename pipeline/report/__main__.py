@@ -3,11 +3,10 @@
 import argparse
 import os
 import sys
-from pathlib import Path
 
 from components.errors import InputError
 from pipeline.output_root import DEFAULT, OutputRoot
-from pipeline.project import program
+from pipeline.project import a_path, program
 from pipeline.run.console import legible
 from pipeline.scratch import scratch
 from pipeline.surroundings import taken_over
@@ -22,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("run", metavar="RUN", nargs="?", help="'latest', the default, or the beginning of an id")
     parser.add_argument("--index", action="store_true", help="write index.html, all runs at a glance, instead")
-    parser.add_argument("--output-root", type=Path, default=DEFAULT, help="of the runs (output/)")
+    parser.add_argument("--output-root", type=a_path, default=DEFAULT, help="of the runs (output/)")
     arguments = parser.parse_args(argv)
     if arguments.index and arguments.run:
         parser.error("--index is about all runs: expected no RUN beside it")

@@ -23,7 +23,7 @@ from components.errors import InputError, PipelineError
 from pipeline.config import PipelineConfig
 from pipeline.output_root import OutputRoot
 from pipeline.presets import PRESETS
-from pipeline.project import folder, program
+from pipeline.project import a_path, folder, program
 from pipeline.scratch import scratch
 from pipeline.settings import Settings, as_toml, resolve
 from pipeline.stopping import how_stopped, stoppable
@@ -48,11 +48,11 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=_SEEDS, metavar="N", help=f"trainings a point ({_SEEDS})")
     parser.add_argument("--preset", choices=tuple(PRESETS), help=f"that is swept around ({PipelineConfig.preset})")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting; may be repeated")
-    parser.add_argument("--data-dir", type=Path, help="folder or file with the data; default: the usual places")
-    parser.add_argument("--output-root", type=Path, help=f"where everything goes ({PipelineConfig.output_root}/)")
+    parser.add_argument("--data-dir", type=a_path, help="folder or file with the data; default: the usual places")
+    parser.add_argument("--output-root", type=a_path, help=f"where everything goes ({PipelineConfig.output_root}/)")
     parser.add_argument("--side-by-side", type=int, default=1, metavar="N", help="trainings at the same time (1)")
     parser.add_argument("--measure", action="store_true", help="the input pipeline too, a process for each training")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="the page about it (OUTPUT/sweeps/<time>.md)")
+    parser.add_argument("--page", type=a_path, metavar="FILE", help="the page about it (OUTPUT/sweeps/<time>.md)")
     return parser.parse_args(argv)
 
 
