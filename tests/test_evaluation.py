@@ -28,7 +28,17 @@ def test_overall_accuracy_has_the_floor_and_the_tolerance_against_the_baseline(a
     assert overall.threshold.value_threshold.lower_bound.value == 0.91
     change = overall.threshold.change_threshold
     assert change.direction == config_pb2.MetricDirection.HIGHER_IS_BETTER
-    assert change.absolute.value == -0.005
+    assert change.absolute.value == -0.005 - 1e-9
+
+
+@pytest.mark.parametrize("examples", [200, 400, 1_000, 10_000])
+def test_a_candidate_that_is_worse_by_exactly_the_tolerance_passes(examples, accuracy):
+    (overall,) = [part for part in accuracy.per_slice_thresholds if not part.slicing_specs[0].ByteSize()]
+    limit, fewer = overall.threshold.change_threshold.absolute.value, examples // 200
+    for right in range(fewer + 1, examples + 1):
+        # As TFMA takes the difference.
+        assert (right - fewer) / examples - right / examples >= limit
+        assert not (right - fewer - 1) / examples - right / examples >= limit
 
 
 def test_each_class_has_its_own_floor_and_no_baseline(accuracy):
@@ -59,7 +69,7 @@ def test_of_a_metric_of_which_less_is_better_the_floor_is_the_most():
 
 def test_without_a_floor_accuracy_is_compared_with_the_baseline_all_the_same():
     (overall,) = metric("accuracy", eval_config({}, 0.01)).per_slice_thresholds
-    assert overall.threshold.change_threshold.absolute.value == -0.01
+    assert overall.threshold.change_threshold.absolute.value == -0.01 - 1e-9
     assert not overall.threshold.HasField("value_threshold")
 
 

@@ -14,6 +14,8 @@ from models.features import LABEL
 OVERALL = config_pb2.SlicingSpec()
 # By which TFMA finds the class that gives it sums.
 SUMMED = {"class_name": "Summed", "module": "components.evaluator.tfma_metrics"}
+# By which the difference of two shares may miss what it is in decimals: 0.9 - 0.905 is less than -0.005.
+_ROUNDING = 1e-9
 
 
 def eval_config(floors: Mapping[str, float], tolerance: float, *, spans: bool = False) -> config_pb2.EvalConfig:
@@ -65,7 +67,7 @@ def _thresholds(
     }
     if metric is ACCURACY:
         change = config_pb2.GenericChangeThreshold(
-            direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -tolerance}
+            direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -(tolerance + _ROUNDING)}
         )
         found.setdefault(("", None), config_pb2.MetricThreshold()).change_threshold.CopyFrom(change)
     return [

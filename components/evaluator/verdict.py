@@ -76,7 +76,8 @@ def _reason(failure, place: list[tuple[str, str]]) -> str:
     where = " ".join(place[0]) if place else "overall"
     threshold = failure.metric_threshold
     if failure.metric_key.is_diff:
-        wanted = f"at most {-threshold.change_threshold.absolute.value:g} below the latest other blessed model"
+        tolerance = round(-threshold.change_threshold.absolute.value, 6)
+        wanted = f"at most {tolerance:g} below the latest other blessed model"
     else:
         wanted = _bound(threshold.value_threshold)
     found = failure.metric_value.double_value.value
