@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from components.errors import InputError
+from components.errors import InputError, disk_told
 from pipeline.presets import PRESETS
 from pipeline.project import a_path, folder, program
 
@@ -31,7 +31,8 @@ def main(argv: list[str] | None = None) -> int:
         )
         from pipeline.kubeflow.compiling import compile_pipeline
 
-        told = compile_pipeline(settings, folder(), arguments.output)
+        with disk_told():
+            told = compile_pipeline(settings, folder(), arguments.output)
     except InputError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return error.exit_status

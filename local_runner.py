@@ -109,14 +109,14 @@ def _as_event(settings) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status that the epilog of --help lists."""
     arguments = parse_arguments(argv)
-    from components.errors import PipelineError
+    from components.errors import PipelineError, disk_told
     from pipeline.run.aftermath import how_ended
     from pipeline.run.console import legible
     from pipeline.stopping import stoppable
 
     legible()
     try:
-        with stoppable():
+        with stoppable(), disk_told():
             return _run(arguments)
     except (PipelineError, KeyboardInterrupt) as error:
         state, status = how_ended(error)

@@ -1,4 +1,17 @@
-"""Failures that are the user's to mend, each with the exit status that `local_runner.py` ends with."""
+"""Failures that are the user's to mend, each with the exit status that `local_runner.py` ends with.
+
+Synopsis:
+
+    with disk_told():                               # a command: what the disk refuses is a line, and no traceback
+        raise InputError("data: expected images, found none.")
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+
+_FULL, _DENIED = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class PipelineError(Exception):
@@ -16,6 +29,35 @@ class InputError(PipelineError):
 def first_line(error: BaseException) -> str:
     """Returns the first line of an error's text in which something stands; there is none: the name of its class."""
     return next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
+
+
+def refused_by_disk(error: BaseException) -> str:
+    """Returns the line for a failure that is the disk's, full or not to be read or written; "" for any other.
+
+    TensorFlow tells a full disk as text.
+    """
+    number, where = getattr(error, "errno", None), getattr(error, "filename", None)
+    if number in _FULL or os.strerror(errno.ENOSPC) in str(error):
+        told = f"{where}: cannot be written" if where else "something could not be written"
+        return f"{told} ({os.strerror(errno.ENOSPC)}). Free some space, and run again."
+    if number in _DENIED and where is not None:
+        return f"{where}: cannot be read or written ({os.strerror(number)}). Mend its permissions, and run again."
+    return ""
+
+
+@contextlib.contextmanager
+def disk_told() -> Iterator[None]:
+    """Has what the disk refuses, wherever in a command, end it as other bad input does.
+
+    Raises:
+      InputError: in the place of such an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if line := refused_by_disk(error):
+            raise InputError(line) from error
+        raise
 
 
 def folder_unseen(place: object) -> InputError:

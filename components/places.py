@@ -11,13 +11,23 @@ Synopsis:
     places.memory()      # 1073741824
 """
 
+import os
 from pathlib import Path
 from typing import Any
+
+# Of an output root (`pipeline/output_root.py`): what TFX keeps, and the database of ML Metadata, or what names it.
+ARTIFACTS, DATABASE, DATABASE_ELSEWHERE = "artifacts", "metadata.db", "metadata.toml"
 
 # Of components.example_gen.dataset.Dataset; imported, its source would be part of every node that asks for a folder.
 _datasets: dict[str, Any] = {}
 _folders: dict[str, Path] = {}
 _memory: dict[str, int] = {}
+
+
+def is_output_root(folder: Path) -> bool:
+    """Whether a folder is one that runs put their outputs into."""
+    databases = (os.path.isfile(folder / name) for name in (DATABASE, DATABASE_ELSEWHERE))  # noqa: PTH113 - never raises
+    return any(databases) and os.path.isdir(folder / ARTIFACTS)  # noqa: PTH112 - likewise
 
 
 def tell(*datasets: Any, memory: int | None = None, **folders: Path) -> None:

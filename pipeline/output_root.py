@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.errors import BusyError, InputError
+from components.places import ARTIFACTS, DATABASE, DATABASE_ELSEWHERE
 from components.trainer.logs import remove_dead
 from models.host import NoLocksError, take_lock
 
@@ -75,12 +76,12 @@ class OutputRoot:
     def metadata(self) -> Path:
         """The sqlite database of ML Metadata, or the file that names a shared one in its place."""
         elsewhere = self.metadata_elsewhere
-        return elsewhere if elsewhere.exists() else self.path / "metadata.db"
+        return elsewhere if elsewhere.exists() else self.path / DATABASE
 
     @property
     def metadata_elsewhere(self) -> Path:
         """What names a shared database, where the runs are in one."""
-        return self.path / "metadata.toml"
+        return self.path / DATABASE_ELSEWHERE
 
     @property
     def metrics(self) -> Path:
@@ -90,7 +91,7 @@ class OutputRoot:
     @property
     def artifacts(self) -> Path:
         """Where TFX keeps the outputs of each node."""
-        return self.path / "artifacts"
+        return self.path / ARTIFACTS
 
     @property
     def checkpoints(self) -> Path:

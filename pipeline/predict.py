@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.errors import InputError, first_line
+from components.errors import InputError, disk_told, first_line
 from components.example_gen.broken import Broken
 from components.example_gen.kinds import find_kind
 from components.example_gen.kinds.class_folders import refuse_unread
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     legible()
     try:
-        with stoppable():
+        with stoppable(), disk_told():
             model = model_to_ask(OutputRoot(arguments.output_root), arguments.model)
             count, warnings = predict_folder(
                 arguments.input, arguments.result, model, skip_broken=arguments.skip_broken

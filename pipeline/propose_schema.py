@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from components.errors import InputError
+from components.errors import InputError, disk_told
 from components.example_gen.dataset import folder_beside, read_schema_file
 from models.features import SCHEMA_FILE
 from models.files import write_text
@@ -104,10 +104,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output-root", type=a_path, default=DEFAULT, help="of the run (output/)")
     arguments = parser.parse_args(argv)
     try:
-        store = Store(OutputRoot(arguments.output_root).metadata)
-        run, proposal = find_proposal(store, arguments.run, arguments.name)
-        curated = curated_file(run)
-        target = target_of(curated, arguments.output)
+        with disk_told():
+            store = Store(OutputRoot(arguments.output_root).metadata)
+            run, proposal = find_proposal(store, arguments.run, arguments.name)
+            curated = curated_file(run)
+            target = target_of(curated, arguments.output)
         for line in _differences(curated, proposal):
             print(line)
         head = _HEAD.format(run=run.id, name=run.properties.get("name", "the data"), curated=curated)

@@ -7,7 +7,7 @@ It must have been blessed. A number of digits alone may be a version in the serv
 import sys
 from pathlib import Path
 
-from components.errors import InputError
+from components.errors import InputError, disk_told
 from components.pusher.history import acts
 from components.pusher.serving_folder import offer
 from models.card import read_card
@@ -31,7 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     legible()
     root = OutputRoot(arguments.output_root)
     try:
-        print(publish(root, arguments.run, serving_folder(root, arguments.model)))
+        with disk_told():
+            print(publish(root, arguments.run, serving_folder(root, arguments.model)))
     except InputError as error:
         print(f"publish: {error}", file=sys.stderr)
         return error.exit_status

@@ -6,7 +6,7 @@ What it takes back comes again by 'python -m pipeline.publish RUN', or by its VE
 import sys
 from pathlib import Path
 
-from components.errors import InputError
+from components.errors import InputError, disk_told
 from components.pusher.history import acts, taken_back
 from components.pusher.serving_folder import nothing_served, rollback
 from pipeline.metadata.served import Standings
@@ -28,10 +28,11 @@ def main(argv: list[str] | None = None) -> int:
     root = OutputRoot(arguments.output_root)
     base = serving_folder(root, arguments.model)
     try:
-        if arguments.list:
-            print(list_versions(root, base))
-            return 0
-        served, now, number = rollback(base, arguments.version)
+        with disk_told():
+            if arguments.list:
+                print(list_versions(root, base))
+                return 0
+            served, now, number = rollback(base, arguments.version)
     except InputError as error:
         print(f"rollback: {error}", file=sys.stderr)
         return error.exit_status

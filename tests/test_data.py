@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,14 @@ def test_folder_with_half_of_a_part_is_told_and_no_other_taken_in_its_place(fold
     (folders[0] / "t10k-images-idx3-ubyte").unlink()
     with pytest.raises(InputError, match=r"t10k-labels-idx1-ubyte: expected the images of test beside it, found none"):
         locate_data(None, folders)
+
+
+def test_folder_of_others_that_nobody_named_is_passed_over(folders, monkeypatch):
+    """As that of root is for whom a container runs as. Patched, because root may read everything."""
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folders[0] and may(path, mode))
+    (folders[0] / "train-images-idx3-ubyte").write_bytes(b"not to be read")
+    assert locate_data(None, folders) == folders[1]
 
 
 def test_named_folder_goes_before_all_others(folders):

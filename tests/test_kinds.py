@@ -28,7 +28,16 @@ from components.example_gen.kinds.registry import list_files
 from components.example_gen.reading import Digest, plain_labels, read_part
 from models.features import FASHION_MNIST_CLASSES
 from tests.conftest import idx_bytes
-from tests.forms import FORMS, encoded, write_csv, write_folders, write_idx, write_keras_npz, write_parquet
+from tests.forms import (
+    FORMS,
+    encoded,
+    write_csv,
+    write_folders,
+    write_idx,
+    write_keras_npz,
+    write_parquet,
+    write_tfrecords,
+)
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 6, 6), np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2, 2, 1, 0])
@@ -645,6 +654,30 @@ def test_link_to_a_folder_above_is_followed_once(folders):
     (folders / "train" / "b" / "more").unlink()
     assert list_files(folders).files == before
     assert_holds(inspect_dataset(folders), BY_NAME)
+
+
+def test_link_to_itself_is_a_picture_that_cannot_be_read(folders):
+    (folders / "train" / "a" / "again.png").symlink_to("again.png")
+    message = refusal(folders)
+    assert message.startswith(f"{folders / 'train' / 'a' / 'again.png'} (it cannot be read: ")
+    assert_holds(inspect_dataset(folders, ImageSettings(broken=1)), BY_NAME)
+    (folders / "loop").symlink_to("loop")
+    assert refusal(folders / "loop").startswith(
+        f"{folders / 'loop'}: cannot be read (Too many levels of symbolic links"
+    )
+
+
+@pytest.mark.parametrize("database", ["metadata.db", "metadata.toml"])
+def test_outputs_of_runs_among_the_data_are_none_of_them(folders, database):
+    """As where a run is started in the folder of the data; records of TFRecords go before folders of pictures."""
+    (folders / "output" / "artifacts").mkdir(parents=True)
+    write_tfrecords(folders / "output" / "artifacts", PARTS)
+    assert inspect_dataset(folders).kind == "TFRecord"
+    (folders / "output" / database).touch()
+    dataset = inspect_dataset(folders)
+    assert dataset.kind == "class folders"
+    assert_holds(dataset, BY_NAME)
+    assert dataset.notes == ("1 file passed over, no pictures of a class (output)",)
 
 
 def test_class_may_be_a_link_to_a_folder_elsewhere_and_two_parts_the_same_one(folders, tmp_path):

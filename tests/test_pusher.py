@@ -295,6 +295,15 @@ def superseded_by(artifact: types.Artifact, base: Path) -> int:
     return output.exec_properties["superseded_by"].int_value
 
 
+def test_what_tells_of_later_pushes_writes_nothing(push, base, model):
+    """A dry run asks it, of a folder that may be another's."""
+    push(model("one"))
+    (base / ".lock").unlink()
+    before = sorted(base.iterdir())
+    assert superseded_by(model("one"), base) == 0
+    assert sorted(base.iterdir()) == before
+
+
 def test_cache_key_of_a_push_tells_which_later_push_superseded_it(push, base, model):
     assert superseded_by(model("one"), base) == 0
     push(model("one"))

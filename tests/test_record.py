@@ -249,6 +249,10 @@ def test_state_of_an_ended_run_follows_from_its_exit_status(status, state):
             ("/disk/file: cannot be written (No space left on device). Free some space, and run again.", 2),
         ),
         (
+            PermissionError(errno.EACCES, "Permission denied", "/serving/.lock"),
+            ("/serving/.lock: cannot be read or written (Permission denied). Mend its permissions, and run again.", 2),
+        ),
+        (
             RuntimeError("UNKNOWN: writing: No space left on device\nat node"),
             ("something could not be written (No space left on device). Free some space, and run again.", 2),
         ),

@@ -1,8 +1,10 @@
 """What is to be done with each span, given what earlier runs decided."""
 
 import dataclasses
+import os
 import shutil
 import struct
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -365,6 +367,25 @@ def test_a_span_that_cannot_be_read_says_why_and_is_tried_again_when_it_changes(
     assert plan_uptake(dataclasses.replace(config, admit=("1",)), pattern, known(decision))[0].state == SET_ASIDE
     images.write_bytes(whole)
     assert plan_uptake(config, pattern, known(decision))[0].state == NEW
+
+
+def test_a_span_of_which_a_file_may_not_be_read_is_set_aside_and_none_waits_for_it(
+    incoming, config, pattern, monkeypatch
+):
+    """Patched, because root may read everything."""
+    images = incoming(1) / "train-images-idx3-ubyte"
+    stat = Path.stat
+
+    def refuse(path: Path, **options) -> os.stat_result:
+        if path == images:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    (plan,) = plan_uptake(config, pattern, Known())
+    assert read_span(config, plan, Known()).unreadable.startswith(
+        f"{images}: cannot be read or written (Permission denied)."
+    )
 
 
 def test_classes_keep_their_numbers_and_a_new_one_comes_behind(incoming, config, pattern):

@@ -251,7 +251,7 @@ def unreadable_span(folder: Path, span: Span, earlier: Earlier | None, error: In
 
 def folder_beside(data: Path) -> Path:
     """Returns the folder in which what belongs to the data lies: theirs, or that of the one file that they are in."""
-    return data if data.is_dir() else data.parent
+    return data if os.path.isdir(data) else data.parent  # noqa: PTH112 - pathlib's raises where it may not look
 
 
 def folders_beside(data: Path, span: Span | None) -> tuple[Path, ...]:
@@ -260,7 +260,8 @@ def folders_beside(data: Path, span: Span | None) -> tuple[Path, ...]:
 
 
 def _first(folders: Iterable[Path], name: str) -> Path | None:
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+    # That of pathlib raises where it may not look.
+    return next((folder / name for folder in folders if os.path.isfile(folder / name)), None)  # noqa: PTH113
 
 
 def read_schema(folders: Iterable[Path]) -> str:

@@ -99,7 +99,8 @@ class SpanPattern:
     @classmethod
     def of(cls, path: Path | None) -> "SpanPattern | None":
         """Returns the pattern that a setting is, None where it is the path of one data set."""
-        if path is None or not _PLACE.search(str(path)) or path.exists():
+        # That of pathlib raises where it may not look.
+        if path is None or not _PLACE.search(str(path)) or os.path.exists(path):  # noqa: PTH110
             return None
         # What is known of the spans must not depend on the folder that a run is started in.
         return cls(os.path.abspath(path))  # noqa: PTH100 - not where links lead
@@ -165,7 +166,8 @@ class SpanPattern:
         try:
             names = sorted(path.name for path in self.root.iterdir() if not path.name.startswith("."))
         except OSError as error:
-            return f"found no such folder {self.root}" if not self.root.exists() else f"found {error.strerror}"
+            missing = isinstance(error, FileNotFoundError)
+            return f"found no such folder {self.root}" if missing else f"found {self.root}: {error.strerror}"
         told = ", ".join(names[:_TOLD]) + (", ..." if len(names) > _TOLD else "")
         return f"found {told or 'nothing'} in {self.root}"
 

@@ -56,8 +56,7 @@ def superseded(model: Path, base: Path) -> int | None:
     """
     if not base.is_dir():
         return None
-    with _locked(base):
-        shown, content = acts(base), content_digest(model)
+    shown, content = acts(base), content_digest(model)
     pushed = [act for act in shown if not act.is_rollback]
     if not pushed or content not in {act.content for act in shown}:
         return None

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 
-from components.errors import InputError
+from components.errors import InputError, disk_told
 from pipeline.metadata import differences, drawing, garbage, labels, lineage, names, runs, show, why
 from pipeline.metadata.store import Store
 from pipeline.output_root import DEFAULT, OutputRoot
@@ -22,7 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     legible()
     try:
-        print(arguments.answer(arguments, _opened(arguments)), flush=True)
+        with disk_told():
+            print(arguments.answer(arguments, _opened(arguments)), flush=True)
     except InputError as error:
         print(f"pipeline.metadata: {error}", file=sys.stderr)
         return error.exit_status

@@ -232,6 +232,9 @@ def membership(root: OutputRoot) -> Membership | None:
         found = Membership(SharedDatabase.of(str(said["database"])), said["root"])
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError:
+        # Nothing is wrong with the file: told as any that one may not read.
+        raise
     except (OSError, ValueError, KeyError, TypeError, InputError) as error:
         raise InputError(
             f"{path}: expected the database and the id of this output root, found something else ({error}). Restore it "

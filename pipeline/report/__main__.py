@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from components.errors import InputError
+from components.errors import InputError, disk_told
 from pipeline.output_root import DEFAULT, OutputRoot
 from pipeline.project import a_path, program
 from pipeline.run.console import legible
@@ -31,10 +31,11 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.index:
             from pipeline.report.index_page import write_index
 
-            print(write_index(root))
+            with disk_told():
+                print(write_index(root))
             return 0
         # Matplotlib asks the environment, and where it is not at home leaves a folder for its settings.
-        with scratch() as folder, taken_over(os.environ, folder):
+        with disk_told(), scratch() as folder, taken_over(os.environ, folder):
             from pipeline.report.render import write_report
 
             print(write_report(root, arguments.run or "latest"))

@@ -62,7 +62,8 @@ def locate_data(named: Path | None, folders: tuple[Path, ...]) -> Path:
     if named:
         return named
     for folder in folders:
-        if find_kind(folder):
+        # Nobody named it: another user's is none of theirs to mend.
+        if os.access(folder, os.R_OK | os.X_OK) and find_kind(folder):
             return folder
     looked = ", ".join(map(str, folders))
     raise InputError(
@@ -90,9 +91,7 @@ def find_dataset(config: PipelineConfig, project: Path, root: OutputRoot) -> Dat
 def with_floors(dataset: Dataset) -> Dataset:
     """Returns a data set with the floors that lie beside it."""
     files = [folder / FLOORS_FILE for folder in folders_beside(dataset.folder, dataset.span)]
-    return dataclasses.replace(
-        dataset, floors=read_floors(next((file for file in files if file.is_file()), files[0]), PRESETS)
-    )
+    return dataclasses.replace(dataset, floors=read_floors(next(filter(os.path.isfile, files), files[0]), PRESETS))
 
 
 def name_spans(config: PipelineConfig, pattern: SpanPattern, root: OutputRoot) -> str:

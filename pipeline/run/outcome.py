@@ -5,11 +5,9 @@ Synopsis:
     exit_status_of(content), state_of(content)      # 4, "not blessed"
 """
 
-import errno
-import os
 import re
 
-from components.errors import PipelineError
+from components.errors import InputError, PipelineError, refused_by_disk
 from components.pusher.outcomes import HELD_BACK
 from models.errors import ArtifactError
 
@@ -49,16 +47,9 @@ def describe_failure(error: BaseException) -> tuple[str, int]:
     if isinstance(error, PipelineError | ArtifactError):
         # Beam names its step behind the message of what a worker raised.
         return re.sub(r" \[while running '[^']*'\]$", "", str(error)), getattr(error, "exit_status", 2)
-    if no_room(error):
-        where = getattr(error, "filename", None)
-        told = f"{where}: cannot be written" if where else "something could not be written"
-        return f"{told} (No space left on device). Free some space, and run again.", 2
+    if line := refused_by_disk(error):
+        return line, InputError.exit_status
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
     # What Keras and AutoGraph raise begins with a traceback of its own.
     text = lines[-1] if lines[0] == "in user code:" else lines[0]
     return f"{type(error).__name__}: {text}", 1
-
-
-def no_room(error: BaseException) -> bool:
-    """Says whether a full disk, or a user's share of it, is why something failed; TensorFlow tells it as text."""
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)

@@ -16,7 +16,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from components.errors import InputError
+from components.errors import InputError, disk_told
 from components.example_gen.dataset import NO_SHAPE, Dataset, folders_beside, inspect_dataset, unreadable_span
 from components.example_gen.signature import signature
 from components.example_gen.spans import BEFORE, BY_NAME, Found, Span, SpanPattern
@@ -128,7 +128,8 @@ def read_span(config: PipelineConfig, plan: Plan, known: Known) -> Dataset:
     """Returns the data set that a span is; one whose files cannot be used says why."""
     earlier = known.earlier(plan.span.form, plan.span.number)
     try:
-        dataset = inspect_dataset(plan.found.folder, image_settings(config), span=plan.span, earlier=earlier)
+        with disk_told():
+            dataset = inspect_dataset(plan.found.folder, image_settings(config), span=plan.span, earlier=earlier)
         plan_splits(dataset.counts, config.split_sizes, config.split_limits)
         return dataset
     except InputError as error:

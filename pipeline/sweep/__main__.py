@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from components.errors import InputError, PipelineError
+from components.errors import InputError, PipelineError, disk_told
 from pipeline.config import PipelineConfig
 from pipeline.output_root import OutputRoot
 from pipeline.presets import PRESETS
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     arguments = parse_arguments(argv)
     try:
-        with stoppable():
+        with stoppable(), disk_told():
             return sweep(arguments, argv, folder())
     except PipelineError as error:
         status, told = error.exit_status, str(error)

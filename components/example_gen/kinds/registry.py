@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from components.errors import InputError
+from components.places import is_output_root
 from models.features import TEST, TRAIN, VAL
 from models.memory import rows_within
 
@@ -42,7 +43,8 @@ _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})")
 class Listing(NamedTuple):
     """The files below a folder, in the order of their names, or one file; and what is to be passed over.
 
-    Those are hidden files, and what is no file: reading from a pipe would wait for whoever writes to it.
+    Those are hidden files, what is no file (reading from a pipe would wait for whoever writes to it), and the outputs
+    of runs: their records are data as well, and none of the user's.
     """
 
     files: list[Path]
@@ -184,14 +186,16 @@ def list_files(folder: Path) -> Listing:
     Raises:
       InputError: a folder cannot be read.
     """
-    if folder.is_file():
+    # That of pathlib raises where it may not look.
+    if os.path.isfile(folder):  # noqa: PTH113
         return Listing([folder], [])
     found, hidden = [], []
-    # By folder, where it and those around it truly are.
-    around = {folder: {folder.resolve()}}
+    # By folder, where it and those around it truly are; pathlib's resolve raises for a link that leads to itself.
+    around = {folder: {os.path.realpath(folder)}}
     for place, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
-        inside = {path: path.resolve() for path in (Path(place, name) for name in folders if not is_hidden(name))}
-        hidden += [Path(place, name) for name in folders if is_hidden(name)]
+        passed = {name for name in folders if is_hidden(name) or is_output_root(Path(place, name))}
+        inside = {Path(place, name): os.path.realpath(Path(place, name)) for name in folders if name not in passed}
+        hidden += [Path(place, name) for name in sorted(passed)]
         deeper = {path: real for path, real in inside.items() if real not in around[Path(place)]}
         around |= {path: around[Path(place)] | {real} for path, real in deeper.items()}
         folders[:] = sorted(path.name for path in deeper)
@@ -204,8 +208,16 @@ def list_files(folder: Path) -> Listing:
 def _special(folder: str) -> set[str]:
     """Returns the names of pipes, sockets and devices; a link that leads nowhere is none, somebody misses its file."""
     with os.scandir(folder) as entries:
-        odd = [entry for entry in entries if not entry.is_file() and not entry.is_dir()]
+        odd = [entry for entry in entries if _is_odd(entry)]
     return {entry.name for entry in odd if Path(entry.path).exists()}
+
+
+def _is_odd(entry: os.DirEntry) -> bool:
+    try:
+        return not entry.is_file() and not entry.is_dir()
+    except OSError:
+        # A link to itself, or to where one may not look: what cannot be read is told as such.
+        return False
 
 
 def _require_text(folder: Path, files: list[Path]) -> None:
@@ -222,7 +234,8 @@ def _require_text(folder: Path, files: list[Path]) -> None:
 def _refuse(error: OSError) -> None:
     """What is passed over because it cannot be read would be a class that nobody misses."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror}). Check its permissions.") from None
+        what = "its permissions" if isinstance(error, PermissionError) else "it"
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}). Check {what}.") from None
 
 
 def is_hidden(name: str) -> bool:
