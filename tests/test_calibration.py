@@ -22,9 +22,14 @@ def test_temperature_that_the_labels_were_drawn_at_is_found(temperature):
     assert fit_temperature(*sampled(temperature)) == pytest.approx(temperature, rel=0.05)
 
 
-def test_labels_that_are_always_right_give_a_bounded_temperature():
-    found = fit_temperature(np.array([[9.0, 0.0], [0.0, 9.0]]), np.array([0, 1]))
-    assert 0 < found < 1
+@pytest.mark.parametrize("count", [1, 8, 50, 1_000])
+def test_a_model_that_is_right_about_few_images_is_no_surer_than_these_can_tell(count):
+    labels = np.arange(count) % 10
+    # As label smoothing leaves them.
+    logits = (3.7 * np.eye(10)[labels]).astype(np.float32)
+    powers = np.exp(logits / fit_temperature(logits, labels))
+    sure = (powers / powers.sum(axis=1, keepdims=True)).max(axis=1)
+    np.testing.assert_allclose(sure, (count + 1) / (count + 2), rtol=1e-3)
 
 
 class Subclassed(keras.Model):
