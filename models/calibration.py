@@ -6,8 +6,8 @@ number, chosen on the validation split, mends that and changes no answer.
 Few images tell little: where all of eight are right, the labels alone would have the model be sure of everything. So
 each label counts as right in n + 1 of n + 2 cases, as far as n images can tell.
 
-Source: temperature scaling, Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599; targets as in
-Platt 1999, "Probabilistic Outputs for Support Vector Machines".
+Source: temperature scaling, Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599; targets as
+in Platt 1999, "Probabilistic Outputs for Support Vector Machines".
 
 Synopsis:
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.errors import ModelRefused
+from components.errors import ModelRefused, PipelineError
 from components.infra_validator import client, serving
 from components.infra_validator.client import Refused, check_agreement, check_answers, read_images
 from components.infra_validator.serving import serve_once
@@ -197,14 +197,14 @@ def test_portable_model_may_differ_for_five_images_of_a_thousand(stranger, tmp_p
     ("how", "message"),
     [
         ({"returncode": 1, "stderr": "W0 a warning\nexpected answers\n"}, "cannot be served: expected answers."),
-        ({"returncode": -9}, "cannot be served: it ended with status -9."),
+        ({"returncode": -11}, "cannot be served: it ended with status -11."),
         ({"report": None}, "cannot be served: it ended with status 0."),
         (
             {"report": {"litert_disagreements": 1}},
             "expected the portable model to take at most 0 of 70 images for another class, found 1.",
         ),
     ],
-    ids=["told", "killed", "no report", "portable model"],
+    ids=["told", "crashed", "no report", "portable model"],
 )
 def test_model_that_does_not_answer_is_refused_in_a_line_and_ends_4(stranger, bands, how, message):
     vars(stranger).update(how)
@@ -214,6 +214,32 @@ def test_model_that_does_not_answer_is_refused_in_a_line_and_ends_4(stranger, ba
     assert str(raised.value).endswith(message)
     assert "\n" not in str(raised.value)
     assert raised.value.exit_status == 4
+
+
+@pytest.mark.parametrize(
+    ("how", "line", "status"),
+    [
+        (
+            {"returncode": -9},
+            "model: the process that asks it was killed (SIGKILL), as where memory runs out. Free some, and run again.",
+            1,
+        ),
+        (
+            {"returncode": 1, "stderr": "OSError: [Errno 28] No space left on device\n"},
+            "model: it cannot be asked: something could not be written (No space left on device). Free some space, and "
+            "run again.",
+            2,
+        ),
+    ],
+    ids=["killed", "full disk"],
+)
+def test_what_is_none_of_the_models_faults_refuses_no_model(stranger, bands, how, line, status):
+    """A run that only failed is tried again by the next night."""
+    vars(stranger).update(how)
+    with pytest.raises(PipelineError) as raised:
+        serve_once(Path("model"), bands)
+    assert not isinstance(raised.value, ModelRefused)
+    assert (str(raised.value), raised.value.exit_status) == (line, status)
 
 
 def test_process_that_never_ends_is_refused(monkeypatch, bands):

@@ -8,6 +8,7 @@ Synopsis:
 import inspect
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.errors import InputError, ModelRefused
+from components.errors import InputError, ModelRefused, PipelineError, refused_by_disk
 from components.infra_validator import client
 from models import ENVIRONMENT
 from models.examples import Examples
@@ -30,6 +31,8 @@ MOST_ASKED = 1_000
 DISAGREEMENT_LIMIT = 0.005
 # A fresh process that hangs is ended; one that answers takes up to 0.03 s for a large image, and twice.
 _TIMEOUT_SECONDS, _SECONDS_AN_IMAGE = 600, 0.2
+# What ends a process from outside; a model at which a server crashes ends it by another signal.
+_KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # The text that was imported and is part of the cache key; the file may be another by the time it is needed.
 _CLIENT = inspect.getsource(client)
 
@@ -48,7 +51,8 @@ def serve_once(saved_model: Path, examples: Examples, scratch: Path | None = Non
 
     Raises:
       ModelRefused: an answer is missing, wrong or late.
-      InputError: there is no room for the pixels.
+      PipelineError: the process was killed, which is none of the model's faults.
+      InputError: there is no room for the pixels, or for what the process writes.
     """
     size = min(MOST_ASKED, examples.counts[TEST])
     with tempfile.TemporaryDirectory(dir=scratch) as folder, plain(saved_model) as named:
@@ -72,9 +76,17 @@ def serve_once(saved_model: Path, examples: Examples, scratch: Path | None = Non
             raise ModelRefused(
                 f"{saved_model}: expected answers to {size:,} images within {timeout:.0f} s, found none."
             ) from None
+        if -done.returncode in _KILLED:
+            name = signal.Signals(-done.returncode).name
+            raise PipelineError(
+                f"{saved_model}: the process that asks it was killed ({name}), as where memory runs out. Free some, and "
+                "run again."
+            )
         if done.returncode or not report.exists():
             # Libraries warn on standard error as well; the verdict is what comes last.
             reason = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
+            if line := refused_by_disk(OSError(reason)):
+                raise InputError(f"{saved_model}: it cannot be asked: {line}")
             raise ModelRefused(f"{saved_model}: the model cannot be served: {reason}.")
         measured = json.loads(report.read_text())
     allowed = int(DISAGREEMENT_LIMIT * size)
