@@ -79,8 +79,8 @@ def serve_once(saved_model: Path, examples: Examples, scratch: Path | None = Non
         if -done.returncode in _KILLED:
             name = signal.Signals(-done.returncode).name
             raise PipelineError(
-                f"{saved_model}: the process that asks it was killed ({name}), as where memory runs out. Free some, and "
-                "run again."
+                f"{saved_model}: the process that asks it was killed ({name}), as where memory runs out. Free some, "
+                "and run again."
             )
         if done.returncode or not report.exists():
             # Libraries warn on standard error as well; the verdict is what comes last.
