@@ -23,7 +23,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from components.errors import BusyError, InputError
@@ -168,6 +168,20 @@ class OutputRoot:
         except OSError as error:
             raise InputError(f"{self}: cannot be written ({error.strerror}). Choose another --output-root.") from None
         return made
+
+    def moved(self, outputs: Iterable[tuple[int, str]]) -> dict[int, str]:
+        """Returns where outputs lie by now that were put elsewhere, if they are here: the root was moved, or copied.
+
+        Args:
+          outputs: the number of each, and where it was put: `<node>/<key>/<number>` below the artifacts of a root.
+        """
+        home, found = str(self.artifacts.resolve()), {}
+        for number, place in outputs:
+            inside = place.rsplit("/", 3)[1:]
+            if not place.startswith(f"{home}/") and len(inside) == 3:
+                here = self.artifacts.resolve().joinpath(*inside)
+                found |= {number: str(here)} if os.path.lexists(here) else {}
+        return found
 
     def output_folders(self) -> list[Path]:
         """Returns the folder of each output of each execution, `<node>/<key>/<number>`."""

@@ -428,10 +428,15 @@ def test_gc_passes_over_what_a_run_is_writing(own_runs, ask):
     assert ask("gc", output=own_runs.output_root) == ["nothing could go"]
 
 
-def test_gc_of_a_moved_output_root_takes_nothing_for_an_orphan(own_runs, ask, tmp_path):
-    moved = tmp_path / "moved"
-    shutil.copytree(own_runs.output_root, moved)
-    assert ask("gc", "--keep", "0", output=moved) == ["nothing could go"]
+def test_gc_of_a_moved_output_root_is_about_its_own_files(own_runs, ask_json, tmp_path):
+    """A copied one, for that the first is still there."""
+    moved, first = tmp_path / "moved", own_runs.output_root
+    shutil.copytree(first, moved)
+    plans = [ask_json("gc", "--keep", "0", output=root)["items"] for root in (first, moved)]
+    for item in plans[0]:
+        item["path"] = str(moved / Path(item["path"]).relative_to(first))
+    assert plans[0]
+    assert plans[1] == plans[0]
 
 
 def test_gc_deletes_and_marks_as_deleted(own_runs, ask, ask_json):

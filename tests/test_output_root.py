@@ -156,6 +156,19 @@ def test_logs_are_found_under_the_id_of_the_run_that_trained_also_where_the_root
     ]
 
 
+def test_outputs_of_a_root_that_was_moved_are_found_in_it_and_no_others(tmp_path):
+    root = OutputRoot(tmp_path / "root")
+    (root.artifacts / "Trainer" / "model_run" / "8").mkdir(parents=True)
+    places = {
+        1: "/before/artifacts/Trainer/model_run/8",
+        2: str(root.artifacts / "Trainer" / "model_run" / "8"),
+        3: "/before/artifacts/Trainer/model_run/9",
+        4: "/before/serving/fashion_mnist/1796033882",
+        5: "",
+    }
+    assert root.moved(places.items()) == {1: places[2]}
+
+
 def test_links_to_logs_that_are_gone_are_removed_and_others_stay(tmp_path):
     root = OutputRoot(tmp_path / "output")
     root.remove_dead_links()

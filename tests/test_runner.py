@@ -90,6 +90,17 @@ def test_output_that_was_published_is_kept(connection, store, execution, tmp_pat
     assert (folders(tmp_path, number)[0] / "weights").exists()
 
 
+def test_ml_metadata_is_told_where_the_outputs_of_a_moved_output_root_are(connection, store, execution, tmp_path):
+    """TFX's resolvers pass over a model whose path leads nowhere, and a worse one would be compared with nothing."""
+    here = folders(tmp_path, execution("COMPLETE"))[0]
+    kind = store.put_artifact_type(metadata_store_pb2.ArtifactType(name="Model"))
+    before = Path("/before").joinpath(*here.relative_to(tmp_path).parts)
+    places = [str(before), str(before.with_name("77")), str(here)]
+    store.put_artifacts([metadata_store_pb2.Artifact(type_id=kind, uri=place) for place in places])
+    settle(connection, OutputRoot(tmp_path))
+    assert [artifact.uri for artifact in store.get_artifacts()] == [str(here), places[1], str(here)]
+
+
 def test_new_output_root_is_no_error(connection, store, tmp_path):
     settle(connection, OutputRoot(tmp_path))
     assert store.get_executions() == []

@@ -246,16 +246,25 @@ class Store:
 
     @functools.cached_property
     def artifacts(self) -> dict[int, Artifact]:
-        """All artifacts by id."""
+        """All artifacts by id, each where it lies by now."""
         return {
             number: Artifact(
-                id=number, type=kind, uri=uri or "", state=ARTIFACT_STATES.get(state, "unknown"), created=created
+                id=number,
+                type=kind,
+                uri=self.moved.get(number, uri or ""),
+                state=ARTIFACT_STATES.get(state, "unknown"),
+                created=created,
             )
             for number, kind, uri, state, created in self.rows(
                 "SELECT a.id, t.name, a.uri, a.state, a.create_time_since_epoch FROM Artifact a "
                 "JOIN Type t ON t.id = a.type_id ORDER BY a.id"
             )
         }
+
+    @functools.cached_property
+    def moved(self) -> dict[int, str]:
+        """Where the artifacts lie by now that lay elsewhere when they were made, by id; see `OutputRoot.moved`."""
+        return OutputRoot.of_database(self.path).moved(self.rows("SELECT id, uri FROM Artifact WHERE uri IS NOT NULL"))
 
     @functools.cached_property
     def executions(self) -> dict[int, Execution]:

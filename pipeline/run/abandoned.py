@@ -18,13 +18,24 @@ _Execution = metadata_store_pb2.Execution
 def settle(connection: metadata_store_pb2.ConnectionConfig, root: OutputRoot) -> None:
     """Marks abandoned executions as canceled, completes the records of their runs, and records what was published.
 
-    The caller holds the lock of the output root, so no other run can own these.
+    Of an output root that was moved, ML Metadata is told where its outputs are by now. The caller holds the lock of the
+    output root, so no other run can own these.
     """
     with metadata.Metadata(connection) as handle:
+        note_moved(handle, Store(root.metadata).moved)
         _cancel_abandoned_executions(handle, root)
         _delete_half_written(root)
         close_abandoned(handle, root)
         record_publications(handle.store, root)
+
+
+def note_moved(handle: metadata.Metadata, places: dict[int, str]) -> None:
+    """Tells ML Metadata where artifacts are by now, by id: resolvers and the cache of TFX's go by their paths."""
+    artifacts = handle.store.get_artifacts_by_id(list(places)) if places else []
+    for artifact in artifacts:
+        artifact.uri = places[artifact.id]
+    if artifacts:
+        handle.store.put_artifacts(artifacts)
 
 
 def _cancel_abandoned_executions(handle: metadata.Metadata, root: OutputRoot) -> None:

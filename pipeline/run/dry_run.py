@@ -30,6 +30,7 @@ from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
 from pipeline.pipeline import create_pipeline
 from pipeline.run import partial_run
+from pipeline.run.abandoned import note_moved
 from pipeline.run.database import check_database
 from pipeline.run.record import RunRecord, opening
 from pipeline.run.runner import launcher_of, resolved_as_before
@@ -63,7 +64,9 @@ def foresee(
     """
     with tempfile.TemporaryDirectory() as folder:
         root = OutputRoot(folder)
-        _copy_database(OutputRoot(settings.config.output_root), root)
+        source = OutputRoot(settings.config.output_root)
+        _copy_database(source, root)
+        moved = Store(source.metadata).moved if source.metadata.exists() else {}
         connection = connection_to(root)
         check_database(connection)
         pipeline = compiler.Compiler().compile(create_pipeline(settings.config, dataset))
@@ -74,6 +77,7 @@ def foresee(
             partial_run.mark(pipeline, base)
         record = RunRecord(root.make_run(_RUN), connection, opening(_RUN, settings, dataset, provenance))
         with metadata.Metadata(connection) as handle:
+            note_moved(handle, moved)
             record.open(handle, pipeline, base.run_id if base else None)
             if base and base.run_id:
                 partial_run_utils.snapshot(handle, pipeline)
