@@ -3,7 +3,8 @@
 Synopsis:
 
     with disk_told():                               # a command: what the disk refuses is a line, and no traceback
-        raise InputError("data: expected images, found none.")
+        print("the work")
+    first_line(ValueError("no such thing"))         # "no such thing"
 """
 
 import contextlib
