@@ -64,6 +64,14 @@ def test_each_way_to_end_is_told_and_goes_on_as_it_was(root, error, told):
     assert f'ends_total{{exit_status="{told.split()[0]}"}} 1.0' in root.metrics.read_text()
 
 
+def test_what_the_disk_refuses_is_told_as_the_process_tells_it(root):
+    error = PermissionError(13, "Permission denied", "span-1/floors.toml")
+    with pytest.raises(InputError) as raised:
+        ending(error)(settings_for(root))
+    assert (root.path / "told").read_text() == f"2 failed {raised.value}\n"
+    assert 'ends_total{exit_status="2"} 1.0' in root.metrics.read_text()
+
+
 def test_night_without_anything_new_is_told_as_that(root):
     assert ending(0)(settings_for(root)) == 0
     assert (root.path / "told").read_text() == "0 nothing new \n"

@@ -1,6 +1,7 @@
 """What is refused before the DAG is built: nothing of it may touch the output root."""
 
 import dataclasses
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -41,6 +42,16 @@ def test_output_root_that_is_a_file_is_refused(config, tmp_path):
     with pytest.raises(InputError, match=r"cannot be written \(Not a directory\)\. Choose another --output-root"):
         run_pipeline(Settings.of(config), tmp_path)
     assert config.output_root.read_text() == "precious"
+
+
+def test_disk_that_is_full_before_anything_was_recorded_leaves_nothing_of_the_run(config, tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "metadata.db")
+
+    monkeypatch.setattr("pipeline.run.run._run", fail)
+    with pytest.raises(InputError, match=r"^metadata.db: cannot be written \(No space left on device\)\. Free some"):
+        run_pipeline(Settings.of(config), tmp_path)
+    assert list((config.output_root / "runs").iterdir()) == []
 
 
 def test_data_that_do_not_fit_together_are_refused_before_the_output_root_is_made(config, tmp_path):

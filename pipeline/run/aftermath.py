@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from components.errors import BusyError, PipelineError
+from components.errors import BusyError, PipelineError, disk_told
 from pipeline.config import PipelineConfig
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.project import program
@@ -47,7 +47,8 @@ def followed_up(function: Callable[..., int]) -> Callable[..., int]:
         runs: list[RunFolder] = []
         token = _MADE.set(runs)
         try:
-            status = function(settings, *arguments, **options)
+            with disk_told():
+                status = function(settings, *arguments, **options)
         except BaseException as error:
             state, status = how_ended(error)
             after_run(settings.config, runs, status, state, str(error) if isinstance(error, PipelineError) else "")

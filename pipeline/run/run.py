@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from components import places
-from components.errors import InputError, PipelineError
+from components.errors import InputError, PipelineError, disk_told
 from components.evaluator.floors import check_floors
 from components.example_gen.dataset import Dataset
 from components.pusher.serving_folder import check_replaces
@@ -68,6 +68,7 @@ def run_pipeline(
     made(folder)
     try:
         with (
+            disk_told(),
             root.lock("Wait for it, or choose another --output-root."),
             scratch(root.path) as temporary,
             taken_over(os.environ, temporary) as notes,
@@ -266,7 +267,8 @@ def _run_nodes(runner, record, pipeline) -> int:
     """Runs the nodes, closes the record whatever happens, and returns the exit status."""
     status = None
     try:
-        runner.run(pipeline)
+        with disk_told():
+            runner.run(pipeline)
         status = exit_status_of(record.content)
     except Exception as error:
         status = error.exit_status if isinstance(error, PipelineError) else 1
