@@ -402,6 +402,39 @@ def test_row_with_a_value_too_few_and_a_value_that_is_none_are_one_line(table, t
 # Several data sets
 
 
+@pytest.mark.parametrize("around", ["train_test_split", "training_data", "train/v2", "test-data"])
+@pytest.mark.parametrize("form", FORMS)
+def test_words_of_folders_around_the_data_make_no_part_of_another(tmp_path, form, around):
+    folder = tmp_path / "data" / around
+    folder.mkdir(parents=True)
+    FORMS[form](folder, PARTS)
+    # An IDX file lies in the folder itself.
+    assert_holds(inspect_dataset(folder if form == "IDX" else tmp_path / "data"), PARTS)
+
+
+@pytest.mark.parametrize(
+    ("form", "names"),
+    [
+        ("Parquet", {"train": "split/train.parquet", "test": "split/test.parquet"}),
+        ("Parquet", {"train": "training_data/v1/train/0000.parquet", "test": "training_data/v1/test/0000.parquet"}),
+        ("Parquet", {"train": "train/part-0.parquet", "test": "test/part-0.parquet"}),
+        ("TFRecord", {"train": "training-set-train.tfrecord", "test": "training-set-test.tfrecord-00000-of-00001"}),
+        ("TFRecord", {"train": "dev_set/1.0.0/dev_set-train.tfrecord", "test": "dev_set/1.0.0/dev_set-test.tfrecord"}),
+        ("TFRecord", {"train": "test/train/0.tfrecord", "test": "test/test/0.tfrecord"}),
+    ],
+    ids=str,
+)
+def test_file_is_of_the_part_that_its_name_says_or_the_nearest_folder(tmp_path, form, names):
+    (tmp_path / "as written").mkdir()
+    FORMS[form](tmp_path / "as written", PARTS)
+    for part, name in names.items():
+        (path,) = (path for path in (tmp_path / "as written").rglob(f"*{part}*") if path.is_file())
+        (tmp_path / "train_test_split" / name).parent.mkdir(parents=True, exist_ok=True)
+        path.rename(tmp_path / "train_test_split" / name)
+    assert_holds(inspect_dataset(tmp_path / "train_test_split"), PARTS)
+    assert_holds(inspect_dataset(tmp_path), PARTS)
+
+
 def test_data_of_another_kind_beside_are_told(tmp_path):
     for form in ("IDX", "CSV"):
         FORMS[form](tmp_path, {"train": (np.arange(18 * 16, dtype=np.uint8).reshape(18, 4, 4), np.arange(18) % 2)})

@@ -5,6 +5,7 @@ order. What is no picture is passed over and counted.
 """
 
 import functools
+import itertools
 import os
 import sys
 import unicodedata
@@ -69,7 +70,8 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
         return Found(folder, {TRAIN: labelled}, others, "pictures that are read") if pictures else None
     inside = [path.relative_to(folder).parts for path in pictures if path != folder]
     # A download often has a folder around it all, and a second seg_train in its seg_train.
-    depth = _depth(inside, 0, lambda name: part_of(name) != TRAIN)
+    depth = _depth_of_parts(inside)
+    depth = _depth(inside, 0, lambda name: part_of(name) != TRAIN) if depth is None else depth
     found: dict[str, list[tuple[str, str | int]]] = {}
     has_parts = any(len(parts) > depth + 2 and part_of(parts[depth]) == TRAIN for parts in inside)
     below: dict[str, list[tuple[str, ...]]] = {}
@@ -112,6 +114,20 @@ def _depth(inside: list[tuple[str, ...]], depth: int, is_around: Callable[[str],
     ):
         depth += 1
     return depth
+
+
+def _depth_of_parts(inside: list[tuple[str, ...]]) -> int | None:
+    """Returns the depth at which, below the folders around all, lie training and another part; None if they do not.
+
+    Those around them may have such a word in their own names: train_test_split, training_data.
+    """
+    # What the first and the last in order begin with alike, all between them do.
+    ends = [function((parts[:-1] for parts in inside), default=()) for function in (min, max)]
+    depth = len([*itertools.takewhile(lambda names: names[0] == names[1], zip(*ends, strict=False))])
+    found = [(part_of(parts[depth]), len(parts)) for parts in inside if len(parts) > depth + 1]
+    named = {part for part, _ in found if part is not None}
+    is_there = TRAIN in named and len(named) > 1 and all(length > depth + 2 for part, length in found if part)
+    return depth if is_there else None
 
 
 def _order(listed: tuple[str, str | int]) -> tuple:

@@ -17,7 +17,7 @@ from components.example_gen.kinds.registry import (
     Listing,
     Picture,
     missing_shards,
-    part_of,
+    part_of_file,
     picture_parts,
     register,
     without_strangers,
@@ -38,7 +38,7 @@ def find(
     found: dict[str | None, list[Path]] = {}
     for path in listing.files:
         if path.suffix == ".parquet":
-            part = part_of(path.name if path == folder else str(path.relative_to(folder)))
+            part = part_of_file(path, folder)
             # A table about the images may lie beside folders of them.
             if part or path == folder or _may_hold_images(path):
                 found.setdefault(part, []).append(path)

@@ -249,6 +249,19 @@ def part_of(name: str) -> str | None:
     return words[0] if words else None
 
 
+def part_of_file(path: Path, folder: Path) -> str | None:
+    """Returns which part a file below `folder`, or that file alone, is of; None where no name says one.
+
+    Its own name goes before those of the folders around it, and of these the nearest before the others: the folder
+    `train_test_split` says nothing of the file `test.parquet` in it.
+    """
+    *around, name = (path if path == folder else path.relative_to(folder)).parts
+    # TFDS and the Hugging Face hub write DATASET-SPLIT, and the data set may be called "training-data".
+    pieces = name.split("-")
+    said = (part_of(word) for word in (*reversed(pieces), *(reversed(around) if path != folder else ())))
+    return next(filter(None, said), None)
+
+
 def without_strangers(found: dict[str | None, list[Path]]) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
     """Decides what files are whose names say no part of the data: all of it, or, beside those of training, none.
 

@@ -16,7 +16,7 @@ from components.example_gen.kinds.registry import (
     Listing,
     Picture,
     missing_shards,
-    part_of,
+    part_of_file,
     picture_parts,
     register,
     without_strangers,
@@ -46,8 +46,7 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
     names = None
     for path in listing.files:
         if "tfrecord" in path.name.lower() and path.suffix not in _NO_RECORDS:
-            inside = path.name if path == folder else str(path.relative_to(folder))
-            found.setdefault(part_of(inside), []).append(path)
+            found.setdefault(part_of_file(path, folder), []).append(path)
         elif path.name.endswith("label.labels.txt"):
             names = path
     files, notes = without_strangers(found)
