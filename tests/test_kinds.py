@@ -535,6 +535,35 @@ def test_records_of_another_kind_are_refused_with_their_features(tmp_path):
     assert "train.tfrecord, record 0: expected the features image (bytes) and label, found audio" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"label": [0, 0, 1, 0, 0, 0]}, "feature label, found 6 (0, 0, 1, 0, 0, ...)"),
+        ({"label": [b"cat", b"dog"]}, "feature label, found 2"),
+        ({"image": [encoded(IMAGES[0]), encoded(IMAGES[1])]}, "feature image, found 2"),
+    ],
+    ids=["one-hot", "texts", "images"],
+)
+def test_record_of_several_values_is_refused_and_not_taken_for_its_first(tmp_path, changed, told):
+    import tensorflow as tf
+
+    def feature(values: list) -> tf.train.Feature:
+        if isinstance(values[0], bytes):
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+    with tf.io.TFRecordWriter(str(tmp_path / "train.tfrecord")) as writer:
+        for number, image in enumerate(IMAGES[:4]):
+            values = {"image": [encoded(image)], "label": [number % 2], **(changed if number == 2 else {})}
+            features = tf.train.Features(feature={name: feature(value) for name, value in values.items()})
+            writer.write(tf.train.Example(features=features).SerializeToString())
+    message = refusal(tmp_path)
+    assert f"train.tfrecord, record 2: expected one value in the {told}. Write one image a record, and" in message
+    # Asked for answers it is told as well, and the records before it can be had.
+    kind, files = find_kind(tmp_path, for_training=False)
+    assert [told in picture.fault for picture in kind.open(files).parts["train"].pictures()] == [False, False, True]
+
+
 @pytest.mark.parametrize("form", ["Parquet", "TFRecord"])
 def test_shards_that_are_not_there_are_told_by_their_number(tmp_path, form):
     FORMS[form](tmp_path, PARTS)

@@ -31,6 +31,14 @@ _NO_RECORDS = (".py", ".pyc", ".md", ".txt", ".json", ".ipynb", ".index")
 _LABELS = ("label", "image/class/label", "class", "label/id")
 
 
+_TOLD = 5
+_ONE_EACH = "Write one image a record, and for its label the number or the name of one class."
+
+
+class _SeveralValuesError(ValueError):
+    """A feature of a record has more values than the one that an image has."""
+
+
 class Found(NamedTuple):
     """The TFRecord files of a folder by part, the file of class names, notes, and whether records need a label."""
 
@@ -79,7 +87,8 @@ def _pictures(paths: list[Path], needs_label: bool) -> Iterator[Picture]:
                 # The other files are answered, if what is broken may be left out.
                 yield Picture(path, position, b"", UNLABELLED, reason)
                 continue
-            raise InputError(f"{path}, record {position:,}: {reason}. Use a good copy.") from None
+            advice = _ONE_EACH if isinstance(error, _SeveralValuesError) else "Use a good copy."
+            raise InputError(f"{path}, record {position:,}: {reason}. {advice}") from None
 
 
 def _image_and_label(record: bytes, needs_label: bool) -> tuple[bytes, int | str]:
@@ -87,13 +96,28 @@ def _image_and_label(record: bytes, needs_label: bool) -> tuple[bytes, int | str
         features = parse_features(record)
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ValueError("expected a tf.train.Example, found other data") from None
-    image = next((features[name][0] for name in _IMAGES if features.get(name)), None)
-    label = next((features[name][0] for name in _LABELS if features.get(name)), None if needs_label else UNLABELLED)
+    image = _value(features, _IMAGES)
+    label = _value(features, _LABELS)
+    if label is None and not needs_label:
+        label = UNLABELLED
     if not isinstance(image, bytes) or label is None:
         raise ValueError(
             f"expected the features image (bytes) and label, found {', '.join(sorted(features)) or 'none'}"
         )
     return image, label.decode(errors="replace") if isinstance(label, bytes) else label
+
+
+def _value(features: dict[str, list], names: tuple[str, ...]) -> bytes | int | None:
+    """Returns the one value of the first of some features that is there, None where none is."""
+    name = next((name for name in names if features.get(name)), None)
+    if name is None:
+        return None
+    if len(features[name]) > 1:
+        # Of a label as one-hot the first value would be class 0 or 1; of several, a choice that nobody made.
+        numbers = [str(value) for value in features[name] if isinstance(value, int)]
+        told = f" ({', '.join(numbers[:_TOLD])}{', ...' if len(numbers) > _TOLD else ''})" if numbers else ""
+        raise _SeveralValuesError(f"expected one value in the feature {name}, found {len(features[name]):,}{told}")
+    return features[name][0]
 
 
 register(
