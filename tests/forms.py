@@ -53,11 +53,11 @@ def write_medmnist(folder: Path, parts: Parts) -> None:
     np.savez_compressed(folder / "medmnist.npz", **arrays)
 
 
-def write_parquet(folder: Path, parts: Parts) -> None:
-    (folder / "data").mkdir()
+def write_parquet(folder: Path, parts: Parts, names: list[str] | None = None) -> None:
+    (folder / "data").mkdir(parents=True)
     for part, (images, labels) in parts.items():
-        names = [str(label) for label in range(int(labels.max()) + 1)]
-        features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+        told = names or [str(label) for label in range(int(labels.max()) + 1)]
+        features = {"image": {"_type": "Image"}, "label": {"names": told, "_type": "ClassLabel"}}
         picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
         schema = pa.schema(
             [("image", picture), ("label", pa.int64())],

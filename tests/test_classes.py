@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.errors import InputError
-from components.example_gen.classes import name_classes, read_class_names
+from components.example_gen.classes import Classes, name_classes, read_class_names
 from components.example_gen.reading import plain_labels
 
 
@@ -113,6 +113,64 @@ def test_listed_texts_are_in_their_order_and_those_without_images_are_told():
 )
 def test_labels_that_make_no_classes_are_refused(labels, listed, told):
     assert refusal(labels, listed=listed).startswith(told)
+
+
+# spans
+
+CAT_DOG = Classes(names=("cat", "dog"), values=(0, 1))
+
+
+def behind(labels: list, given: tuple[str, ...] | None = None, **more: object) -> Classes:
+    return name_classes(plain_labels([labels]), given=given, **{"listed": None, "earlier": CAT_DOG, **more})
+
+
+@pytest.mark.parametrize(
+    ("labels", "given", "told"),
+    [
+        ([0, 1], ("bird", "dog"), "found label 0 called 'bird' and 'cat' before"),
+        ([0, 1, 2], ("bird", "cat", "dog"), "found label 0 called 'bird' and 'cat' before"),
+        ([1, 1], ("bird", "dog"), "found label 0 called 'bird' and 'cat' before"),
+        ([0, 0], ("bird",), "found label 0 called 'bird' and 'cat' before"),
+        ([0, 1, 2], ("cat", "wolf", "dog"), "found label 1 called 'wolf' and 'dog' before"),
+    ],
+    ids=str,
+)
+def test_label_that_the_files_call_otherwise_than_the_spans_before_is_no_class_of_theirs(labels, given, told):
+    with pytest.raises(InputError) as raised:
+        behind(labels, given)
+    assert str(raised.value) == (
+        f"expected the names that the classes had in the spans before, {told}. Number the classes as before, new ones "
+        "behind them, or list their names in classes.txt."
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "given", "names"),
+    [
+        ([1, 1], ("cat", "dog"), ("cat", "dog")),
+        ([0, 0], ("cat",), ("cat", "dog")),
+        ([0, 2], ("cat", "dog", "eel"), ("cat", "dog", "eel")),
+        ([0, 2], ("cat", "dog", "eel", "fox"), ("cat", "dog", "eel")),
+        # Numbers alone, in the files or for names in their metadata, say nothing else.
+        ([0, 1], None, ("cat", "dog")),
+        ([0, 2], None, ("cat", "dog", "2")),
+        ([0, 1], ("0", "1"), ("cat", "dog")),
+    ],
+    ids=str,
+)
+def test_classes_of_a_later_span_have_their_names_and_new_ones_come_behind(labels, given, names):
+    assert behind(labels, given) == Classes(names=names, values=(0, 1, 2)[: len(names)])
+
+
+def test_names_may_come_where_there_were_numbers_and_listed_ones_go_before_those_of_the_files():
+    numbers = Classes(names=("0", "1"), values=(0, 1))
+    assert behind([0, 1, 2], ("bird", "dog", "eel"), earlier=numbers).names == ("0", "1", "eel")
+    assert behind([0, 1, 2], ("bird", "dog", "x"), listed=("cat", "dog", "eel")).names == ("cat", "dog", "eel")
+
+
+def test_new_label_with_the_name_of_another_class_is_told_with_both():
+    with pytest.raises(InputError, match="found label 2 called 'cat', as label 0 is in the spans before"):
+        behind([0, 1, 2], listed=("Katze", "Hund", "cat"))
 
 
 # classes.txt

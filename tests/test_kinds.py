@@ -489,6 +489,40 @@ def test_names_of_the_hub_are_those_of_the_classes_and_its_column_is_found(tmp_p
     assert_holds(dataset, {"train": PARTS["train"]})
 
 
+def hub(path: Path, names: list[str], labels: list[int]) -> None:
+    features = {"label": {"_type": "ClassLabel", "names": names}}
+    columns = {"image": [encoded(image) for image in IMAGES[: len(labels)]], "label": labels}
+    path.parent.mkdir(exist_ok=True)
+    parquet(path, columns, {"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def test_files_of_one_data_set_that_name_the_classes_otherwise_are_refused(tmp_path):
+    train, test = tmp_path / "train.parquet", tmp_path / "test.parquet"
+    hub(train, ["cat", "dog"], [0, 1])
+    hub(test, ["bird", "dog"], [0, 1])
+    told = f"{train}: expected the class names of {test}, found label 0 called 'cat' here and 'bird' there. Number the"
+    assert refusal(tmp_path).startswith(told)
+    # Answers need no labels.
+    kind, files = find_kind(tmp_path, for_training=False)
+    assert len(kind.open(files).parts) == 2
+    # A list that goes on where the other ends says nothing else.
+    hub(test, ["cat", "dog", "bird"], [0, 1])
+    assert inspect_dataset(tmp_path).class_names == ("cat", "dog")
+    # One file without names takes them from nobody.
+    parquet(test, {"image": [encoded(IMAGES[0])], "label": [1]})
+    assert inspect_dataset(tmp_path).class_names == ("cat", "dog")
+
+
+def test_lists_of_tfds_that_name_the_classes_otherwise_are_refused_and_those_of_other_features_passed_over(tmp_path):
+    FORMS["TFRecord"](tmp_path, PARTS)
+    (tmp_path / "label.labels.txt").write_text("eel\nant\ncat\n")
+    (tmp_path / "super_label.labels.txt").write_text("fish\ninsect\nmammal\n")
+    assert inspect_dataset(tmp_path).class_names == ("eel", "ant", "cat")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "label.labels.txt").write_text("eel\nbee\ncat\n")
+    assert "found label 1 called 'bee' here and 'ant' there" in refusal(tmp_path)
+
+
 @pytest.mark.parametrize("metadata", ["{", '{"info": 3}', '{"info": {"features": {"label": {"names": [1, 2]}}}}'])
 def test_metadata_that_are_none_are_refused_with_the_file(tmp_path, metadata):
     columns = {"image": [encoded(image) for image in PARTS["train"][0]], "label": LABELS[:6].tolist()}

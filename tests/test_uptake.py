@@ -28,6 +28,7 @@ from pipeline.run.uptake import (
     read_span,
     settle,
 )
+from tests.forms import write_parquet
 
 
 @pytest.fixture
@@ -401,6 +402,23 @@ def test_classes_keep_their_numbers_and_a_new_one_comes_behind(incoming, config,
     assert dataset.class_counts == (10, 0, 10, 10)
     # Without earlier spans they would be numbered among themselves.
     assert read_span(config, plan, Known()).class_names == ("0", "2", "7")
+
+
+def test_a_span_whose_files_call_a_class_otherwise_than_before_cannot_be_used(config, pattern, tmp_path):
+    """A day without cats, whose classes somebody numbered anew: its birds would be cats."""
+    for number, names in ((1, ["cat", "dog"]), (2, ["bird", "dog"]), (3, ["cat", "dog", "bird"])):
+        write_parquet(
+            tmp_path / "incoming" / f"span-{number}",
+            {"train": (np.arange(30 * 36, dtype=np.uint8).reshape(30, 6, 6), np.arange(30) % len(names))},
+            names=names,
+        )
+    before = known(decided(config, pattern, 1))
+    second, third = (read_span(config, plan, before) for plan in plan_uptake(config, pattern, before)[-2:])
+    assert "found label 0 called 'bird' and 'cat' before. Number the classes as before" in second.unreadable
+    assert (third.unreadable, third.class_names) == ("", ("cat", "dog", "bird"))
+    (tmp_path / "incoming" / "classes.txt").write_text("cat\ndog\nbird\n")
+    (again, _) = (read_span(config, plan, before) for plan in plan_uptake(config, pattern, before)[-2:])
+    assert (again.unreadable, again.class_names) == ("", ("cat", "dog"))
 
 
 def test_images_of_another_size_than_those_of_earlier_spans_are_told(incoming, config, pattern):

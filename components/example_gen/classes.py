@@ -111,17 +111,49 @@ def _behind(
     # Also where one span has whole numbers for labels and another texts.
     same = all(isinstance(value, str) == (labels.dtype.kind == "U") for value in earlier.values)
     known = np.array(earlier.values) if same else np.array(list(map(str, earlier.values)))
+    if given and not listed and labels.dtype.kind != "U":
+        given = _with_names_before(given, earlier, occurring)
     found = name_classes(
         np.concatenate([known, occurring if same else occurring.astype(str)]), given=given, listed=listed
     )
+    if given and not listed:
+        _check_names(earlier, found)
     told = set(map(str, earlier.values))
     new = [pair for pair in zip(found.names, found.values, strict=True) if str(pair[1]) not in told]
-    if taken := [name for name, _ in new if name in earlier.names]:
-        raise InputError(f"expected a name of its own for each class, found {_told(taken)} again. Rename it.")
+    taken = dict(zip(earlier.names, earlier.values, strict=True))
+    for name, value in new:
+        if name in taken:
+            raise InputError(
+                f"expected a name of its own for each class, found label {value} called '{name}', as label "
+                f"{taken[name]} is in the spans before. Number the classes as before, or rename it."
+            )
     return Classes(
         names=(*earlier.names, *(name for name, _ in new)),
         values=(*earlier.values, *(value for _, value in new)),
     )
+
+
+def _with_names_before(given: tuple[str, ...], earlier: Classes, occurring: np.ndarray) -> tuple[str, ...]:
+    """Returns the names that the files give and, where their list ends before, those of the earlier classes behind."""
+    pairs = zip(earlier.values, earlier.names, strict=True)
+    named = {value: name for value, name in pairs if isinstance(value, int)}
+    last = max(named, default=-1)
+    if not occurring.max() < len(given) <= last or len(given) == len({*named, *occurring.tolist()}):
+        return given
+    return (*given, *(named.get(value, str(value)) for value in range(len(given), last + 1)))
+
+
+def _check_names(earlier: Classes, found: Classes) -> None:
+    """Raises `InputError` where the files give a class another name than those of the spans before: it is another."""
+    now = {str(value): name for value, name in zip(found.values, found.names, strict=True)}
+    for value, name in zip(earlier.values, earlier.names, strict=True):
+        # A number for a name says nothing: the files had none.
+        if str(value) not in (name, now[str(value)]) and now[str(value)] != name:
+            raise InputError(
+                f"expected the names that the classes had in the spans before, found label {value} called "
+                f"'{now[str(value)]}' and '{name}' before. Number the classes as before, new ones behind them, or "
+                "list their names in classes.txt."
+            )
 
 
 def _of_texts(values: list[str], listed: tuple[str, ...] | None) -> Classes:

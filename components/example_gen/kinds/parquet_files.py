@@ -16,6 +16,7 @@ from components.example_gen.kinds.registry import (
     Kind,
     Listing,
     Picture,
+    agreed_names,
     missing_shards,
     part_of_file,
     picture_parts,
@@ -49,13 +50,13 @@ def find(
 def _open(found: tuple[dict[str, list[Path]], tuple[str, ...], bool]) -> Contents:
     files, notes, for_training = found
     names = {path: _columns(path, for_training) for paths in files.values() for path in paths}
-    first = next(iter(names.values()))
     return Contents(
         parts=picture_parts(
             {part: [(path, *names[path][:2]) for path in paths] for part, paths in files.items()},
             _pictures if for_training else _pictures_or_faults,
         ),
-        class_names=first[2],
+        # Answers are asked for pictures from anywhere, whose labels nobody needs.
+        class_names=agreed_names({path: columns[2] for path, columns in names.items()}) if for_training else None,
         notes=notes + missing_shards(names),
     )
 

@@ -325,6 +325,24 @@ def missing_shards(paths: Iterable[Path]) -> tuple[str, ...]:
     )
 
 
+def agreed_names(found: Mapping[Path, tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """Returns the names of the classes, by label, of files of one data set: the longest list; None where none has one.
+
+    Raises:
+      InputError: a label has one name in one file and another in the next.
+    """
+    told = {path: names for path, names in found.items() if names}
+    longest = max(told, key=lambda path: len(told[path]), default=None)
+    for path, names in told.items():
+        for label, (name, other) in enumerate(zip(names, told[longest], strict=False)):
+            if name != other:
+                raise InputError(
+                    f"{path}: expected the class names of {longest}, found label {label} called '{name}' here and "
+                    f"'{other}' there. Number the classes alike in both, or write their names as labels."
+                )
+    return told[longest] if longest else None
+
+
 def rows_a_block(image_shape: tuple[int, ...], itemsize: int = 1) -> int:
     """Returns how many images of a shape are read at a time, at least 1."""
     return rows_within(_BLOCK_BYTES, max(1, math.prod(image_shape) * itemsize), most=_BLOCK_BYTES)

@@ -15,6 +15,7 @@ from components.example_gen.kinds.registry import (
     Kind,
     Listing,
     Picture,
+    agreed_names,
     missing_shards,
     part_of_file,
     picture_parts,
@@ -29,8 +30,6 @@ from models.tfrecords import parse_features, read_records
 _IMAGES = ("image", "image/encoded", "image_raw")
 _NO_RECORDS = (".py", ".pyc", ".md", ".txt", ".json", ".ipynb", ".index")
 _LABELS = ("label", "image/class/label", "class", "label/id")
-
-
 _TOLD = 5
 _ONE_EACH = "Write one image a record, and for its label the number or the name of one class."
 
@@ -40,10 +39,10 @@ class _SeveralValuesError(ValueError):
 
 
 class Found(NamedTuple):
-    """The TFRecord files of a folder by part, the file of class names, notes, and whether records need a label."""
+    """The TFRecord files of a folder by part, those of class names, notes, and whether records need a label."""
 
     files: dict[str, list[Path]]
-    names: Path | None
+    names: list[Path]
     notes: tuple[str, ...]
     needs_label: bool
 
@@ -51,13 +50,15 @@ class Found(NamedTuple):
 def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
     """Returns the TFRecord files of a folder; None where none is of training."""
     found: dict[str | None, list[Path]] = {}
-    names = None
+    names: list[Path] = []
     for path in listing.files:
         if "tfrecord" in path.name.lower() and path.suffix not in _NO_RECORDS:
             found.setdefault(part_of_file(path, folder), []).append(path)
         elif path.name.endswith("label.labels.txt"):
-            names = path
+            names.append(path)
     files, notes = without_strangers(found)
+    # TFDS names the file after the feature: of "label" and "coarse_label" the first is the one that is read.
+    names = [path for path in names if path.name == "label.labels.txt"] or names
     return Found(files, names, notes, for_training) if TRAIN in files or (files and not for_training) else None
 
 
@@ -65,9 +66,14 @@ def _open(found: Found) -> Contents:
     files, names, notes, needs_label = found
     return Contents(
         parts=picture_parts(files, functools.partial(_pictures, needs_label=needs_label)),
-        class_names=tuple(read_text(names)[0].splitlines()) if names else None,
+        # Answers are asked for pictures from anywhere, whose labels nobody needs.
+        class_names=agreed_names({path: _lines(path) for path in names}) if needs_label else None,
         notes=notes + missing_shards(path for paths in files.values() for path in paths),
     )
+
+
+def _lines(path: Path) -> tuple[str, ...]:
+    return tuple(read_text(path)[0].splitlines())
 
 
 def _pictures(paths: list[Path], needs_label: bool) -> Iterator[Picture]:
