@@ -76,6 +76,14 @@ def test_listed_names_go_before_those_of_the_files():
     assert named([0, 1], given=("a", "b"), listed=("c", "d")).names == ("c", "d")
 
 
+@pytest.mark.parametrize("name", ["", " \t"])
+def test_class_without_a_name_is_refused_where_it_occurs(name):
+    """As a line of TFDS's list, or the metadata of Parquet, may be."""
+    message = refusal([0, 1, 1], given=("a", name))
+    assert message == "expected a name for each class, found none for label 1. Name it."
+    assert named([0, 1], given=("a", "b", name)).names == ("a", "b")
+
+
 def test_as_many_names_as_labels_from_1_name_them_in_their_order():
     assert named([1, 2, 3], given=("a", "b", "c")).names == ("a", "b", "c")
 

@@ -402,6 +402,53 @@ def test_row_with_a_value_too_few_and_a_value_that_is_none_are_one_line(table, t
 # Several data sets
 
 
+def write_labels(folder: Path, form: str, labels: list[str]) -> tuple[Path, str]:
+    """Writes images with texts for labels; returns the file that they are in, and what follows it in a message."""
+    images = IMAGES[: len(labels)]
+    if form == "NumPy":
+        np.savez(folder / "data.npz", x_train=images, y_train=np.array(labels))
+        return folder / "data.npz", ", image 3: expected a label, found an empty text. Name"
+    if form == "CSV":
+        table = pd.DataFrame(images.reshape(len(images), -1), columns=[f"pixel{n}" for n in range(36)])
+        table.insert(0, "label", labels)
+        table.to_csv(folder / "train.csv", index=False)
+        return folder / "train.csv", ": expected a label for each image, found none for image 3. Complete"
+    if form == "Parquet":
+        parquet(folder / "train.parquet", {"image": [encoded(image) for image in images], "label": labels})
+        return folder / "train.parquet", ", image 3: expected a label, found an empty text. Name"
+    if form == "class folders":
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            (folder / label).mkdir(exist_ok=True)
+            (folder / label / f"{number}.png").write_bytes(encoded(image))
+        return folder / labels[3] / "3.png", ": expected a label, found an empty text. Name"
+    import tensorflow as tf
+
+    with tf.io.TFRecordWriter(str(folder / "train.tfrecord")) as writer:
+        for image, label in zip(images, labels, strict=True):
+            values = {"image": encoded(image), "label": label.encode()}
+            features = {
+                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])) for name, value in values.items()
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    return folder / "train.tfrecord", ", image 3: expected a label, found an empty text. Name"
+
+
+@pytest.mark.parametrize(
+    ("form", "empty"),
+    [
+        *((form, empty) for form in ("NumPy", "CSV", "Parquet", "TFRecord") for empty in ("", "  ")),
+        # There is no folder without a name.
+        ("class folders", "  "),
+    ],
+)
+def test_empty_label_is_no_class_of_its_own_but_refused_by_its_place(tmp_path, form, empty):
+    file, told = write_labels(tmp_path, form, ["cat", "dog", "cat", empty, "dog", empty])
+    with pytest.raises(InputError) as raised:
+        inspect_dataset(tmp_path)
+    assert str(raised.value).startswith(f"{file}{told}")
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize("around", ["train_test_split", "training_data", "train/v2", "test-data"])
 @pytest.mark.parametrize("form", FORMS)
 def test_words_of_folders_around_the_data_make_no_part_of_another(tmp_path, form, around):

@@ -59,7 +59,7 @@ def name_classes(
       The classes in the order of the listed names, else of their labels.
 
     Raises:
-      InputError: fewer than two occur, a label is negative, or the names do not fit the labels.
+      InputError: fewer than two occur, a label is negative, or the names do not fit the labels or are empty.
     """
     if earlier is not None:
         return _behind(earlier, labels, given, listed)
@@ -98,6 +98,9 @@ def name_classes(
             f"{'classes.txt names' if listed else 'are named'}, found {values[-1]} at position "
             f"{int(labels.argmax())}. Name each class, or mend the label."
         )
+    if not all(name.strip() for name in named):
+        label = next(value for value, name in zip(values, named, strict=True) if not name.strip())
+        raise InputError(f"expected a name for each class, found none for label {label}. Name it.")
     if len(set(named)) < len(named):
         raise InputError(f"expected a name of its own for each class, found {_told(sorted(named))}. Rename them.")
     return Classes(names=named, values=tuple(values), notes=tuple(notes))

@@ -8,9 +8,12 @@ Synopsis:
 
 import collections
 import dataclasses
+from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
+from components.errors import InputError
 from components.example_gen.broken import Broken, where
 from components.example_gen.kinds import PicturePart, PixelPart
 from components.example_gen.kinds.registry import Picture
@@ -62,7 +65,7 @@ def survey_part(part: PixelPart | PicturePart, broken: Broken) -> Survey:
     """Reads a part without decoding it.
 
     Raises:
-      InputError: a file is damaged, or has too many broken pictures.
+      InputError: a file is damaged, has an empty text for a label, or too many broken pictures.
     """
     digest, sizes, channels, pixels, firsts = Digest(), collections.Counter(), 1, None, {}
     labels, kept, label_file = [], [], ""
@@ -73,10 +76,14 @@ def survey_part(part: PixelPart | PicturePart, broken: Broken) -> Survey:
             pixels = images.shape[1:]
             sizes[pixels[:2]] += len(images)
             channels = pixels[2] if len(pixels) > 2 else 1
+            if given.dtype.kind == "U" and not (named := np.char.strip(given) != "").all():
+                _refuse_unnamed(label_file, sum(map(len, labels)) + int(named.argmin()))
             labels.append(given)
     else:
         for picture in part.pictures():
             digest.picture(picture.encoded)
+            if isinstance(picture.label, str) and not picture.label.strip():
+                _refuse_unnamed(picture.file, picture.position)
             labels.append(picture.label)
             try:
                 height, width, shown = look_at(picture)
@@ -98,3 +105,8 @@ def survey_part(part: PixelPart | PicturePart, broken: Broken) -> Survey:
         label_file=label_file,
         firsts=firsts,
     )
+
+
+def _refuse_unnamed(file: Path | str, position: int | None) -> NoReturn:
+    """Raises `InputError`: a class without a name would train, and its model not be served."""
+    raise InputError(f"{where(file, position)}: expected a label, found an empty text. Name its class.")
