@@ -48,7 +48,7 @@ def write_enlarged(source: Path, target: Path, count: int, shape: tuple[int, ...
     from components.example_gen.kinds.registry import list_files
 
     target.mkdir(parents=True)
-    files, noise = find_files(source, list_files(source)), np.random.default_rng(0)
+    (files, _), noise = find_files(source, list_files(source)), np.random.default_rng(0)
     for part, size in (("train", count - count // _TEST_SHARE), ("test", count // _TEST_SHARE)):
         images, labels = (read_idx(files[part, kind]) for kind in ("images", "labels"))
         numbers = np.arange(size) % len(images)

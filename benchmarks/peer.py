@@ -21,7 +21,7 @@ def write_records(folder: Path) -> None:
     from components.example_gen.kinds.registry import list_files
 
     data = Path("data")
-    files = find_files(data, list_files(data))
+    files, _ = find_files(data, list_files(data))
     images, labels = read_idx(files["train", "images"]), read_idx(files["train", "labels"])
     folder.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(folder / "mnist.tfrecord")) as writer:

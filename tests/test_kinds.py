@@ -188,6 +188,42 @@ def test_idx_is_found_by_the_words_of_its_names(tmp_path, name):
     assert_holds(inspect_dataset(tmp_path), PARTS)
 
 
+def unpacked_by_kaggle(folder: Path, *, ending: str = "") -> None:
+    """Writes each file twice, with a dot in its name and in a folder of its own."""
+    write_idx(folder, PARTS)
+    for path in list(folder.iterdir()):
+        content, stem = gzip.decompress(path.read_bytes()), path.name.removesuffix(".gz")
+        path.unlink()
+        (folder / stem.replace("-idx", ".idx")).write_bytes(content)
+        (folder / stem).mkdir()
+        (folder / stem / f"{stem}{ending}").write_bytes(gzip.compress(content) if ending else content)
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_idx_files_that_are_there_twice_with_the_same_content_are_read_once_and_told(tmp_path, ending):
+    unpacked_by_kaggle(tmp_path, ending=ending)
+    dataset = inspect_dataset(tmp_path)
+    assert_holds(dataset, PARTS)
+    (told,) = dataset.notes
+    assert told == (
+        "4 files are there twice, with the same content, and read once "
+        f"(t10k-images-idx3-ubyte/t10k-images-idx3-ubyte{ending})"
+    )
+
+
+@pytest.mark.parametrize(
+    "change", [lambda content: content[:-1] + b"\x01", lambda content: content[:-1]], ids=["a byte", "cut"]
+)
+def test_idx_files_that_are_there_twice_and_differ_are_refused_by_both_names(tmp_path, change):
+    unpacked_by_kaggle(tmp_path)
+    path = tmp_path / "train-labels-idx1-ubyte" / "train-labels-idx1-ubyte"
+    path.write_bytes(change(path.read_bytes()))
+    assert refusal(tmp_path) == (
+        f"{tmp_path}: expected one data set in the folder, found train-labels.idx1-ubyte, "
+        "train-labels-idx1-ubyte/train-labels-idx1-ubyte, which differ. Give each its own."
+    )
+
+
 def test_idx_that_is_called_gz_and_is_plain_is_read(tmp_path):
     write_idx(tmp_path, PARTS)
     for path in tmp_path.iterdir():

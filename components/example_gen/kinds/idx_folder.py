@@ -10,6 +10,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -22,7 +23,6 @@ from components.example_gen.kinds.registry import (
     Kind,
     Listing,
     PixelPart,
-    one_each,
     part_of,
     register,
     rows_a_block,
@@ -38,10 +38,15 @@ STEMS = {
 }
 _AXES = {**dict.fromkeys(("images", "image", "imgs", "img"), "images"), **dict.fromkeys(("labels", "label"), "labels")}
 _NAMED = re.compile(r"idx\d|ubyte")
+_READ_BYTES = 1 << 20
 
 
-def find_files(folder: Path, listing: Listing, for_training: bool = True) -> dict[tuple[str, str], Path] | None:
+def find_files(
+    folder: Path, listing: Listing, for_training: bool = True
+) -> tuple[dict[tuple[str, str], Path], tuple[str, ...]] | None:
     """Returns the IDX files of a folder by part and "images" or "labels"; None where those of training are not there.
+
+    Beside them, a note of those that are there twice, of which one is taken: so Kaggle's archive of MNIST unpacks.
 
     For prediction, labels are not needed, nor a word for the part.
 
@@ -72,7 +77,46 @@ def find_files(folder: Path, listing: Listing, for_training: bool = True) -> dic
         )
     if not any(axis == "images" for _, axis in found):
         return None
-    return one_each(folder, {role: list(paths.values()) for role, paths in found.items()})
+    several = {role: list(paths.values()) for role, paths in found.items()}
+    copies = [path for paths in several.values() for path in paths[1:] if _hold_the_same(paths[0], path)]
+    single = {role: [path for path in paths if path not in copies] for role, paths in several.items()}
+    if others := next((paths for paths in single.values() if len(paths) > 1), None):
+        names = ", ".join(str(path.relative_to(folder)) for path in others)
+        raise InputError(
+            f"{folder}: expected one data set in the folder, found {names}, which differ. Give each its own."
+        )
+    return {role: path for role, (path,) in single.items()}, _told(folder, copies)
+
+
+def _told(folder: Path, copies: list[Path]) -> tuple[str, ...]:
+    if not copies:
+        return ()
+    told = "1 file is" if len(copies) == 1 else f"{len(copies)} files are"
+    return (f"{told} there twice, with the same content, and read once ({copies[0].relative_to(folder)})",)
+
+
+def _hold_the_same(one: Path, other: Path) -> bool:
+    """Whether two files, gzipped or not, hold the same bytes; of what cannot be read nobody knows."""
+    try:
+        kinds = {_is_gzip(path) for path in (one, other)}
+        if kinds == {False} and one.stat().st_size != other.stat().st_size:
+            return False
+        with _plain(one) as first, _plain(other) as second:
+            while (block := first.read(_READ_BYTES)) == second.read(_READ_BYTES):
+                if not block:
+                    return True
+    except (OSError, EOFError, zlib.error):
+        return False
+    return False
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
+
+
+def _plain(path: Path) -> BinaryIO:
+    return gzip.open(path) if _is_gzip(path) else path.open("rb")
 
 
 def _is_idx(path: Path) -> bool:
@@ -80,22 +124,21 @@ def _is_idx(path: Path) -> bool:
     if path.suffix not in ("", ".gz", ".idx", ".bin"):
         return False
     try:
-        with path.open("rb") as stream:
+        with _plain(path) as stream:
             first = stream.read(4)
-        if first[:2] == b"\x1f\x8b":
-            with gzip.open(path) as stream:
-                first = stream.read(4)
         return first[:2] == b"\0\0" and first[2:3] in b"\x08\x09\x0b\x0c\x0d\x0e" and first[3:] in b"\1\2\3\4"
     except (OSError, EOFError, zlib.error):
         return False
 
 
-def _open(files: dict[tuple[str, str], Path]) -> Contents:
+def _open(found: tuple[dict[tuple[str, str], Path], tuple[str, ...]]) -> Contents:
+    files, notes = found
+
     def part(name: str) -> PixelPart:
         images, labels = files[name, "images"], files.get((name, "labels"))
         return PixelPart(file=images, label_file=labels or images, blocks=lambda: _blocks(images, labels))
 
-    return Contents(parts={name: part(name) for name in PARTS if (name, "images") in files})
+    return Contents(parts={name: part(name) for name in PARTS if (name, "images") in files}, notes=notes)
 
 
 def _blocks(images: Path, label_file: Path | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
