@@ -1,7 +1,7 @@
 """Decodes pictures as a viewer shows them, and brings them to one size: what ExampleGen and prediction have in common.
 
-Upright as EXIF says, a palette as its colours, transparent parts white, 16 bits as 8, CMYK as RGB, the first frame of
-what moves. A serialized uint8 tensor, as this project's own records hold it, is taken as well.
+Upright as EXIF or XMP says, a palette as its colours, transparent parts white, 16 bits as 8, CMYK as RGB, the first
+frame of what moves. A serialized uint8 tensor, as this project's own records hold it, is taken as well.
 
 Synopsis:
 
@@ -13,6 +13,7 @@ Synopsis:
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -24,8 +25,21 @@ _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM")
 MAGIC_BYTES = 16
 # Of a chunk, what is none of its data: their size, its name and its checksum.
 _PNG_CHUNK = 12
+# Those in which EXIF and XMP stand.
+_TELLING = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-_ORIENTATION, _FIRST_TURNED = 0x0112, 5
+_ORIENTATION = 0x0112
+# By EXIF's orientation (CIPA DC-008, 4.6.4 A).
+_TURNING = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = tuple(_TURNING[orientation] for orientation in (5, 6, 7, 8))
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "F")
 # What `tf.io.serialize_tensor` of a uint8 tensor begins with: its type, and the shape's field.
 _TENSOR = b"\x08\x04\x12"
@@ -53,9 +67,7 @@ def look(encoded: bytes) -> tuple[int, int, int]:
     try:
         with _open(encoded) as picture:
             width, height = picture.size
-            exif = Image.Exif()
-            exif.load(picture.info.get("exif") or b"")
-            if exif.get(_ORIENTATION, 1) >= _FIRST_TURNED:
+            if _turning(picture) in _SIDEWAYS:
                 width, height = height, width
             return height, width, 1 if _is_gray(picture) else 3
     except _FAILURES as error:
@@ -83,7 +95,10 @@ def decode(encoded: bytes, shape: tuple[int, ...], how: str) -> np.ndarray:
         with _open(encoded) as picture:
             # A JPEG many times too large is decoded at a half, a quarter or an eighth, as long as that is no enlarging.
             picture.draft(None, (2 * max(shape[:2]), 2 * max(shape[:2])))
-            return _fitted(_as_shown(ImageOps.exif_transpose(picture)), shape, how)
+            turning = _turning(picture)
+            # What a picture has of modes and transparency is known when it is loaded.
+            picture.load()
+            return _fitted(_as_shown(picture if turning is None else picture.transpose(turning)), shape, how)
     except _FAILURES as error:
         raise BrokenPictureError(_reason(error)) from error
 
@@ -109,18 +124,51 @@ def fit(pixels: np.ndarray, shape: tuple[int, ...], how: str) -> np.ndarray:
 
 
 def _open(encoded: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(encoded), formats=_FORMATS)
+    return Image.open(io.BytesIO(_texts_first(encoded)), formats=_FORMATS)
+
+
+def _turning(picture: Image.Image) -> Image.Transpose | None:
+    """Returns what makes a picture upright, as EXIF or else XMP says; None where it is, or nothing says so."""
+    # Pillow's own method of a PNG would decode the pixels first, for what lies behind them.
+    return _TURNING.get(Image.Image.getexif(picture).get(_ORIENTATION))
+
+
+def _texts_first(encoded: bytes) -> bytes:
+    """Returns a PNG with what is told behind its pixels in front of them, where Pillow sees it without decoding."""
+    chunks = list(_png_chunks(encoded))
+    pixels = next((start - 8 for kind, start, _ in chunks if kind == b"IDAT"), len(encoded))
+    # A damaged one stays where it is, and is passed over as other viewers do it.
+    behind = [
+        (start - 8, end + 4)
+        for kind, start, end in chunks
+        if start > pixels and kind in _TELLING and _is_whole(encoded, start, end)
+    ]
+    if not behind:
+        return encoded
+    moved = [encoded[start:end] for start, end in behind]
+    left = zip([pixels, *(end for _, end in behind)], [*(start for start, _ in behind), len(encoded)], strict=True)
+    return b"".join([encoded[:pixels], *moved, *(encoded[start:end] for start, end in left)])
+
+
+def _png_chunks(encoded: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yields the kind of each chunk of a PNG, and where its data begin and end; nothing of another format."""
+    position = len(_MAGIC[0]) if encoded.startswith(_MAGIC[0]) else len(encoded)
+    while position + _PNG_CHUNK <= len(encoded):
+        size, kind = struct.unpack_from(">I4s", encoded, position)
+        yield kind, position + 8, position + 8 + size
+        position += _PNG_CHUNK + size
+
+
+def _is_whole(encoded: bytes, start: int, end: int) -> bool:
+    """Whether the data of a PNG's chunk have its checksum."""
+    return zlib.crc32(encoded[start - 4 : end]).to_bytes(4) == encoded[end : end + 4]
 
 
 def _check_pixels(encoded: bytes) -> None:
     """Compares the checksums of a PNG's pixels, which Pillow passes over."""
-    position = len(_MAGIC[0]) if encoded.startswith(_MAGIC[0]) else len(encoded)
-    while position + _PNG_CHUNK <= len(encoded):
-        size, kind = struct.unpack_from(">I4s", encoded, position)
-        end = position + _PNG_CHUNK + size
-        if kind == b"IDAT" and zlib.crc32(encoded[position + 4 : end - 4]).to_bytes(4) != encoded[end - 4 : end]:
+    for kind, start, end in _png_chunks(encoded):
+        if kind == b"IDAT" and not _is_whole(encoded, start, end):
             raise ValueError("the checksum of its pixels is another")
-        position = end
 
 
 def _pixels_of(encoded: bytes) -> np.ndarray:

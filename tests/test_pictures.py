@@ -8,6 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from components.pictures import MAGIC_BYTES, BrokenPictureError, decode, fit, is_picture, look
 
@@ -134,6 +135,59 @@ def test_each_orientation_is_shown_upright_with_its_height_and_width(form, orien
     encoded = save(Image.fromarray(stored), form, exif=exif, **FORMATS[form])
     assert look(encoded)[:2] == (48, 32)
     assert np.abs(decode(encoded, (48, 32), "pad").astype(int) - shown).max() <= 4
+
+
+def behind_the_pixels(encoded: bytes, kind: bytes) -> bytes:
+    """Moves a chunk of a PNG to where the specification allows it as well."""
+    start = encoded.index(kind) - 4
+    end = start + 12 + int.from_bytes(encoded[start : start + 4])
+    rest = encoded[:start] + encoded[end:]
+    return rest[:-12] + encoded[start:end] + rest[-12:]
+
+
+def told_otherwise(picture: Image.Image, orientation: int) -> dict[str, bytes]:
+    """Returns a picture in the forms that have no EXIF in front of their pixels, by what tells the orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    xmp = f'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="{orientation}"/>'
+    as_text, with_xmp = PngInfo(), PngInfo()
+    # As ImageMagick writes it: the name, the number of bytes, and these in hexadecimal.
+    as_text.add_text("Raw profile type exif", f"\nexif\n{len(exif.tobytes())}\n{exif.tobytes().hex()}\n", zip=True)
+    with_xmp.add_itxt("XML:com.adobe.xmp", xmp)
+    return {
+        "eXIf behind the pixels": behind_the_pixels(save(picture, exif=exif), b"eXIf"),
+        "EXIF as text behind the pixels": behind_the_pixels(save(picture, pnginfo=as_text), b"zTXt"),
+        "XMP behind the pixels": behind_the_pixels(save(picture, pnginfo=with_xmp), b"iTXt"),
+        "EXIF as text": save(picture, pnginfo=as_text),
+        "XMP of a PNG": save(picture, pnginfo=with_xmp),
+        "XMP of a JPEG": save(picture, "JPEG", xmp=xmp.encode(), **FORMATS["JPEG"]),
+        "XMP of a WebP": save(picture, "WEBP", xmp=xmp.encode(), **FORMATS["WEBP"]),
+    }
+
+
+@pytest.mark.parametrize("form", told_otherwise(Image.new("L", (1, 1)), 1))
+@pytest.mark.parametrize("orientation", STORED_AS)
+def test_header_and_decoder_turn_alike_whatever_tells_the_orientation(form, orientation):
+    shown = np.kron(GRAY, np.ones((16, 16), np.uint8))
+    encoded = told_otherwise(Image.fromarray(np.ascontiguousarray(STORED_AS[orientation](shown))), orientation)[form]
+    assert look(encoded)[:2] == (48, 32)
+    assert np.abs(decode(encoded, (48, 32), "pad").astype(int) - shown).max() <= 4
+
+
+def test_damaged_text_behind_the_pixels_is_no_damage_of_the_picture():
+    encoded = bytearray(told_otherwise(Image.fromarray(GRAY), 6)["XMP behind the pixels"])
+    encoded[encoded.index(b"tiff:Orientation=") + 18] ^= 1
+    assert look(bytes(encoded)) == (3, 2, 1)
+    np.testing.assert_array_equal(decode(bytes(encoded), (3, 2), "pad"), GRAY)
+
+
+def test_orientation_that_is_none_turns_nothing():
+    for orientation in (0, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        encoded = save(Image.fromarray(GRAY), exif=exif)
+        assert look(encoded) == (3, 2, 1)
+        np.testing.assert_array_equal(decode(encoded, (3, 2), "pad"), GRAY)
 
 
 # fitting
