@@ -79,7 +79,7 @@ def decode(encoded: bytes, shape: tuple[int, ...], how: str) -> np.ndarray:
 
     Args:
       encoded: PNG, JPEG, WebP, BMP, GIF, or a serialized uint8 tensor.
-      shape: (height, width) for gray, or (height, width, 3).
+      shape: (height, width) for gray, or (height, width, 3); of a tensor any that it has itself.
       how: one of `models.features.FITS`; of no effect on a picture of that height and width.
 
     Returns:
@@ -90,6 +90,8 @@ def decode(encoded: bytes, shape: tuple[int, ...], how: str) -> np.ndarray:
     """
     if encoded.startswith(_TENSOR):
         return fit(_pixels_of(encoded), shape, how)
+    if not can_show(shape):
+        raise BrokenPictureError(f"a picture has 1 or 3 channels, and {shape[2]} are expected")
     try:
         _check_pixels(encoded)
         with _open(encoded) as picture:
@@ -111,16 +113,23 @@ def fit(pixels: np.ndarray, shape: tuple[int, ...], how: str) -> np.ndarray:
       shape, how: as in `decode`.
 
     Raises:
-      BrokenPictureError: its number of channels is neither that of `shape` nor 1, 3 or 4 (red, green, blue, opacity).
+      BrokenPictureError: it has not `shape`, and its channels are none of 1, 3 or 4 (red, green, blue, opacity), or
+        those of `shape` none of 1 or 3.
     """
     if pixels.ndim == 3 and pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
     if pixels.shape == tuple(shape):
         return pixels
-    channels = [shape[2] for shape in (pixels.shape, shape) if len(shape) == 3]
-    if any(number not in (1, 3, 4) for number in channels) or shape[2:] == (4,):
-        raise BrokenPictureError(f"it has {channels[0]} channels")
+    if not can_show(shape):
+        raise BrokenPictureError(f"nothing else becomes an image of {shape[2]} channels")
+    if pixels.shape[2:] not in ((), (3,), (4,)):
+        raise BrokenPictureError(f"it has {pixels.shape[2]} channels")
     return _fitted(_as_shown(Image.fromarray(pixels)), shape, how)
+
+
+def can_show(shape: tuple[int, ...]) -> bool:
+    """Whether a picture can become an image of `shape`: it is gray or has three colours, and no other channels."""
+    return shape[2:] in ((), (1,), (3,))
 
 
 def _open(encoded: bytes) -> Image.Image:

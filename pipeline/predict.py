@@ -19,6 +19,7 @@ from components.example_gen.broken import Broken
 from components.example_gen.kinds import find_kind
 from components.example_gen.kinds.class_folders import refuse_unread
 from components.example_gen.kinds.registry import Listing, list_files, nothing_found
+from components.example_gen.reading import check_channels
 from components.prediction_columns import COLUMNS
 from models.card import CARD_FILE, read_card
 from models.files import replacing
@@ -90,6 +91,8 @@ def predict_folder(
         raise InputError(f"{saved_model}: expected a model with {CARD_FILE}, found none. Publish it anew.")
     kind, files = found
     contents = kind.open(files)
+    for part in contents.parts.values():
+        check_channels(part, tuple(card["image_shape"]))
     with scratch() as folder, taken_over(os.environ, folder), Console(folder / "log.txt") as console:
         console.start("predict")
         # TensorFlow takes seconds to import, and a wrong name must not wait for it; what it prints is for nobody here.

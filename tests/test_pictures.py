@@ -243,6 +243,16 @@ def test_fourth_channel_is_opacity_and_two_cannot_be_fitted():
         fit(COLOUR[..., :2], (4, 4), "pad")
 
 
+@pytest.mark.parametrize("channels", [2, 4, 7])
+def test_other_channels_than_a_picture_has_are_told_as_what_is_expected(channels):
+    with pytest.raises(BrokenPictureError, match=f"^a picture has 1 or 3 channels, and {channels} are expected$"):
+        decode(save(Image.fromarray(opacity(COLOUR, ALPHA), "RGBA")), (3, 2, channels), "pad")
+    with pytest.raises(BrokenPictureError, match=f"^nothing else becomes an image of {channels} channels$"):
+        fit(GRAY, (3, 2, channels), "pad")
+    whole = np.zeros((3, 2, channels), np.uint8)
+    np.testing.assert_array_equal(decode(tf.io.serialize_tensor(whole).numpy(), whole.shape, "pad"), whole)
+
+
 def test_large_jpeg_is_fitted_as_the_whole_of_it_is():
     """Decoded at a quarter; a slope stays what it is."""
     slope = np.repeat(np.linspace(0, 255, 1024).astype(np.uint8)[None], 1024, axis=0)

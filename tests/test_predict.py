@@ -264,6 +264,42 @@ def test_picture_of_another_size_or_in_colour_is_fitted_as_for_training_and_told
     assert "1 of 4 images has another size (such as 18x14), fitted into 9x7 by 'pad'" in told
 
 
+@pytest.fixture
+def of_four_channels(served, tmp_path) -> Path:
+    """A model whose card says that its images have four channels."""
+    version = max((path for path in served.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    model = tmp_path / "model"
+    shutil.copytree(version, model)
+    card = json.loads((model / CARD_FILE).read_text())
+    (model / CARD_FILE).write_text(json.dumps({**card, "image_shape": [9, 7, 4]}))
+    return model
+
+
+ONLY_ARRAYS = (
+    "only arrays have other numbers of channels, and they are taken as they are. Give an NPZ or NPY of that shape"
+)
+
+
+def test_pictures_are_none_of_a_model_of_four_channels_which_is_told_before_it_is_loaded(
+    of_four_channels, pictures, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(tf.saved_model, "load", None)
+    for flags in ([], ["--skip-broken"]):
+        assert main([str(pictures), str(tmp_path / "a.csv"), "--model", str(of_four_channels), *flags]) == 2
+        assert capsys.readouterr().err == (
+            f"predict: {pictures / '0.png'}: expected images of 4 channels (9x7x4), found a picture, which has 1 or 3: "
+            f"{ONLY_ARRAYS}.\n"
+        )
+
+
+def test_pixels_of_other_channels_than_the_models_four_are_told_by_both_shapes(of_four_channels, tmp_path, capsys):
+    np.save(tmp_path / "some.npy", np.zeros((2, 9, 7, 3), np.uint8))
+    assert main([str(tmp_path / "some.npy"), str(tmp_path / "a.csv"), "--model", str(of_four_channels)]) == 2
+    assert capsys.readouterr().err == (
+        f"predict: {tmp_path / 'some.npy'}: expected images of 9x7x4, found 9x7x3: {ONLY_ARRAYS}.\n"
+    )
+
+
 def test_images_beyond_what_training_had_are_told(served, pictures, tmp_path, capsys):
     version = max((path for path in served.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
     model = tmp_path / "model"

@@ -20,16 +20,20 @@ from typing import NamedTuple
 import numpy as np
 
 from components.errors import InputError
-from components.example_gen.broken import Broken
+from components.example_gen.broken import Broken, where
 from components.example_gen.kinds import PicturePart, PixelPart
 from components.example_gen.kinds.registry import Picture
-from components.pictures import BrokenPictureError, decode, fit
+from components.pictures import MAGIC_BYTES, BrokenPictureError, can_show, decode, fit, is_picture
 from models.host import cores
 from models.memory import rows_within
 
 # Pictures that are decoded at a time: so many, or so many bytes of them, encoded or decoded.
 _PICTURES = 256
 _BYTES = 16 << 20
+# Which channel means what, nobody but their owner knows.
+_AS_ARE = (
+    "only arrays have other numbers of channels, and they are taken as they are. Give an NPZ or NPY of that shape."
+)
 # As Python writes them: of 1 and 01 only the first is sure to be a number.
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
 
@@ -202,6 +206,8 @@ def pixel_blocks(part: PixelPart) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def _check_fit(file: Path, image: np.ndarray, form: ImageForm) -> None:
     """Fits one image, of whose number of channels it depends whether all can be."""
+    if image.shape != form.shape and not can_show(form.shape):
+        raise InputError(f"{file}: expected images of {describe(form.shape)}, found {describe(image.shape)}: {_AS_ARE}")
     try:
         fit(image, *form)
     except BrokenPictureError as error:
@@ -209,6 +215,20 @@ def _check_fit(file: Path, image: np.ndarray, form: ImageForm) -> None:
             f"{file}: expected images of 1, 3 or 4 channels, which alone can be fitted into {describe(form.shape)}, "
             f"found that {error}. Leave image_size and image_channels out."
         ) from None
+
+
+def check_channels(part: PixelPart | PicturePart, shape: tuple[int, ...]) -> None:
+    """Looks at the first image of a part, where `shape` has another number of channels than pictures have.
+
+    Raises:
+      InputError: it is a picture.
+    """
+    first = None if can_show(shape) or isinstance(part, PixelPart) else next(part.pictures(), None)
+    if first and is_picture(first.encoded[:MAGIC_BYTES]):
+        raise InputError(
+            f"{where(first.file, first.position)}: expected images of {shape[2]} channels ({describe(shape)}), found a "
+            f"picture, which has 1 or 3: {_AS_ARE}"
+        )
 
 
 def _whole(
