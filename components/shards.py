@@ -1,9 +1,10 @@
-"""Reads a shard of the examples many records at a time; a damaged one is refused in a line.
+"""Reads a shard of the examples many records at a time; one that is damaged or cut short is refused in a line.
 
 Synopsis:
 
     for records in read_batches(shard, examples.compression, 1000):     # string [n]
         images = records.numpy().tolist()
+    check_count("test", expected=1000, found=1000)                      # DataRefused where they are not the same
 """
 
 from collections.abc import Callable, Iterator
@@ -17,16 +18,23 @@ from models.examples import open_shards
 
 
 def read_batches(
-    shard: Path, compression: str, rows: int, parse: Callable[[tf.Tensor], Any] = lambda records: records
+    shard: Path,
+    compression: str,
+    rows: int,
+    parse: Callable[[tf.Tensor], Any] = lambda records: records,
+    *,
+    most: int | None = None,
 ) -> Iterator[Any]:
     """Yields what `parse` makes of the records of one shard, `rows` at a time, in order: string [n].
+
+    With `most` it is that many records at most, and those behind them are not read.
 
     Raises:
       DataRefused: a record fails its checksum, or `parse` cannot read it.
     """
     seen = 0
     try:
-        for records in open_shards((shard,), compression).batch(rows):
+        for records in open_shards((shard,), compression).take(-1 if most is None else most).batch(rows):
             yield parse(records)
             seen += len(records)
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
@@ -34,6 +42,25 @@ def read_batches(
             f"{shard}: expected records of an image and a label, found a damaged one after record {seen:,} "
             f"({_reason(error.message)}). Delete the file and run again."
         ) from error
+
+
+def check_count(where: object, expected: int, found: int) -> None:
+    """Compares the number of records that were read with the number that ExampleGen wrote.
+
+    A shard that was cut between two records, or within its gzip header, reads without an error.
+
+    Args:
+      where: for the message, the split or its folder.
+      expected, found: numbers of records.
+
+    Raises:
+      DataRefused: they are not the same.
+    """
+    if found != expected:
+        raise DataRefused(
+            f"{where}: expected the {expected:,} records that ExampleGen wrote, found {found:,}: a shard was changed "
+            "or cut short. Delete the artifact and run again."
+        )
 
 
 def _reason(message: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.errors import ModelRefused, PipelineError
+from components.errors import DataRefused, ModelRefused, PipelineError
 from components.infra_validator import client, serving
 from components.infra_validator.client import Refused, check_agreement, check_answers, read_images
 from components.infra_validator.serving import serve_once
@@ -181,6 +181,47 @@ def test_no_more_images_are_asked_about_than_the_bound(stranger, bands, monkeypa
     monkeypatch.setattr(serving, "MOST_ASKED", 40)
     serve_once(Path("model"), bands)
     # Over the end of the first shard, which has 35.
+    np.testing.assert_array_equal(stranger.images, banded_images(LABELS)[:40], strict=True)
+
+
+def cut(content: bytes, records: int) -> bytes:
+    """Returns a shard of records of one length without its last ones."""
+    length = int.from_bytes(content[:8], "little") + 16
+    assert len(content) % length == 0
+    return content[: -records * length]
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda content: content[:-1] + bytes([content[-1] ^ 1]), "found a damaged one after record 0"),
+        (lambda content: content[:-5], "found a damaged one after record 0"),
+        (
+            lambda content: cut(content, 3),
+            "expected the 70 records that ExampleGen wrote, found 67: a shard was changed",
+        ),
+        (lambda content: b"", "expected the 70 records that ExampleGen wrote, found 35: a shard was changed"),
+    ],
+    ids=["a byte", "cut in a record", "cut between two", "empty"],
+)
+def test_shard_that_was_damaged_since_the_gate_is_told_as_that_and_no_model_blamed(stranger, tmp_path, damage, told):
+    damaged = split_of(tmp_path)
+    shard = damaged.shards("test")[1]
+    shard.write_bytes(damage(shard.read_bytes()))
+    with pytest.raises(DataRefused) as raised:
+        serve_once(tmp_path / "model", damaged)
+    assert str(raised.value).startswith(str(shard if "damaged" in told else shard.parent))
+    assert told in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert stranger.command == []
+
+
+def test_damage_behind_the_images_that_are_asked_about_is_for_others_to_tell(stranger, tmp_path, monkeypatch):
+    damaged = split_of(tmp_path)
+    shard = damaged.shards("test")[1]
+    shard.write_bytes(shard.read_bytes()[:-1])
+    monkeypatch.setattr(serving, "MOST_ASKED", 40)
+    serve_once(tmp_path / "model", damaged)
     np.testing.assert_array_equal(stranger.images, banded_images(LABELS)[:40], strict=True)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -140,6 +141,33 @@ def test_damaged_shard_is_one_line_that_says_where(model, tmp_path):
     shard.write_bytes(content)
     with pytest.raises(DataRefused, match=r"expected records of .*, found a damaged one after record 0"):
         predict(damaged, {tmp_path / "predictions.parquet": model}, pipeline())
+
+
+@pytest.mark.parametrize("compression", ["", "GZIP"])
+def test_shard_that_was_cut_between_two_records_is_told_by_the_numbers_and_nothing_is_written(
+    model, tmp_path, compression
+):
+    damaged = write_examples(tmp_path / "damaged", {"test": (IMAGES, LABELS)}, compression=compression)
+    shard = damaged.shards("test")[1]
+    content = shard.read_bytes()
+    if compression:
+        shard.write_bytes(content[:5])
+    else:
+        shard.write_bytes(content[: 2 * (int.from_bytes(content[:8], "little") + 16)])
+    told = f"{shard.parent}: expected the 7 records that ExampleGen wrote, found {4 if compression else 6}: a shard"
+    with pytest.raises(DataRefused, match=re.escape(told)):
+        predict(damaged, {tmp_path / "answers" / "predictions.parquet": model}, pipeline())
+    assert not list((tmp_path / "answers").iterdir())
+
+
+@pytest.mark.parametrize("damage", ["damaged", "empty"])
+def test_damaged_shard_is_no_reason_against_a_baseline(model, tmp_path, damage):
+    damaged = write_examples(tmp_path / "damaged", {"test": (IMAGES, LABELS)}, shards=1)
+    (shard,) = damaged.shards("test")
+    shard.write_bytes(bytes(20) + shard.read_bytes() if damage == "damaged" else b"")
+    told = f"{shard}: expected records of .* damaged one after record 0" if damage == "damaged" else "found 0: a shard"
+    with pytest.raises(DataRefused, match=told):
+        comparable(model, damaged)
 
 
 def test_each_model_has_a_file_of_its_own_with_the_same_rows(model, examples, shards, tmp_path):

@@ -25,7 +25,7 @@ from components.bulk_inferrer.slicer import Slicer
 from components.errors import InputError, first_line
 from components.evaluator.slices import CLASS, SLICINGS, SPAN
 from components.prediction_columns import COLUMNS
-from components.shards import read_batches
+from components.shards import check_count, read_batches
 from models.examples import Examples
 from models.features import IMAGE, LABEL, TEST
 from models.files import replacing
@@ -39,13 +39,18 @@ def comparable(baseline: Path, examples: Examples) -> str:
     Args:
       baseline: folder of its SavedModel.
       examples: what the candidate is measured on.
+
+    Raises:
+      DataRefused: their first record is damaged.
     """
     classes = len(examples.class_names)
-    (record,) = examples.records(TEST).take(1)
+    batches = (batch for shard in examples.shards(TEST) for batch in read_batches(shard, examples.compression, 1))
+    if (record := next(batches, None)) is None:
+        check_count(examples.split_folder(TEST), examples.counts[TEST], 0)
     try:
         with plain(baseline) as named:
             loaded = tf.saved_model.load(str(named))
-        prediction = loaded.signatures["serving_default"](examples=record[tf.newaxis])
+        prediction = loaded.signatures["serving_default"](examples=record)
         found = prediction["probabilities"].shape[-1]
     except Exception as error:  # whatever an older model fails with, the candidate must not fail with it
         return f"it cannot be asked ({type(error).__name__}: {first_line(error)})"
@@ -65,7 +70,7 @@ def predict(examples: Examples, models: Mapping[Path, Path], pipeline: beam.Pipe
       The number of records.
 
     Raises:
-      DataRefused: a shard is damaged; nothing is written.
+      DataRefused: a shard is damaged or cut short; nothing is written.
       InputError: an image is not what the model was trained on or not stored as the artifact says; nothing is written.
       PipelineError: the function of a slicing fails.
     """
@@ -87,6 +92,9 @@ def predict(examples: Examples, models: Mapping[Path, Path], pipeline: beam.Pipe
                     | f"shards for {target.stem}" >> beam.Create(named, reshuffle=len(named) > 1)
                     | f"ask for {target.stem}" >> beam.ParDo(_Predict(saved_model, examples, schema))
                 )
+        for written in parts.values():
+            rows = sum(pq.read_metadata(part).num_rows for part in written)
+            check_count(examples.split_folder(TEST), examples.counts[TEST], rows)
         for target in models:
             rows = _join(parts[target], target, schema)
     return rows

@@ -15,9 +15,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from components.errors import InputError, ModelRefused, PipelineError, refused_by_disk
 from components.infra_validator import client
+from components.shards import check_count, read_batches
 from models import ENVIRONMENT
 from models.examples import Examples
 from models.features import TEST
@@ -52,6 +54,7 @@ def serve_once(saved_model: Path, examples: Examples, scratch: Path | None = Non
     Raises:
       ModelRefused: an answer is missing, wrong or late.
       PipelineError: the process was killed, which is none of the model's faults.
+      DataRefused: a test shard is damaged.
       InputError: there is no room for the pixels, or for what the process writes.
     """
     size = min(MOST_ASKED, examples.counts[TEST])
@@ -99,9 +102,22 @@ def serve_once(saved_model: Path, examples: Examples, scratch: Path | None = Non
 
 
 def _write_images(path: Path, examples: Examples, size: int) -> None:
-    """Writes the first images of the test split as a .npy file of uint8 [size, *image_shape], some at a time."""
+    """Writes the first images of the test split as a .npy file of uint8 [size, *image_shape], some at a time.
+
+    Raises:
+      DataRefused: a shard is damaged, or there are fewer.
+    """
     header = {"descr": "|u1", "fortran_order": False, "shape": (size, *examples.image_shape)}
+    rows, written = inference_rows(examples.image_shape), 0
+
+    def parse(records: tf.Tensor) -> tf.Tensor:
+        return examples.parse(records)[0]
+
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for records in examples.records(TEST).take(size).batch(inference_rows(examples.image_shape)):
-            file.write(examples.parse(records)[0].numpy())
+        for shard in examples.shards(TEST):
+            for images in read_batches(shard, examples.compression, rows, parse, most=size - written):
+                file.write(images.numpy())
+                written += len(images)
+    if written < size:
+        check_count(examples.split_folder(TEST), examples.counts[TEST], written)

@@ -24,7 +24,7 @@ import tensorflow_data_validation as tfdv
 from tensorflow_data_validation.statistics import stats_impl
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from components.errors import DataRefused
+from components.shards import check_count
 from components.statistics_gen.image_statistics import PIXEL_FEATURES, read_feature_tables
 from models.examples import Examples
 from models.features import IMAGE, LABEL
@@ -70,9 +70,7 @@ def write_statistics(examples: Examples, targets: dict[str, Path], pipeline: bea
 
 
 def check_counts(expected: dict[str, int], targets: dict[str, Path]) -> None:
-    """Compares the number of records that were read with the number that ExampleGen wrote.
-
-    A shard that was cut between two records, or within its gzip header, reads without an error.
+    """Compares the number of records in the statistics of each split with the number that ExampleGen wrote.
 
     Raises:
       DataRefused: a split has fewer or more records than were written.
@@ -81,12 +79,7 @@ def check_counts(expected: dict[str, int], targets: dict[str, Path]) -> None:
         statistics = (
             tfdv.load_stats_binary(str(path)) if path.exists() else statistics_pb2.DatasetFeatureStatisticsList()
         )
-        found = sum(dataset.num_examples for dataset in statistics.datasets)
-        if found != expected[split]:
-            raise DataRefused(
-                f"{split}: expected the {expected[split]:,} records that ExampleGen wrote, found {found:,}: a shard "
-                "was changed or cut short. Delete the artifact and run again."
-            )
+        check_count(split, expected[split], sum(dataset.num_examples for dataset in statistics.datasets))
 
 
 class StatisticsCombiner(beam.CombineFn):
