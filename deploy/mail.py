@@ -2,7 +2,7 @@
 
 By environment: MAIL_TO (addresses with commas between them), MAIL_HOST (localhost), MAIL_PORT (587 with MAIL_USER, else
 25), MAIL_FROM (the first of MAIL_TO), MAIL_USER and MAIL_PASSWORD, with which STARTTLS is required. MAIL_ON names the
-exit statuses that are worth one, such as "2 3 4"; all by default.
+exit statuses that are worth one, such as "2 3 4"; all where it is empty.
 
     MAIL_TO=me@example.org local_runner.py --on-end 'python3 deploy/mail.py'
 """
@@ -39,7 +39,11 @@ def main() -> int:
     if missing := not_told(environ):
         print(f"mail.py: {missing}", file=sys.stderr)
         return 2
-    if environ["PIPELINE_EXIT_STATUS"] not in environ.get("MAIL_ON", environ["PIPELINE_EXIT_STATUS"]).split():
+    worth = environ.get("MAIL_ON", "").replace(",", " ").split()
+    if odd := [status for status in worth if not status.isdecimal()]:
+        print(f"mail.py: MAIL_ON: expected exit statuses, such as 2 3 4, found {odd[0]!r}.", file=sys.stderr)
+        return 2
+    if worth and environ["PIPELINE_EXIT_STATUS"] not in worth:
         return 0
     user = environ.get("MAIL_USER")
     host, port = environ.get("MAIL_HOST", "localhost"), environ.get("MAIL_PORT", "587" if user else "25")

@@ -7,6 +7,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+# What a person reads of a run, the first that is there.
+_READ = ("report.html", "log.txt")
+
 
 def not_told(environ: Mapping[str, str]) -> str:
     """Returns a line for who calls a command without the pipeline, "" where the pipeline told it what there is."""
@@ -44,7 +47,8 @@ def essentials(summary: Path) -> dict:
         "failure": (run.get("failure") or {}).get("message"),
         "refused_for": reasons,
         "served_model": run.get("served_model"),
-        "report": str(summary.with_name("report.html")),
+        # Of a run that failed early, or on a full disk, the log is all there is.
+        "report": next((str(path) for path in map(summary.with_name, _READ) if path.exists()), None),
     }
 
 
@@ -56,5 +60,5 @@ def text(told: dict) -> str:
         lines += ["", f"run {run['run_id']}{span}: {run['state']}, {run['wall_seconds']:.0f} s"]
         lines += [f"  {name}: {count}" for name, count in (run["examples"] or {}).items()]
         lines += [f"  {line}" for line in run["refused_for"] or (run["failure"] or "").splitlines()]
-        lines.append(f"  {run['report']}")
+        lines += [f"  {run['report']}"] if run["report"] else []
     return "\n".join(lines) + "\n"

@@ -17,8 +17,15 @@ from notice import not_told, notice, text
 _SECONDS = 20
 
 
+class _Stays(urllib.request.HTTPRedirectHandler):
+    """Follows nowhere: urllib would go there with a GET, and without the message."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 def main() -> int:
-    """Returns 0 where the other side took it."""
+    """Returns 0 where the other side took it; what it sends elsewhere, it did not take."""
     url = os.environ.get("WEBHOOK_URL", "")
     if not url.lower().startswith(("http://", "https://")):
         found = "one without http:// or https://" if url else "none"
@@ -31,7 +38,7 @@ def main() -> int:
     body = json.dumps({"text": text(told), **told}).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "image-pipeline"}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=_SECONDS):
+        with urllib.request.build_opener(_Stays).open(urllib.request.Request(url, body, headers), timeout=_SECONDS):
             return 0
     except (OSError, ValueError, http.client.HTTPException) as error:
         # Without the address, which may hold a token, and which errors about its form repeat.

@@ -39,5 +39,5 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a whole file in UTF-8, or leaves the one that is there."""
-    write_bytes(path, text.encode())
+    """Writes a whole file in UTF-8, or leaves the one that is there; what is no text of a path is told by escapes."""
+    write_bytes(path, text.encode(errors="backslashreplace"))

@@ -31,7 +31,9 @@ FAMILY = (
 def versions(venv: Path) -> dict[str, str]:
     """Name to version of everything installed in the environment."""
     folders = [str(folder) for folder in venv.glob("lib/python3*/site-packages")]
-    return {d.metadata["Name"].lower().replace("_", "-"): d.version for d in distributions(path=folders)}
+    # What was interrupted while it was unpacked has no name.
+    named = [(d.metadata["Name"], d) for d in distributions(path=folders)]
+    return {name.lower().replace("_", "-"): d.version for name, d in named if name}
 
 
 def environment_glibc(python: Path) -> str:

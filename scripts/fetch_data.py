@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+import http.client
 import shutil
 import sys
 import urllib.request
@@ -139,8 +140,8 @@ def arrive(base: str | None, python: Path, files: Iterable[DataFile], into: Path
             return name
         except StepFailed as failed:
             reasons.append(f"{name}: {failed.reason}")
-        except OSError as error:
-            reasons.append(f"{name}: {error}")
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reasons.append(f"{name}: {error or type(error).__name__}")
     raise Stop(
         f"Fashion-MNIST could not be had ({'; '.join(reasons)}). With the four .gz files at hand: "
         "python3 -m scripts.fetch_data --from FOLDER_OR_ADDRESS"

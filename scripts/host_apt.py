@@ -138,15 +138,23 @@ def host_source(etc: Path = APT_ETC, os_release: Path = OS_RELEASE) -> tuple[str
     """The host's release and its main source; None where there is no apt or no usable source."""
     if not (shutil.which("apt-get") and shutil.which("dpkg") and os_release.is_file()):
         return None
-    release = codename(os_release.read_text(encoding="utf-8"))
+    release = codename(_text(os_release))
     sources: list[Source] = []
     for path in [etc / "sources.list", *sorted(etc.glob("sources.list.d/*"))]:
         if path.suffix == ".sources":
-            sources += parse_deb822(path.read_text(encoding="utf-8"))
-        elif path.suffix == ".list" and path.is_file():
-            sources += parse_one_line(path.read_text(encoding="utf-8"))
+            sources += parse_deb822(_text(path))
+        elif path.suffix == ".list":
+            sources += parse_one_line(_text(path))
     source = choose(sources, release)
     return (release, source) if release and source else None
+
+
+def _text(path: Path) -> str:
+    """The text of a file of the host's, "" of one that may not be read, or is gone; comments are in any encoding."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def download(packages: Sequence[str], source: Source, folder: Path, log: Log) -> list[Path]:

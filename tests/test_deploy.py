@@ -78,6 +78,12 @@ def webhook() -> Iterator[types.SimpleNamespace]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             kept.posts.append((self.path, self.headers["Content-Type"], json.loads(body)))
             self.send_response(kept.status)
+            if 300 <= kept.status < 400:
+                self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -145,6 +151,28 @@ def test_command_that_a_person_calls_says_that_the_pipeline_has_to(night, comman
     assert done.stderr == f"{command}: {told}\n"
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_webhook_that_is_elsewhere_took_nothing(night, webhook, status):
+    """urllib would go there without the message, and be answered well."""
+    webhook.status = status
+    done = call("webhook.py", night, WEBHOOK_URL=webhook.url)
+    assert (done.returncode, done.stderr) == (1, f"webhook.py: the webhook did not take it (status {status}).\n")
+
+
+@pytest.mark.parametrize(("left", "told"), [("report.html", "report.html"), ("log.txt", "log.txt"), ("", None)])
+def test_what_there_is_to_read_of_a_run_is_named(night, webhook, left, told):
+    folder = night.summaries[-1].parent
+    for path in folder.iterdir():
+        if path != night.summaries[-1]:
+            path.unlink()
+    if left:
+        (folder / left).write_text("")
+    assert call("webhook.py", night, WEBHOOK_URL=webhook.url).returncode == 0
+    ((_, _, posted),) = webhook.posts
+    assert posted["runs"][-1]["report"] == (told and str(folder.resolve() / told))
+    assert (str(folder.resolve()) in posted["text"]) == bool(told)
+
+
 def test_port_that_is_none_is_refused_in_a_line(night):
     done = call("mail.py", night, MAIL_TO="a@example.org", MAIL_PORT="smtp")
     assert (done.returncode, done.stderr) == (2, "mail.py: MAIL_PORT: expected a number, found 'smtp'.\n")
@@ -193,8 +221,12 @@ def test_mail_comes_for_the_statuses_that_were_asked_for(night, mailbox):
     to = {"MAIL_TO": "a@example.org", **mailbox.settings}
     assert call("mail.py", night, MAIL_ON="2 3 4", **to).returncode == 0
     assert mailbox.letters == []
-    assert call("mail.py", night, MAIL_ON="0 3", **to).returncode == 0
-    assert len(mailbox.letters) == 1
+    for sent, asked in enumerate(("0 3", "0,3", "", " "), start=1):
+        assert call("mail.py", night, MAIL_ON=asked, **to).returncode == 0
+        assert len(mailbox.letters) == sent
+    done = call("mail.py", night, MAIL_ON="failed", **to)
+    told = "mail.py: MAIL_ON: expected exit statuses, such as 2 3 4, found 'failed'.\n"
+    assert (done.returncode, done.stderr, len(mailbox.letters)) == (2, told, 4)
 
 
 def test_password_is_sent_to_no_server_without_encryption(night, mailbox):

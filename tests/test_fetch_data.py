@@ -115,8 +115,9 @@ def test_wrong_content_is_refused_in_one_line_and_changes_nothing(
     assert error.count("\n") == 1
 
 
-def test_missing_source_is_one_line_and_changes_nothing(data: Path, tmp_path: Path, capsys):
-    assert run("--to", data, "--from", tmp_path / "nowhere") == 2
+@pytest.mark.parametrize("source", ["nowhere", "http://127.0.0.1:1/my folder", "http://[bad/x"])
+def test_missing_source_is_one_line_and_changes_nothing(data: Path, tmp_path: Path, capsys, source: str):
+    assert run("--to", data, "--from", source if "://" in source else tmp_path / source) == 2
     assert contents(data) == {}
     error = capsys.readouterr().err
     assert "Fashion-MNIST could not be had" in error and "--from FOLDER_OR_ADDRESS" in error

@@ -36,6 +36,8 @@ def path(tmp_path: Path) -> Path:
 def test_file_that_was_not_there_is_written(tmp_path):
     write_text(tmp_path / "new.txt", "Übergröße\n")
     assert (tmp_path / "new.txt").read_bytes() == "Übergröße\n".encode()
+    write_text(tmp_path / "new.txt", "n\udce4.toml")
+    assert (tmp_path / "new.txt").read_text() == "n\\udce4.toml"
     write_bytes(tmp_path / "new.bin", b"\x00\r\n\xff")
     assert (tmp_path / "new.bin").read_bytes() == b"\x00\r\n\xff"
     assert {path.name for path in tmp_path.iterdir()} == {"new.txt", "new.bin"}

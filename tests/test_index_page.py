@@ -1,6 +1,7 @@
 """The page of all runs: what it says of each, from records alone; in a browser, wide and narrow."""
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import re
@@ -201,6 +202,10 @@ def test_refusal_is_open_until_its_span_was_accepted():
     assert open_refusals([one, entry(3), other]) == [one, other]
     admitted = entry(4, span={"name": "1", "number": 1, "version": 0, "admitted": True})
     assert open_refusals([one, other, admitted]) == [other]
+    # What the run was stopped by behind the gate is another matter.
+    stopped = dataclasses.replace(admitted, state="interrupted", accuracy=None, gate="passed")
+    assert open_refusals([one, other, stopped]) == [other]
+    assert open_refusals([one, other, dataclasses.replace(stopped, gate="")]) == [one, other]
     plain = [entry(1, "data refused", span=None), entry(2, span=None)]
     assert open_refusals(plain) == []
     assert open_refusals(plain[:1]) == plain[:1]

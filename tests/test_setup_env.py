@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import console, host, host_apt, lock, private_glibc, setup_env
+from scripts import console, doctor, host, host_apt, lock, private_glibc, setup_env
 from scripts.host_apt import Source
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,6 +109,27 @@ def test_host_source_reads_both_kinds_of_files_and_ignores_disabled_ones(tmp_pat
     assert host_apt.host_source(tmp_path, release) == ("bookworm", Source((MIRROR,), "bookworm", ("main",)))
     (tmp_path / "sources.list").write_text("deb http://first.example bookworm main\n")
     assert host_apt.host_source(tmp_path, release)[1].uris == ("http://first.example",)
+
+
+def test_files_of_apts_that_are_odd_or_gone_hide_no_other(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(host_apt.shutil, "which", lambda name: f"/usr/bin/{name}")
+    release, folder = tmp_path / "os-release", tmp_path / "sources.list.d"
+    release.write_bytes(b"# S\xfcd\nVERSION_CODENAME=bookworm\n")
+    folder.mkdir()
+    (folder / "a.list").write_bytes(b"# Spiegel S\xfcd\n")
+    (folder / "b.sources").symlink_to("gone")
+    (folder / "c.list").mkdir()
+    (folder / "z.sources").write_text(f"Types: deb\nURIs: {MIRROR}\nSuites: bookworm\nComponents: main\n")
+    assert host_apt.host_source(tmp_path, release) == ("bookworm", Source((MIRROR,), "bookworm", ("main",)))
+
+
+def test_doctor_passes_over_what_was_interrupted_while_it_was_unpacked(tmp_path: Path):
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    for name, metadata in (("half-1.0", None), ("whole-2.0", "Name: Whole\nVersion: 2.0\n")):
+        (packages / f"{name}.dist-info").mkdir(parents=True)
+        if metadata:
+            (packages / f"{name}.dist-info" / "METADATA").write_text(metadata)
+    assert doctor.versions(tmp_path) == {"whole": "2.0"}
 
 
 def test_private_apt_configuration_refuses_unsigned_archives():

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 
 from pipeline.report.formats import counted, percent
 from pipeline.report.index import Entry, Overview
+from pipeline.run.outcome import PASSED
 
 DAY = 86_400
 # So many times the usual time between two runs without a success are worth a word, and never less than two days.
@@ -93,7 +94,7 @@ def open_refusals(entries: Iterable[Entry]) -> list[Entry]:
             key = (entry.place, _taken_up(entry))
             found.pop(key, None)
             found[key] = entry
-        elif entry.is_success or entry.accuracy is not None:
+        elif entry.is_success or entry.accuracy is not None or entry.gate == PASSED:
             found.pop((entry.place, _taken_up(entry)), None)
     return list(found.values())
 

@@ -39,6 +39,7 @@ class Entry:
       periods: in which its model was served, told at the first run that made it.
       content: by which its model is known.
       disk: bytes of the output root at its end.
+      gate: what the data gate said of these, "passed" or "refused"; "" where it was not asked.
       reasons, warnings: why it was refused or failed; what the data gate let pass.
       note, tags: what a person wrote.
       report: address of its report from the page, None where it is gone.
@@ -64,6 +65,7 @@ class Entry:
     periods: tuple[Period, ...] = ()
     content: str | None = None
     disk: int | None = None
+    gate: str = ""
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     note: str = ""
@@ -161,6 +163,7 @@ def _entry(
         periods=periods,
         content=content,
         disk=shown.get("disk_bytes"),
+        gate=kept.get("data_gate") or "",
         reasons=tuple(shown.get("reasons", ())),
         warnings=tuple(shown.get("warnings", ())),
         note=str(kept.get("note") or ""),
