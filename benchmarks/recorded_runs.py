@@ -26,6 +26,7 @@ from tfx.dsl.compiler import compiler
 
 from components.properties import EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION
 from models.card import CARD_FILE
+from models.config import TrainingConfig
 from pipeline.config import PipelineConfig
 from pipeline.output_root import OutputRoot
 from pipeline.pipeline import create_pipeline
@@ -34,7 +35,8 @@ from pipeline.run.record import RunRecord, properties_of, set_property
 
 PIPELINE = "fashion_mnist-28x28-10"
 _STATE, _EVENT = mlmd.Execution, mlmd.Event
-_CHOSEN = "subject"
+# The output of a resolver that is what it chose for.
+_CANDIDATE = "candidate"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,9 +64,12 @@ class RecordedNode:
 
 
 @functools.cache
-def dag() -> dict[str, RecordedNode]:
+def dag(*, in_spans: bool = False, warm_start: bool = False) -> dict[str, RecordedNode]:
     """Returns the nodes of the compiled pipeline, in the order in which they run."""
-    compiled = compiler.Compiler().compile(create_pipeline(PipelineConfig(), ANY_DATA))
+    config = PipelineConfig(
+        data_dir=Path("in/span-{SPAN}") if in_spans else None, training=TrainingConfig(warm_start=warm_start)
+    )
+    compiled = compiler.Compiler().compile(create_pipeline(config, ANY_DATA))
     return {found.id: found for found in (_node(node.pipeline_node) for node in compiled.nodes)}
 
 
@@ -90,12 +95,20 @@ class RecordedRuns:
 
     Attributes:
       store: ML Metadata's own interface to it.
-      artifacts: by run and NODE.KEY the id of what the run made, took from the cache or, for a resolver, chose.
+      artifacts: by run and NODE.KEY the id of what the run made, took from the cache or, for a resolver, chose; of
+        several the last.
       executions: by run and node the id of the execution.
     """
 
-    def __init__(self, output_root: Path) -> None:
+    def __init__(self, output_root: Path, *, in_spans: bool = False, warm_start: bool = False) -> None:
+        """Makes the database.
+
+        Args:
+          output_root: that it lies below; made if need be.
+          in_spans, warm_start: whether the runs have the nodes of these; with spans each new data set is one.
+        """
         self.output_root, self._root = output_root, OutputRoot(output_root)
+        self._nodes = dag(in_spans=in_spans, warm_start=warm_start)
         output_root.mkdir(parents=True, exist_ok=True)
         connection = mlmd.ConnectionConfig()
         connection.sqlite.filename_uri = str(self._root.metadata)
@@ -104,8 +117,12 @@ class RecordedRuns:
         self.artifacts: dict[str, dict[str, int]] = {}
         self.executions: dict[str, dict[str, int]] = {}
         self._latest: dict[str, int] = {}
+        self._latest_chosen: dict[str, dict[str, list[int]]] = {}
         # What a resolver may choose, by its node.
         self._blessed: dict[str, list[int]] = {"BlessedModel": [], "AcceptedData": []}
+        # Of each span that passed: its examples, statistics and blessing. Of each push: the model, by who made it.
+        self._spans: list[dict[str, int]] = []
+        self._pushed: list[dict[str, int]] = []
         self._types: dict[tuple[str, str], int] = {}
         self._contexts: dict[tuple[str, str], int] = {}
         self._properties: dict[int, dict] = {}
@@ -141,27 +158,31 @@ class RecordedRuns:
         """
         settings, modules = settings or {"seed": 1}, modules or {"models.networks.residual": "aa"}
         packages = packages or {"tfx": "1.21.0"}
-        fresh = set(dag()) if not self._latest else {changed} - {""}
-        run, made = self._context("pipeline_run", run_id), dict(self._latest)
+        fresh = set(self._nodes) if not self._latest else {changed} - {""}
+        run, made, chosen = self._context("pipeline_run", run_id), dict(self._latest), dict(self._latest_chosen)
         kept = self._opening(run_id, settings, modules, packages)
         self.executions[run_id] = {}
-        for node in dag().values():
+        for node in self._nodes.values():
             if any(source and source.split(".")[0] in fresh for source in node.inputs.values()):
                 fresh.add(node.id)
             if node.is_resolver:
                 fresh.discard(node.id)
-                before = made.pop(f"{node.id}.{_CHOSEN}", None)
-                chosen = self._choose(node, made)
-                if chosen is not None:
-                    made[f"{node.id}.{_CHOSEN}"] = chosen
-                events = [(_CHOSEN, chosen, _EVENT.INTERNAL_OUTPUT)] if chosen is not None else []
-                state = "COMPLETE"
-                if chosen != before:
+                before, found = chosen.get(node.id, {}), self._choose(node, made)
+                for key in before:
+                    made.pop(f"{node.id}.{key}", None)
+                made |= {f"{node.id}.{key}": numbers[-1] for key, numbers in found.items()}
+                chosen[node.id], state = found, "COMPLETE"
+                told = {**found, _CANDIDATE: [made[source] for source in node.inputs.values() if source]}
+                events = [(key, number, _EVENT.INTERNAL_OUTPUT) for key, numbers in told.items() for number in numbers]
+                if found != before:
                     fresh.add(node.id)
             else:
                 state = "FAILED" if node.id == failed else "COMPLETE" if node.id in fresh else "CACHED"
-                sources = {key: made.get(source) for key, source in node.inputs.items()}
-                events = [(key, number, _EVENT.INPUT) for key, number in sources.items() if number is not None]
+                events = [
+                    (key, number, _EVENT.INPUT)
+                    for key, source in node.inputs.items()
+                    for number in _read(source, made, chosen)
+                ]
                 if state == "COMPLETE":
                     made |= self._outputs(node, run_id, accuracy=accuracy, blessed=blessed, made=made, span=span)
                 if state != "FAILED":
@@ -172,9 +193,14 @@ class RecordedRuns:
             self._note(kept, node, state, events)
             if state == "FAILED":
                 break
+            if node.id == "DataGate" and node.id in fresh:
+                sources = ("ExampleGen.examples", "StatisticsGen.statistics", "DataGate.blessing")
+                self._spans.append({source.split(".")[1]: made[source] for source in sources})
         self.artifacts[run_id] = made
         if not failed:
-            self._latest = made
+            self._latest, self._latest_chosen = made, chosen
+            if blessed and "Pusher" in fresh:
+                self._pushed.append({node: made[f"{node}.model"] for node in ("Trainer", "Exporter")})
             if blessed and "Evaluator" in fresh:
                 self._blessed["BlessedModel"].append(made["Exporter.model"])
             if "DataGate" in fresh:
@@ -198,11 +224,23 @@ class RecordedRuns:
             connection.commit()
         return own
 
-    def _choose(self, node: RecordedNode, made: dict[str, int]) -> int | None:
+    def _choose(self, node: RecordedNode, made: dict[str, int]) -> dict[str, list[int]]:
+        """Returns what a resolver chooses, by key: one other `subject`, or what its strategy looks for among spans."""
         # What it looks up has no producer.
         (source,) = filter(None, node.inputs.values())
         candidate = made.get(source)
-        return next((number for number in reversed(self._blessed[node.id]) if number != candidate), None)
+        if node.id in self._blessed and not (node.id == "AcceptedData" and "Spans" in self._nodes):
+            found = next((number for number in reversed(self._blessed[node.id]) if number != candidate), None)
+            return {} if found is None else {"subject": [found]}
+        pushed = self._pushed[-1] if self._pushed else {}
+        if node.id == "Spans":
+            found = {key: [span[key] for span in self._spans] for key in ("blessing", "examples", "statistics")}
+        elif node.id == "WarmStart":
+            found = {"model": [pushed[key] for key in ("Trainer",) if pushed]}
+        else:
+            earlier = [span["blessing"] for span in self._spans if span["examples"] != candidate]
+            found = {"blessing": earlier, "model": [pushed[key] for key in ("Exporter",) if pushed]}
+        return {key: numbers for key, numbers in found.items() if numbers}
 
     def _outputs(
         self, node: RecordedNode, run_id: str, *, accuracy: float, blessed: bool, made: dict, span: int | None
@@ -237,13 +275,15 @@ class RecordedRuns:
         execution = mlmd.Execution(type_id=self._type("execution", node.kind), last_known_state=getattr(_STATE, state))
         _set(execution.custom_properties, properties)
         (number,) = self.store.put_executions([execution])
-        told = []
+        told: dict[tuple[int, int], mlmd.Event] = {}
         for key, artifact, event_type in events:
-            event = _EVENT(artifact_id=artifact, execution_id=number, type=event_type)
+            # As TFX has it: what comes under several keys is one event.
+            event = told.setdefault(
+                (artifact, event_type), _EVENT(artifact_id=artifact, execution_id=number, type=event_type)
+            )
             event.path.steps.add().key = key
             event.path.steps.add().index = 0
-            told.append(event)
-        self.store.put_events(told)
+        self.store.put_events(list(told.values()))
         links = [mlmd.Association(context_id=context, execution_id=number) for context in contexts]
         made = [artifact for _, artifact, event_type in events if event_type == _EVENT.OUTPUT]
         owned = [
@@ -253,7 +293,7 @@ class RecordedRuns:
         return number
 
     def _opening(self, run_id: str, settings: dict, modules: dict, packages: dict) -> RunRecord:
-        nodes = {node: sorted(modules) for node in dag()}
+        nodes = {node: sorted(modules) for node in self._nodes}
         provenance = {
             "settings": {**settings, "enable_cache": True},
             "origins": {},
@@ -262,7 +302,7 @@ class RecordedRuns:
                 "digest": repr(modules),
                 "modules": modules,
                 "nodes": nodes,
-                "libraries": {node: sorted(packages) for node in dag()},
+                "libraries": {node: sorted(packages) for node in self._nodes},
             },
             "git": {"revision": "54d418f", "clean": True},
             "packages": packages,
@@ -274,7 +314,7 @@ class RecordedRuns:
         kept = RunRecord(self._root.run(run_id), None, {**opening, "environment": {}, "provenance": provenance})
         kept.content["nodes"] = [
             {"id": node.id, "state": "skipped", "seconds": 0.0, "detail": "", "after": list(node.after), "made": {}}
-            for node in dag().values()
+            for node in self._nodes.values()
         ]
         kept.content["wall_seconds"] = 125.0
         return kept
@@ -298,6 +338,14 @@ class RecordedRuns:
             context = mlmd.Context(type_id=self._type("context", kind), name=name)
             (self._contexts[kind, name],) = self.store.put_contexts([context])
         return self._contexts[kind, name]
+
+
+def _read(source: str | None, made: dict[str, int], chosen: dict[str, dict[str, list[int]]]) -> list[int]:
+    """Returns what comes from a source, NODE.KEY: what a resolver chose, or what was made."""
+    node, _, key = (source or ".").partition(".")
+    if node in chosen:
+        return chosen[node].get(key, [])
+    return [made[source]] if source in made else []
 
 
 def _properties(

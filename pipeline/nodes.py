@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import InputError
+from components.properties import ASKED_MODEL
 from components.pusher.outcomes import HELD_BACK, NOT_BLESSED, PUSHED, TAKEN_BACK, became_of
 from pipeline.output_root import training_logs
 
@@ -52,6 +53,8 @@ class Node:
       detail: what it made, in a few words for its line on the console.
       facts: what of it goes into the record of the run, by key of summary.json.
       shown: the properties of its outputs that `lineage` shows beside an artifact, by key of the output.
+      compares: the keys of the inputs that it only compares with, which are no part of what it makes: `lineage` shows
+        them and goes no further.
       begins: the node that a part of the pipeline from this one begins with.
       asked, flag: whether a run with this `PipelineConfig` has it, and what asks for it where that is not always so.
     """
@@ -62,6 +65,7 @@ class Node:
     detail: Callable[[Outputs], str] = lambda outputs: ""
     facts: Callable[[Outputs], dict] = lambda outputs: {}
     shown: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    compares: tuple[str, ...] = ()
     begins: str = ""
     asked: Callable[[Any], bool] = lambda config: True
     flag: str = ""
@@ -253,6 +257,7 @@ for _node in (
         gate=Gate(question="Are the data what training may rest on?", reasons=_anomalies),
         detail=lambda outputs: f"passed, {plural(outputs['blessing']['warnings'], 'warning')}",
         shown={"blessing": ("blessed",)},
+        compares=("accepted_statistics", "earlier", "own", ASKED_MODEL),
     ),
     Node(
         id="Spans",
@@ -310,6 +315,7 @@ for _node in (
         id="BulkInferrer",
         modules=("components.bulk_inferrer.component",),
         detail=lambda outputs: plural(outputs["predictions"]["examples"], "prediction"),
+        compares=("baseline_model",),
     ),
     Node(
         id="Evaluator",

@@ -5,6 +5,7 @@ The runs: `first` ran everything; `cached` nothing; `seeded` the Trainer and wha
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import shutil
@@ -18,9 +19,14 @@ import pytest
 
 from benchmarks.recorded_runs import RecordedRuns
 from components.errors import InputError
+from components.latest_blessed import CANDIDATE
 from pipeline.metadata import runs as listing
 from pipeline.metadata import show
 from pipeline.metadata.cli import main
+from pipeline.metadata.drawing import as_tree
+from pipeline.metadata.lineage import Edge, Lineage
+from pipeline.metadata.store import CANDIDATE as CANDIDATE_OF_STORE
+from pipeline.metadata.store import Store
 
 FIRST, CACHED, SEEDED, REFUSED, BROKEN = (f"2026010{day}-120000-000" for day in range(1, 6))
 FROM_TRAINER = {"Trainer", "Exporter", "InfraValidator", "Evaluator", "BulkInferrer", "Pusher"}
@@ -52,6 +58,16 @@ def runs(tmp_path_factory) -> RecordedRuns:
 def own_runs(runs, tmp_path) -> RecordedRuns:
     """The same in a folder that a test may change: copied, for ML Metadata takes seconds to write them."""
     return runs.copy_to(tmp_path / "output")
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory) -> RecordedRuns:
+    """Three spans, of which the last was refused, each taken up by a run that begins with the model that is served."""
+    runs = RecordedRuns(tmp_path_factory.mktemp("nights") / "output", in_spans=True, warm_start=True)
+    runs.add(FIRST, accuracy=0.91, span=1)
+    runs.add(SEEDED, changed="ExampleGen", accuracy=0.92, span=2)
+    runs.add(BROKEN, changed="ExampleGen", span=3, failed="DataGate")
+    return runs
 
 
 @pytest.fixture
@@ -230,7 +246,8 @@ def test_property_that_tfx_keeps_as_a_structure_is_taken_apart(own_runs, ask_jso
 def test_show_run_tells_sizes_and_every_package(ask, ask_json):
     shown = ask_json("show", FIRST)
     assert shown["packages"] == {"tfx": "1.21.0"}
-    assert sum(output["bytes"] for execution in shown["executions"] for output in execution["outputs"]) == 10 * 15
+    # Each of 15 once, and the two that the resolvers chose for with these.
+    assert sum(output["bytes"] for execution in shown["executions"] for output in execution["outputs"]) == 10 * 17
     lines = ask("show", FIRST)
     assert "packages   1, all of them with --json" in lines
     (header,) = [line for line in lines if line.startswith("id ") and "node" in line]
@@ -368,6 +385,65 @@ def test_lineage_down_leads_from_a_data_set_to_every_model(ask_json, runs):
     models = {artifact["id"] for artifact in graph["artifacts"] if artifact["type"] == "Model"}
     keys = ("Trainer.model", "Exporter.model")
     assert models == {f"a{runs.artifacts[run][key]}" for run in (FIRST, SEEDED, REFUSED) for key in keys}
+
+
+def test_lineage_of_a_model_of_spans_leads_to_the_data_of_each_and_to_what_its_training_began_with(nights, ask_json):
+    graph = ask_json("lineage", SEEDED, output=nights.output_root)
+    made = {(execution["node"], execution["run"]) for execution in graph["executions"]}
+    assert {("ExampleGen", FIRST), ("ExampleGen", SEEDED), ("Trainer", FIRST), ("Trainer", SEEDED)} <= made
+    assert not any(edge["compared"] for edge in graph["edges"] if edge["key"] in ("spans", "span_statistics"))
+    (begun,) = [edge for edge in graph["edges"] if edge["key"] == "base_model"]
+    assert (begun["from"], begun["compared"]) == (f"a{nights.artifacts[FIRST]['Trainer.model']}", False)
+    # The model that its answers were compared with, from which no training began, is still not followed.
+    assert ("Exporter", FIRST) not in made
+    assert {edge["key"] for edge in graph["edges"] if edge["compared"]} == {"baseline_model"}
+
+
+def test_lineage_down_leads_from_a_span_to_every_model_of_a_window_with_it(nights, ask_json):
+    first = f"a{nights.artifacts[FIRST]['ExampleGen.examples']}"
+    graph = ask_json("lineage", first, "--down", output=nights.output_root)
+    models = {artifact["id"] for artifact in graph["artifacts"] if artifact["type"] == "Model"}
+    keys = ("Trainer.model", "Exporter.model")
+    assert models == {f"a{nights.artifacts[run][key]}" for run in (FIRST, SEEDED) for key in keys}
+    readers = {edge["key"] for edge in graph["edges"] if edge["from"] == first}
+    assert readers == {"examples", "spans"}
+
+
+def test_what_the_gate_compares_a_span_with_is_shown_and_not_followed(nights, ask_json):
+    blessing = f"a{nights.artifacts[SEEDED]['DataGate.blessing']}"
+    graph = ask_json("lineage", blessing, output=nights.output_root)
+    compared = {(edge["key"], edge["from"]) for edge in graph["edges"] if edge["compared"]}
+    artifacts = nights.artifacts[FIRST]
+    assert compared == {
+        ("earlier", f"a{artifacts['DataGate.blessing']}"),
+        ("served_model", f"a{artifacts['Exporter.model']}"),
+    }
+    assert {execution["run"] for execution in graph["executions"]} == {SEEDED}
+
+
+def test_model_of_a_run_that_the_gate_asks_in_it_as_well_is_followed_to_its_data(tmp_path, ask_json):
+    runs = RecordedRuns(tmp_path / "output", in_spans=True)
+    runs.add(FIRST, span=1)
+    runs.add(SEEDED, changed="Evaluator")
+    graph = ask_json("lineage", f"a{runs.artifacts[SEEDED]['Evaluator.evaluation']}", output=runs.output_root)
+    assert ("ExampleGen", FIRST) in {(execution["node"], execution["run"]) for execution in graph["executions"]}
+
+
+def test_tree_of_trainings_that_each_began_with_the_one_before_is_drawn_however_many(nights, monkeypatch):
+    store = Store(nights.output_root / "metadata.db")
+    count = sys.getrecursionlimit()
+    (trainer,) = [found for found in store.executions.values() if (found.node, found.run) == ("Trainer", FIRST)]
+    model = store.artifacts[nights.artifacts[FIRST]["Trainer.model"]]
+    executions = {n: dataclasses.replace(trainer, id=n) for n in range(1, count + 1)}
+    monkeypatch.setattr(store, "executions", executions)
+    monkeypatch.setattr(store, "artifacts", {n: dataclasses.replace(model, id=n) for n in range(1, count + 2)})
+    edges = []
+    for n in range(count, 0, -1):
+        edges.append(Edge(artifact=n + 1, execution=n, key="model", is_input=False))
+        edges.append(Edge(artifact=n, execution=n, key="base_model", is_input=True))
+    lines = as_tree(store, Lineage(root=count + 1, down=False, edges=edges)).splitlines()
+    drawn = [line.split(" Trainer,")[0].rsplit(" ", 1)[-1] for line in lines if " Trainer," in line]
+    assert drawn == [f"e{n}" for n in range(count, 0, -1)]
 
 
 def test_tree_follows_each_execution_once(ask, runs):

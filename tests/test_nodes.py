@@ -143,3 +143,26 @@ def test_registry_names_the_nodes_of_the_pipeline_and_code_that_exists():
     assert set(NODES) - set(dag()) == {"Spans", "Window", "Tuner", "WarmStart"}
     for node in NODES.values():
         assert imported_modules(node.modules) or library_versions(node.modules), node.id
+
+
+def test_what_a_resolver_chooses_for_a_node_is_compared_with_or_made_of_and_the_node_says_which():
+    """A resolver that is new has its readers decide: `lineage` would follow what they only compare with."""
+    from benchmarks.recorded_runs import dag
+
+    given: dict[str, set[str]] = {}
+    for in_spans in (False, True):
+        nodes = dag(in_spans=in_spans, warm_start=True)
+        for node in (node for node in nodes.values() if not node.is_resolver):
+            sources = {key: source for key, source in node.inputs.items() if source}
+            chosen = {key for key, source in sources.items() if nodes[source.split(".")[0]].is_resolver}
+            given.setdefault(node.id, set()).update(chosen)
+            assert not {*NODES[node.id].compares} & (sources.keys() - chosen), node.id
+    made_of = {node: keys - {*NODES[node].compares} for node, keys in given.items()}
+    assert {node: keys for node, keys in made_of.items() if keys} == {
+        "Window": {"spans", "span_statistics"},
+        "Trainer": {"base_model"},
+    }
+    assert {node.id: {*node.compares} for node in NODES.values() if node.compares} == {
+        "DataGate": {"accepted_statistics", "earlier", "own", "served_model"},
+        "BulkInferrer": {"baseline_model"},
+    }

@@ -9,6 +9,16 @@ from pipeline.nodes import NODES
 _OF_OTHERS = ("proposal", "baseline_model", "accepted_statistics", "trained")
 
 
+def looked_up(store: Store) -> set[tuple[str, int]]:
+    """Returns the artifacts that resolvers chose, each with the run that they chose it in."""
+    return {
+        (execution.run, number)
+        for execution in store.executions.values()
+        if is_resolver(execution)
+        for _, number in store.chosen(execution.id)
+    }
+
+
 class RunArtifacts:
     """Looks up the artifacts of a run."""
 

@@ -1,12 +1,16 @@
 """Draws a lineage: as a tree for a terminal, for Graphviz, for Mermaid, as JSON."""
 
 import json
+from collections.abc import Callable
 
 from pipeline.metadata.lineage import Edge, Lineage
 from pipeline.metadata.show import name_execution
 from pipeline.metadata.store import Store
 from pipeline.metadata.text import flatten, shorten
 from pipeline.nodes import NODES
+
+# What is to be drawn next, and its edge, the indent, and whether it is the last of its kind.
+_Step = tuple[Callable[..., list], Edge, str, bool]
 
 
 def _describe_artifact(store: Store, number: int) -> str:
@@ -30,12 +34,11 @@ def as_tree(store: Store, graph: Lineage) -> str:
         towards.setdefault(edge.artifact if towards is by_artifact else edge.execution, []).append(edge)
     seen: set[str] = set()
 
-    def artifacts(number: int, indent: str) -> None:
+    def of_artifact(number: int, indent: str) -> list[_Step]:
         edges = by_artifact.get(number, [])
-        for position, edge in enumerate(edges):
-            executions(edge, indent, position == len(edges) - 1)
+        return [(of_execution, edge, indent, edge is edges[-1]) for edge in edges]
 
-    def executions(edge: Edge, indent: str, last: bool) -> None:
+    def of_execution(edge: Edge, indent: str, last: bool) -> list[_Step]:
         execution = store.executions[edge.execution]
         name = f"e{execution.id}"
         where = f"{execution.state} in run {execution.run}" if execution.run != "?" else "outside of a run"
@@ -44,25 +47,29 @@ def as_tree(store: Store, graph: Lineage) -> str:
         note = " (compared with)" if edge.compared else " (above)" if name in seen else ""
         lines.append(f"{indent}{'└─ ' if last else '├─ '}{label}{note}")
         if note:
-            return
+            return []
         seen.add(name)
         deeper = indent + ("   " if last else "│  ")
         below = by_execution.get(execution.id, [])
         if not graph.down:
             rule = "│  " if below else "   "
             lines.extend(f"{deeper}{rule}{text}" for text in _settings(store, execution.id))
-        for position, step in enumerate(below):
-            end = position == len(below) - 1
-            known = f"a{step.artifact}"
-            note = " (compared with)" if step.compared else " (above)" if known in seen else ""
-            lines.append(
-                f"{deeper}{'└─ ' if end else '├─ '}{step.key}: {_describe_artifact(store, step.artifact)}{note}"
-            )
-            if not note:
-                seen.add(known)
-                artifacts(step.artifact, deeper + ("   " if end else "│  "))
+        return [(within, step, deeper, step is below[-1]) for step in below]
 
-    artifacts(graph.root, "")
+    def within(edge: Edge, indent: str, last: bool) -> list[_Step]:
+        name = f"a{edge.artifact}"
+        note = " (compared with)" if edge.compared else " (above)" if name in seen else ""
+        lines.append(f"{indent}{'└─ ' if last else '├─ '}{edge.key}: {_describe_artifact(store, edge.artifact)}{note}")
+        if note:
+            return []
+        seen.add(name)
+        return of_artifact(edge.artifact, indent + ("   " if last else "│  "))
+
+    # No recursion: a thousand trainings may each have begun with the one before.
+    waiting = of_artifact(graph.root, "")[::-1]
+    while waiting:
+        draw, *step = waiting.pop()
+        waiting += draw(*step)[::-1]
     return "\n".join([*lines, *_runs_settings(store, graph)])
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from components.properties import ASKED_MODEL, EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION
 from components.pusher.history import acts, taken_back
 from pipeline.config import PipelineConfig
-from pipeline.metadata.lineage import looked_up
+from pipeline.metadata.artifacts import looked_up
 from pipeline.metadata.store import Run, Store
 from pipeline.output_root import OutputRoot
 

@@ -47,6 +47,8 @@ _BULKY = ("code", "packages", "origins", "summary")
 # keeps it, {KEPT_BY: its id}.
 SHARED = ("code", "packages")
 KEPT_BY = "kept by"
+# As components/latest_blessed.py names it, which imports TFX.
+CANDIDATE = "candidate"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -320,6 +322,10 @@ class Store:
     def outputs(self) -> dict[int, list[tuple[str, int]]]:
         """(key, artifact) of what each execution made, took from the cache, or, for a resolver, chose."""
         return self._events[1]
+
+    def chosen(self, execution: int) -> list[tuple[str, int]]:
+        """Returns (key, artifact) of what a resolver chose; what it chose for it hands on as well."""
+        return [(key, number) for key, number in self.outputs.get(execution, ()) if key != CANDIDATE]
 
     @functools.cached_property
     def producers(self) -> dict[int, int]:
