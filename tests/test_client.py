@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from benchmarks.recorded_runs import RecordedRuns
 from components.errors import InputError
 from models.pictures import read_pictures
 from pipeline.client import Client
+from pipeline.metadata.artifacts import RunArtifacts
+from pipeline.metadata.store import Store
 from pipeline.run.code_digest import ROOT
 
 
@@ -35,6 +38,32 @@ def test_run_that_made_nothing_of_it_has_none_of_it(tmp_path):
     run = Client(tmp_path).run()
     assert (run.examples, run.statistics, run.predictions, run.model) == (None, None, None, None)
     assert run.summary["failure"]["node"] == "ExampleGen"
+
+
+def test_run_of_a_refused_span_has_no_model_and_no_anomalies_of_what_the_gate_asked_and_compared_with(tmp_path):
+    runs = RecordedRuns(tmp_path, in_spans=True, warm_start=True)
+    runs.add("20260101-000000-000", span=1)
+    folder = Path(
+        Store(tmp_path / "metadata.db").artifacts[runs.artifacts["20260101-000000-000"]["Exporter.model"]].uri
+    )
+    (folder / "Format-Serving").mkdir()
+    (folder / "Format-Serving" / "saved_model.pb").write_bytes(b"")
+    runs.add("20260102-000000-000", changed="ExampleGen", span=2, failed="DataGate")
+    assert Client(tmp_path).run("20260101").model == folder / "Format-Serving"
+    assert Client(tmp_path).run("20260102").model is None
+    store = Store(tmp_path / "metadata.db")
+    artifacts = RunArtifacts(store, store.find_run("20260102"))
+    assert (artifacts.number("DataBlessing"), artifacts.number("Model")) == (None, None)
+    own = runs.artifacts["20260102-000000-000"]
+    assert artifacts.number("ExampleStatistics") == own["StatisticsGen.statistics"]
+
+
+def test_run_whose_training_failed_has_no_model_of_what_it_began_with(tmp_path):
+    runs = RecordedRuns(tmp_path, in_spans=True, warm_start=True)
+    runs.add("20260101-000000-000", span=1)
+    runs.add("20260102-000000-000", changed="ExampleGen", span=2, failed="Trainer")
+    store = Store(tmp_path / "metadata.db")
+    assert RunArtifacts(store, store.find_run("20260102")).number("Model") is None
 
 
 def test_served_model_that_is_not_there_names_those_that_are(tmp_path):

@@ -125,6 +125,18 @@ def test_what_was_not_blessed_or_is_not_there_is_refused_in_a_line(output, capsy
     assert not versions(base_of(output))
 
 
+def test_run_that_ended_at_the_gate_has_no_model_to_publish(tmp_path, capsys):
+    output = tmp_path / "output"
+    runs = RecordedRuns(output, in_spans=True)
+    runs.add(FIRST, span=1)
+    runs.add(SECOND, changed="ExampleGen", span=2, failed="DataGate")
+    before = versions(base_of(output))
+    assert main([SECOND, "--output-root", str(output)]) == 2
+    told = f"publish: run {SECOND}: expected a model, found none. Name another run; 'runs' lists them.\n"
+    assert capsys.readouterr().err == told
+    assert versions(base_of(output)) == before
+
+
 def test_model_whose_files_are_gone_cannot_be_published(output, capsys):
     shutil.rmtree(output / "artifacts" / "Exporter")
     assert main([FIRST, "--output-root", str(output)]) == 2

@@ -5,8 +5,8 @@ from pathlib import Path
 from pipeline.metadata.store import Run, Store, is_resolver
 from pipeline.nodes import NODES
 
-# What was only proposed or compared with is not the run's own.
-_OF_OTHERS = ("proposal", "baseline_model", "accepted_statistics", "trained")
+# What is not meant where its type is asked for: a schema that is only proposed, what a model is exported from.
+_NOT_MEANT = ("proposal", "trained")
 
 
 def looked_up(store: Store) -> set[tuple[str, int]]:
@@ -31,11 +31,13 @@ class RunArtifacts:
             (execution for execution in store.executions_of(run) if not is_resolver(execution)),
             key=lambda execution: order.index(execution.node) if execution.node in order else -1,
         )
+        # What a resolver chose for a node to read is of other runs, or another node has put it out.
+        others = {number for name, number in looked_up(store) if name == run.id}
         # What was made counts more than what was read; the latest node's more than those before it.
-        for events in (store.outputs, store.inputs):
+        for events, left_out in ((store.outputs, ()), (store.inputs, others)):
             for execution in reversed(executions):
                 for key, number in events.get(execution.id, ()):
-                    if key not in _OF_OTHERS:
+                    if key not in _NOT_MEANT and number not in left_out:
                         self._found.setdefault(store.artifacts[number].type, number)
 
     def number(self, kind: str) -> int | None:
