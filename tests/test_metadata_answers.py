@@ -328,6 +328,48 @@ def test_why_of_a_resolver_tells_what_it_chose(ask, runs):
     ]
 
 
+def test_why_of_a_resolver_of_spans_or_of_a_beginning_tells_each_thing_that_it_chose(nights, ask):
+    def chose(node: str, run: str) -> list[str]:
+        return [line.strip() for line in ask("why", node, run, output=nights.output_root)[1:]]
+
+    (x, s), (y, t) = (
+        [f"a{nights.artifacts[run][key]}" for key in ("ExampleGen.examples", "StatisticsGen.statistics")]
+        for run in (FIRST, SEEDED)
+    )
+    assert chose("Spans", SEEDED) == [f"chose examples {x}, {y}, before {x}", f"chose statistics {s}, {t}, before {s}"]
+    assert chose("WarmStart", SEEDED) == [f"chose model a{nights.artifacts[FIRST]['Trainer.model']}, before none"]
+    served = [f"a{nights.artifacts[run]['Exporter.model']}" for run in (FIRST, SEEDED)]
+    passed = [f"a{nights.artifacts[run]['DataGate.blessing']}" for run in (FIRST, SEEDED)]
+    assert chose("AcceptedData", SEEDED) == [
+        f"chose blessing {passed[0]}, before none",
+        f"chose model {served[0]}, before none",
+    ]
+    assert chose("AcceptedData", BROKEN) == [
+        f"chose blessing {', '.join(passed)}, before {passed[0]}",
+        f"chose model {served[1]}, before {served[0]}",
+    ]
+
+
+def test_why_of_a_resolver_that_chose_the_same_for_another_tells_it_as_before(tmp_path, ask):
+    runs = RecordedRuns(tmp_path / "output", in_spans=True, warm_start=True)
+    runs.add(FIRST, span=1)
+    runs.add(SEEDED, changed="ExampleGen", span=2, blessed=False)
+    runs.add(REFUSED, changed="Trainer", settings={"seed": 7}, blessed=False)
+    trained, exported = (runs.artifacts[FIRST][f"{node}.model"] for node in ("Trainer", "Exporter"))
+    of = [f"a{runs.artifacts[run]['ExampleGen.examples']}" for run in (FIRST, SEEDED)]
+    statistics = [f"a{runs.artifacts[run]['StatisticsGen.statistics']}" for run in (FIRST, SEEDED)]
+    told = f"  chose examples {', '.join(of)}, statistics {', '.join(statistics)}, as before"
+    assert ask("why", "Spans", REFUSED, output=runs.output_root)[1:] == [told]
+    assert ask("why", "WarmStart", REFUSED, output=runs.output_root)[1:] == [f"  chose model a{trained}, as before"]
+    passed = f"blessing a{runs.artifacts[FIRST]['DataGate.blessing']}"
+    told = f"  chose {passed}, model a{exported}, as before"
+    assert ask("why", "AcceptedData", REFUSED, output=runs.output_root)[1:] == [told]
+
+
+def test_store_knows_what_a_resolver_chose_for_by_the_name_that_resolvers_give_it():
+    assert CANDIDATE_OF_STORE == CANDIDATE
+
+
 def test_why_tells_a_changed_package_and_a_cache_that_was_off(tmp_path, ask):
     runs = RecordedRuns(tmp_path / "output")
     runs.add(FIRST, modules={"models.networks.residual": "aa"}, packages={"numpy": "2.0"})

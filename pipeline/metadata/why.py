@@ -202,11 +202,25 @@ def _without_difference(store: Store, previous: Execution, run: Run) -> str:
 
 
 def _resolver_reasons(store: Store, previous: Execution, execution: Execution) -> list[str]:
-    chosen = []
-    for number in (previous.id, execution.id):
-        chosen.append([f"a{artifact}" for key, artifact in store.outputs.get(number, ()) if key == "subject"])
-    names = [", ".join(side) or "none" for side in chosen]
-    return [f"chose {names[1]}, as before" if names[0] == names[1] else f"chose {names[1]}, before {names[0]}"]
+    """Returns a line for each key of which it chose others than before, as `resolved_as_before` compares; or one."""
+    sides = [sorted(set(store.chosen(number))) for number in (previous.id, execution.id)]
+    before, after = ({key: [f"a{n}" for k, n in side if k == key] for key, _ in side} for side in sides)
+    keys = sorted(before.keys() | after.keys())
+    changed = [key for key in keys if before.get(key) != after.get(key)]
+    told = changed or keys
+    if {"subject", "examples"} & {*told}:
+        # It is of these; alone it says which earlier spans the gate compares with.
+        told = [key for key in told if key != "blessing"]
+    if not changed:
+        return [f"chose {', '.join(_named(key, after) for key in told) or 'none'}, as before"]
+    return [f"chose {_named(key, after)}, before {', '.join(before.get(key, [])) or 'none'}" for key in told]
+
+
+def _named(key: str, chosen: dict[str, list[str]]) -> str:
+    """Returns what was chosen under a key; the one thing that a resolver is about needs no name."""
+    if key == "subject":
+        return ", ".join(chosen.get(key, [])) or "none"
+    return f"{key} {', '.join(chosen[key])}" if key in chosen else f"no {key}"
 
 
 def render(found: dict, depth: int = 0) -> str:
