@@ -24,6 +24,7 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from tfx.dsl.compiler import compiler
 
+from components.example_gen.spans import Span
 from components.properties import EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION
 from models.card import CARD_FILE
 from models.config import TrainingConfig
@@ -161,6 +162,8 @@ class RecordedRuns:
         fresh = set(self._nodes) if not self._latest else {changed} - {""}
         run, made, chosen = self._context("pipeline_run", run_id), dict(self._latest), dict(self._latest_chosen)
         kept = self._opening(run_id, settings, modules, packages)
+        if span is not None and "Spans" in self._nodes:
+            kept.content["span"] = dataclasses.asdict(Span(name=str(span), number=span, pattern="in/span-{SPAN}"))
         self.executions[run_id] = {}
         for node in self._nodes.values():
             if any(source and source.split(".")[0] in fresh for source in node.inputs.values()):

@@ -51,7 +51,7 @@ def publish(root: OutputRoot, name: str, folder: Path) -> str:
         store = Store(root.metadata)
         version = next((act for act in acts(folder) if str(act.number) == name), None)
         if version is not None:
-            model, base, keep, card = folder / str(version.files), folder, None, None
+            model, base, keep, card, may_grow = folder / str(version.files), folder, None, None, False
             told = f"version {name}"
         else:
             run = store.find_run(name)
@@ -60,7 +60,9 @@ def publish(root: OutputRoot, name: str, folder: Path) -> str:
             keep = settings.get("kept_versions", otherwise.kept_versions)
             replaces = settings.get("replace_other_classes", otherwise.replace_other_classes)
             card, told = None if replaces else read_card(model), f"the model of run {run.id}"
-        found = offer(model, base, keep=keep, card=card, asked=True)
+            # As the run's Pusher does: a class that is new in a span was let in by name.
+            may_grow = bool(run.properties.get("span"))
+        found = offer(model, base, keep=keep, card=card, may_grow=may_grow, asked=True)
         # A third of a second, when it is served.
         from pipeline.run.publications import record_in
 

@@ -10,7 +10,7 @@ from benchmarks.recorded_runs import RecordedRuns
 from components.pusher.history import versions
 from components.pusher.serving_folder import publish as push
 from components.pusher.serving_folder import rollback
-from models.card import CARD_FILE
+from models.card import CARD_FILE, write_card
 from pipeline.metadata.cli import main as ask
 from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
@@ -135,6 +135,30 @@ def test_run_that_ended_at_the_gate_has_no_model_to_publish(tmp_path, capsys):
     told = f"publish: run {SECOND}: expected a model, found none. Name another run; 'runs' lists them.\n"
     assert capsys.readouterr().err == told
     assert versions(base_of(output)) == before
+
+
+@pytest.mark.parametrize("in_spans", [True, False])
+def test_model_that_knows_a_further_class_is_published_over_the_served_one_where_it_is_of_spans(
+    tmp_path, capsys, in_spans
+):
+    runs = RecordedRuns(tmp_path / "output", in_spans=in_spans)
+    runs.add(FIRST, span=1)
+    runs.add(SECOND, changed="ExampleGen", span=2)
+    shutil.rmtree(runs.output_root / "serving")
+    for run, classes in ((FIRST, ["ant", "bee"]), (SECOND, ["ant", "bee", "cat"])):
+        write_card(exported(runs, run), (28, 28), tuple(classes), content=run)
+    assert main([FIRST, "--output-root", str(runs.output_root)]) == 0
+    capsys.readouterr()
+    before = versions(base_of(runs.output_root))
+    status = main([SECOND, "--output-root", str(runs.output_root)])
+    told = capsys.readouterr()
+    if in_spans:
+        assert (status, told.err) == (0, "")
+        assert told.out.startswith(f"the model of run {SECOND} is pushed, as")
+    else:
+        assert status == 2
+        assert "the classes ant, bee; this model about ant, bee, cat. Run the pipeline on the data set" in told.err
+        assert versions(base_of(runs.output_root)) == before
 
 
 def test_model_whose_files_are_gone_cannot_be_published(output, capsys):

@@ -150,8 +150,9 @@ def check_replaces(card: dict, base: Path, *, may_grow: bool = False) -> None:
         if theirs and ours != theirs[name]:
             raise InputError(
                 f"{base}: version {served}, which is served there, answers about {told} "
-                f"{', '.join(map(str, theirs[name]))}; this model about {', '.join(map(str, card[name]))}. Give the "
-                "data set a name of its own with --name, or publish over it with --set replace_other_classes=true."
+                f"{', '.join(map(str, theirs[name]))}; this model about {', '.join(map(str, card[name]))}. Run the "
+                "pipeline on the data set under a name of its own, with --name, or publish over it with --set "
+                "replace_other_classes=true."
             )
 
 
