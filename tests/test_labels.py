@@ -1,6 +1,7 @@
 """Notes and tags of runs, and what `runs` makes of what is asked of it; databases that ML Metadata wrote."""
 
 import csv
+import dataclasses
 import datetime
 import io
 import json
@@ -159,6 +160,12 @@ def test_runs_are_chosen_by_state_tag_and_data_sorted_and_limited():
     # What has no accuracy comes last.
     assert [line["id"] for line in runs.select(found, sort="accuracy")] == ["r1", "r3", "r2"]
     assert [line["id"] for line in runs.select(found, sort="state", limit=2)] == ["r3", "r1"]
+
+
+def test_runs_are_listed_in_the_order_in_which_they_began_though_the_clock_was_set_back_between_them():
+    later, earlier = (dataclasses.replace(run(number), started=started) for number, started in ((2, 0), (1, 3_600_000)))
+    found = [runs.describe(later), runs.describe(earlier)]
+    assert [line["id"] for line in runs.select(found)] == ["r2", "r1"]
 
 
 def test_every_key_that_one_can_sort_by_is_one_of_a_run():

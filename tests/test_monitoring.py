@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.recorded_runs import RecordedRuns
 from pipeline.output_root import OutputRoot
 from pipeline.run import monitoring
 from pipeline.run.monitoring import write_metrics
@@ -80,6 +81,35 @@ def test_refused_night_takes_no_accuracy_away_and_tells_its_anomalies(root):
     assert found["gate_passed", ("gate", "DataGate"), model] == 0
     assert found["anomalies", model, ("severity", "error")] == found["anomalies", model, ("severity", "warning")] == 1
     assert found["test_accuracy_ratio", model] == 0.885
+
+
+def test_latest_run_is_the_one_that_ml_metadata_heard_of_last_whatever_the_clock_said(root):
+    """As after a clock was set back, and in the hour that summer time ends with."""
+    recorded = RecordedRuns(root.path)
+    for run_id in ("20261122-025900-000", "20261122-020500-000"):
+        recorded.add(run_id, failed="ExampleGen")
+    # Of before this database.
+    write_run(root, "20261123-020000-000", metrics={"test_accuracy": 0.8})
+    write_run(root, "20261122-025900-000", metrics={"test_accuracy": 0.9})
+    refusal(root, "20261122-020500-000")
+    found = written(root, 3)
+    model = ("model", SMOKE)
+    assert found["run_refused", model] == 1
+    assert found["run_start_timestamp_seconds", model] == datetime.datetime(2026, 11, 22, 2, 5).timestamp()
+    assert found["test_accuracy_ratio", model] == 0.9
+
+
+def test_metrics_are_written_in_the_order_of_the_ids_where_the_database_cannot_be_read(root):
+    write_run(root, "20261122-020000-000")
+    refusal(root, "20261123-020000-000")
+    root.metadata.write_bytes(b"no database")
+    assert written(root, 3)["run_refused", ("model", SMOKE)] == 1
+
+
+def test_start_of_a_run_in_a_shared_database_is_told(root):
+    write_run(root, "20261122-020000-360-1a2b3c4d")
+    begun = datetime.datetime(2026, 11, 22, 2, 0, 0, 360_000).timestamp()
+    assert written(root)["run_start_timestamp_seconds", ("model", SMOKE)] == begun
 
 
 def test_success_and_counts_outlast_what_goes_wrong_and_are_read_from_the_file(root):

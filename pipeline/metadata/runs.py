@@ -77,7 +77,8 @@ def select(
 ) -> list[dict]:
     """Returns those of the runs that `list_runs` gave which have one of the states, all of the tags and the data set.
 
-    They are sorted by one of `KEYS`; those that have no such value come last.
+    They are sorted by one of `KEYS`; those that have no such value come last. By `started` they are as they were given,
+    the latest first: what a clock said may have been set back since.
 
     Raises:
       InputError: a limit below 1.
@@ -92,7 +93,8 @@ def select(
         and (data is None or run["name"] == data)
     ]
     known = [run for run in chosen if run[sort] is not None]
-    known.sort(key=lambda run: run[sort], reverse=sort in _DOWN)
+    if sort != "started":
+        known.sort(key=lambda run: run[sort], reverse=sort in _DOWN)
     return [*known, *(run for run in chosen if run[sort] is None)][:limit]
 
 

@@ -159,6 +159,10 @@ class Store:
             for number, name, created in self.rows(f"{_RUNS} ORDER BY c.id")
         ]
 
+    def numbers(self) -> dict[str, int]:
+        """Returns the number of each run by its id: they ascend, where a clock may be set back."""
+        return {name: number for number, name, _ in self.rows(_RUNS)}
+
     def whole(self, run: Run) -> Run:
         """Returns a run with all of its properties; a run of before this record was kept has its summary.json."""
         root = OutputRoot.of_database(self.path)

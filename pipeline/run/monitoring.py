@@ -1,8 +1,9 @@
 """How an output root stands, as Prometheus reads it: `metrics.prom`, for node_exporter's textfile collector.
 
 Everything is read from the summaries of the runs and from the serving folders, but for what only the file itself
-remembers: how often the pipeline ended how, and when it last went well. A metric of a run is that of the latest run of
-its model that got so far, so that a refused night does not take the accuracy away.
+remembers: how often the pipeline ended how, and when it last went well; and which run came after which, which ML
+Metadata knows. A metric of a run is that of the latest run of its model that got so far, so that a refused night does
+not take the accuracy away.
 
 Synopsis:
 
@@ -23,11 +24,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from components.errors import InputError
 from components.evaluator.metrics import METRICS
 from components.pusher.history import served_version, versions
 from models.card import read_digest
 from models.files import write_bytes
 from models.host import take_lock
+from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
 from pipeline.run.outcome import STATES
 
@@ -125,7 +128,16 @@ def _ends(remembered: dict[str, list], exit_status: int | None, now: float) -> I
 
 def _summaries(root: OutputRoot) -> Iterator[dict]:
     """Yields the summaries of the runs that say what they are of, newest first."""
-    for path in sorted(root.path.glob("runs/*/summary.json"), reverse=True):
+    numbers: dict[str, int] = {}
+    # A database that cannot be read now takes no metric away: an id is the local time, which mostly ascends as well.
+    with contextlib.suppress(InputError):
+        numbers = Store(root.metadata).numbers()
+
+    def order(path: Path) -> tuple[int, str]:
+        # What ML Metadata does not know is of before it was begun anew.
+        return numbers.get(path.parent.name, 0), path.parent.name
+
+    for path in sorted(root.path.glob("runs/*/summary.json"), key=order, reverse=True):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["published_as"]:
@@ -135,9 +147,10 @@ def _summaries(root: OutputRoot) -> Iterator[dict]:
 
 
 def _started(summary: dict) -> float | None:
-    """Returns when a run began, in seconds since 1970: its id is the local time."""
+    """Returns when a run began, in seconds since 1970: its id is the local time, and in a shared database more."""
+    moment = "-".join(summary["run_id"].split("-")[:3])
     try:
-        return datetime.datetime.strptime(summary["run_id"], "%Y%m%d-%H%M%S-%f").timestamp()
+        return datetime.datetime.strptime(moment, "%Y%m%d-%H%M%S-%f").timestamp()
     except ValueError:
         return None
 
