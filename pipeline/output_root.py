@@ -163,10 +163,8 @@ class OutputRoot:
           InputError: it cannot be written.
         """
         made = self.run(run_id)
-        try:
+        with writing(self.path, "Choose another --output-root."):
             made.folder.mkdir(parents=True)
-        except OSError as error:
-            raise InputError(f"{self}: cannot be written ({error.strerror}). Choose another --output-root.") from None
         return made
 
     def moved(self, outputs: Iterable[tuple[int, str]]) -> dict[int, str]:
@@ -245,6 +243,23 @@ class OutputRoot:
     @property
     def _lock_file(self) -> Path:
         return self.path / ".lock"
+
+
+@contextlib.contextmanager
+def writing(place: Path, advice: str = "Free some space or mend its permissions, and repeat.") -> Iterator[None]:
+    """Has a failure to write in the block told in a line.
+
+    Args:
+      place: what is written.
+      advice: what to do if it cannot be.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{place}: cannot be written ({error.strerror or error}). {advice}") from error
 
 
 def training_logs(uri: str, run_id: str | None) -> str:

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.recorded_runs import RecordedRuns
 from components.errors import BusyError, InputError
 from pipeline.config import PipelineConfig
 from pipeline.output_root import OutputRoot
 from pipeline.presets import preset
 from pipeline.report import index_page
 from pipeline.run import monitoring
-from pipeline.run.aftermath import followed_up, made
+from pipeline.run.aftermath import followed_up, made, refresh
 from pipeline.run.run import run_pipeline
 from pipeline.settings import Settings
 from pipeline.stopping import Terminated
@@ -150,6 +151,13 @@ def test_metrics_that_cannot_be_written_are_a_line_and_the_command_is_run_all_th
     assert ending(4)(settings_for(root)) == 4
     assert capfd.readouterr().err == f"local_runner.py: {root.metrics}: not written (OSError: no room).\n"
     assert (root.path / "told").read_text() == "4 failed \n"
+
+
+def test_page_that_cannot_be_written_is_told_once_by_its_path(root):
+    RecordedRuns(root.path).add("20261122-030000-000", failed="ExampleGen")
+    root.index.mkdir()
+    (told,) = refresh(root)
+    assert told.startswith(f"no page of all runs: {root.index}: cannot be written (Is a directory). Free some space")
 
 
 def test_signal_behind_the_run_takes_neither_the_command_nor_the_status_away(root, monkeypatch, capfd):

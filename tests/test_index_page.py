@@ -318,6 +318,16 @@ def test_command_writes_the_page_and_takes_no_run_beside_it(nights, tmp_path, ca
     assert "expected a database of ML Metadata, found none" in capsys.readouterr().err
 
 
+def test_command_whose_page_cannot_be_written_ends_2_in_one_line(nights, tmp_path, capsys):
+    output = shutil.copytree(nights, tmp_path / "output")
+    OutputRoot(output).index.unlink(missing_ok=True)
+    OutputRoot(output).index.mkdir()
+    assert main(["--index", "--output-root", str(output)]) == 2
+    told = f"pipeline.report: {output}/index.html: cannot be written (Is a directory). Free some space or mend its "
+    assert capsys.readouterr() == ("", f"{told}permissions, and repeat.\n")
+    assert not list(output.glob(".*.partial"))
+
+
 def test_page_that_cannot_be_written_is_one_line_and_no_failure(monkeypatch, tmp_path, capfd):
     def fail(*_: object) -> None:
         raise ValueError("a bug of ours\nin two lines")

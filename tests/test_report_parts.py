@@ -2,7 +2,9 @@
 
 import base64
 import dataclasses
+import errno
 import io
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,7 @@ from pipeline.metadata.store import Run
 from pipeline.output_root import OutputRoot
 from pipeline.report import plots
 from pipeline.report import predictions as measured
+from pipeline.report import render as rendering
 from pipeline.report.__main__ import main
 from pipeline.report.collect import Facts, Node, SplitStatistics, cell_limit
 from pipeline.report.dag import _around, direct_reads, draw, layers
@@ -497,6 +500,29 @@ def test_figures_are_short_and_have_their_unit():
     assert (percent(0.92345), percent(None)) == ("92.3\u202f%", "")
     assert (seconds(8.44), seconds(59.6), seconds(125)) == ("8.4\u202fs", "60\u202fs", "2\u202fmin 5\u202fs")
     assert [figure(value) for value in (None, True, 0.1234567, "x", [1, 2])] == ["none", "yes", "0.1235", "x", "[1, 2]"]
+
+
+def test_report_that_cannot_be_written_ends_2_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(rendering, "collect", lambda *_: facts())
+    (tmp_path / "runs").write_text("a file")
+    report = tmp_path / "runs" / "20260101-120000-000" / "report.html"
+    assert main(["--output-root", str(tmp_path)]) == 2
+    told = f"pipeline.report: {report}: cannot be written (Not a directory). Free some space or mend its permissions, "
+    assert capsys.readouterr().err == f"{told}and repeat.\n"
+
+
+def test_report_on_a_full_disk_leaves_the_one_that_is_there(tmp_path, monkeypatch, capsys):
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(rendering, "collect", lambda *_: facts())
+    assert main(["--output-root", str(tmp_path)]) == 0
+    report = Path(capsys.readouterr().out.strip())
+    before = report.read_bytes()
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    assert main(["--output-root", str(tmp_path)]) == 2
+    assert f"{report}: cannot be written (No space left on device). Free some" in capsys.readouterr().err
+    assert report.read_bytes() == before
 
 
 def test_report_of_an_unknown_run_ends_2_in_one_line(tmp_path, capsys):

@@ -61,14 +61,21 @@ def test_data_that_do_not_fit_together_are_refused_before_the_output_root_is_mad
     assert not config.output_root.exists()
 
 
-def test_report_that_cannot_be_written_is_one_line_and_no_failure(monkeypatch, tmp_path, capfd):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("a bug of ours\nin two lines"), "ValueError: a bug of ours"),
+        (InputError("report.html: cannot be written."), "report.html: cannot be written."),
+    ],
+)
+def test_report_that_cannot_be_written_is_one_line_and_no_failure(error, told, monkeypatch, tmp_path, capfd):
     def fail(*_: object) -> None:
-        raise ValueError("a bug of ours\nin two lines")
+        raise error
 
     monkeypatch.setattr(render, "write_report", fail)
     with Console(tmp_path / "log.txt") as console:
         assert write_report_if_possible(OutputRoot(tmp_path), "20260101", console) is None
-    assert capfd.readouterr() == ("", "no report: ValueError: a bug of ours\n")
+    assert capfd.readouterr() == ("", f"no report: {told}\n")
     assert "Traceback" in (tmp_path / "log.txt").read_text()
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 
 import pytest
 
@@ -10,6 +11,7 @@ from pipeline.config import PipelineConfig
 from pipeline.presets import preset
 from pipeline.run.code_digest import ROOT
 from pipeline.settings import Settings
+from pipeline.sweep import __main__ as command
 from pipeline.sweep import trainings
 from pipeline.sweep.__main__ import main
 from pipeline.sweep.factors import Factor, Point, plan, read_factor, read_point
@@ -118,6 +120,38 @@ def test_network_that_is_not_registered_is_refused_before_any_training(tmp_path,
     assert main(["training.network.kind=vgg", "--output-root", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.startswith('sweep: network.kind="vgg": training.network.kind: expected ')
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_output_root_that_cannot_be_written_is_refused_before_any_training(tmp_path, capsys):
+    (tmp_path / "out").write_text("precious")
+    assert main(["training.shift=1", "--output-root", str(tmp_path / "out")]) == 2
+    told = f"sweep: {tmp_path / 'out'}: cannot be written (Not a directory). Choose another --output-root.\n"
+    assert capsys.readouterr().err == told
+    assert (tmp_path / "out").read_text() == "precious"
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_page_on_a_full_disk_is_told_in_a_line_behind_what_came_of_the_sweep(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "_train", lambda *_: ROWS)
+    monkeypatch.setattr("pipeline.sweep.page.write_text", full)
+    assert main(["training.shift=1", "--output-root", str(tmp_path), "--page", str(tmp_path / "page.md")]) == 2
+    told = capsys.readouterr()
+    reason = f"sweep: {tmp_path / 'page.md'}: cannot be written (No space left on device). Free some space or mend its "
+    assert told.err == f"{reason}permissions, and run it again: each training is remembered.\n"
+    assert words(ROWS)[0] in told.out
+
+
+@pytest.mark.slow
+def test_disk_that_is_full_between_two_trainings_is_told_in_a_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(trainings, "prepare", lambda *_: None)
+    monkeypatch.setattr(trainings, "trainings", full)
+    assert main(["training.shift=1", "--output-root", str(tmp_path / "out")]) == 2
+    told = f"sweep: {tmp_path / 'out'}: cannot be written (No space left on device). Free some space or mend its "
+    assert capsys.readouterr().err == f"{told}permissions, and run it again: each training is remembered.\n"
 
 
 def failed(point: Point, seed: int) -> Row:

@@ -13,7 +13,7 @@ from pipeline.surroundings import taken_over
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns the exit status: 0, or 2 if there is no such run, or none at all."""
+    """Returns the exit status: 0, or 2 if there is no such run, none at all, or nothing can be written."""
     parser = argparse.ArgumentParser(
         prog=program("python -m pipeline.report"),
         description="Writes runs/<id>/report.html, or index.html about all runs: one file that works offline.",

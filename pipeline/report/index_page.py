@@ -14,7 +14,7 @@ import jinja2
 from models.files import write_text
 from pipeline.metadata.periods import Period
 from pipeline.metadata.text import size
-from pipeline.output_root import OutputRoot
+from pipeline.output_root import OutputRoot, writing
 from pipeline.report import attention, charts, history
 from pipeline.report.drift import columns, named, shares
 from pipeline.report.formats import count, counted, percent, seconds
@@ -25,9 +25,11 @@ def write_index(root: OutputRoot) -> Path:
     """Writes the page of all runs of an output root and returns its path.
 
     Raises:
-      InputError: there is no run, or the database cannot be read.
+      InputError: there is no run, the database cannot be read, or the page cannot be written.
     """
-    write_text(root.index, render(overlook(root), root.path.resolve().name))
+    text = render(overlook(root), root.path.resolve().name)
+    with writing(root.index):
+        write_text(root.index, text)
     return root.index
 
 

@@ -15,7 +15,7 @@ from models.features import TEST
 from models.files import write_text
 from models.profile_report import INPUT_SHARE_LIMIT
 from pipeline.metadata.text import flatten
-from pipeline.output_root import OutputRoot
+from pipeline.output_root import OutputRoot, writing
 from pipeline.report import plots
 from pipeline.report.collect import ERROR_IMAGES, Facts, collect
 from pipeline.report.dag import draw
@@ -60,12 +60,13 @@ def write_report(root: OutputRoot, run: str) -> Path:
     """Writes the report of a run below its output root and returns its path.
 
     Raises:
-      InputError: there is no such run.
+      InputError: there is no such run, or the report cannot be written.
     """
     facts = collect(root, run)
-    folder = root.run(facts.run.id)
-    folder.folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder.report, render(facts))
+    folder, text = root.run(facts.run.id), render(facts)
+    with writing(folder.report):
+        folder.folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder.report, text)
     return folder.report
 
 

@@ -123,6 +123,8 @@ def _refresh_index(root: OutputRoot) -> Iterator[str]:
         from pipeline.report.index_page import write_index
 
         write_index(root)
+    except PipelineError as error:
+        yield f"no page of all runs: {error}"
     except (Exception, KeyboardInterrupt) as error:
         yield f"{root.index}: not written ({type(error).__name__}: {error})."
 

@@ -6,7 +6,7 @@ import logging
 import time
 from pathlib import Path
 
-from components.errors import first_line
+from components.errors import PipelineError, first_line
 from components.evaluator.metrics import METRICS
 from components.pusher.outcomes import HELD_BACK, PUSHED, SERVED_AGAIN, TAKEN_BACK
 from pipeline.metadata.garbage import clear, summed
@@ -41,8 +41,13 @@ def write_report_if_possible(root: OutputRoot, run_id: str, console: Console) ->
         return write_report(root, run_id)
     except Exception as error:
         logging.exception("the report could not be written")
-        console.error(f"no report: {type(error).__name__}: {first_line(error)}")
+        console.error(f"no report: {_named(error)}")
         return None
+
+
+def _named(error: Exception) -> str:
+    """Returns an error's line; of one that is a bug, or nobody's, its kind as well."""
+    return first_line(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {first_line(error)}"
 
 
 def write_index_if_possible(root: OutputRoot, console: Console) -> Path | None:
@@ -54,7 +59,7 @@ def write_index_if_possible(root: OutputRoot, console: Console) -> Path | None:
         return write_index(root)
     except Exception as error:
         logging.exception("the page of all runs could not be written")
-        console.error(f"no page of all runs: {type(error).__name__}: {first_line(error)}")
+        console.error(f"no page of all runs: {_named(error)}")
         return None
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from components.errors import InputError, PipelineError, disk_told
 from pipeline.config import PipelineConfig
-from pipeline.output_root import OutputRoot
+from pipeline.output_root import OutputRoot, writing
 from pipeline.presets import PRESETS
 from pipeline.project import a_path, folder, program
 from pipeline.scratch import scratch
@@ -30,6 +30,8 @@ from pipeline.stopping import how_stopped, stoppable
 from pipeline.sweep.factors import Point, plan, read_factor, read_point
 
 _SEEDS = 3
+# After hours of training.
+_AGAIN = "Free some space or mend its permissions, and run it again: each training is remembered."
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -98,8 +100,9 @@ def sweep(arguments: argparse.Namespace, argv: list[str], project: Path) -> int:
     from pipeline.sweep import page, words
 
     target = arguments.page or OutputRoot(config.output_root).sweeps / f"{datetime.datetime.now():%Y%m%d-%H%M%S}.md"
-    page.write_page(target, rows, preset=config.preset, command=_told(argv))
     print("\n" + "\n".join(words.words(rows)))
+    with writing(target, _AGAIN):
+        page.write_page(target, rows, preset=config.preset, command=_told(argv))
     print(f"\npage           {target}")
     print(f"trainings      {target.with_suffix('.csv')}")
     return 0
@@ -158,7 +161,10 @@ def _train(arguments: argparse.Namespace, points: list[Point], project: Path) ->
     with scratch() as folder, Console(folder / "log.txt"):
         _check_names(points, given.config)
     root = OutputRoot(given.config.output_root)
-    root.sweeps.mkdir(parents=True, exist_ok=True)
+    log = root.sweeps / "log.txt"
+    with writing(root.path, "Choose another --output-root."):
+        root.sweeps.mkdir(parents=True, exist_ok=True)
+        log.touch()
     for changes in dict.fromkeys(point.of_the_data for point in points):
         settings = _settings(arguments, changes)
         data = prepare(settings, project)
@@ -168,7 +174,11 @@ def _train(arguments: argparse.Namespace, points: list[Point], project: Path) ->
         asked = [(point, seed) for seed in seeds for point in points if point.of_the_data == changes]
         configs = [(point.config(settings.config), seed) for point, seed in asked]
         # What TensorFlow says in the processes that train goes into the log.
-        with root.lock("Wait for it, or choose another --output-root."), Console(root.sweeps / "log.txt") as console:
+        with (
+            writing(root.path, _AGAIN),
+            root.lock("Wait for it, or choose another --output-root."),
+            Console(log) as console,
+        ):
             outcomes = trainings(data, settings.config, configs, arguments.side_by_side, measured=arguments.measure)
             for (point, seed), outcome in zip(asked, outcomes, strict=True):
                 rows.append(Row.of(point, seed, outcome, data.disk_mib if arguments.measure else None))
