@@ -174,11 +174,7 @@ def _train(arguments: argparse.Namespace, points: list[Point], project: Path) ->
         asked = [(point, seed) for seed in seeds for point in points if point.of_the_data == changes]
         configs = [(point.config(settings.config), seed) for point, seed in asked]
         # What TensorFlow says in the processes that train goes into the log.
-        with (
-            writing(root.path, _AGAIN),
-            root.lock("Wait for it, or choose another --output-root."),
-            Console(log) as console,
-        ):
+        with root.lock("Wait for it, or choose another --output-root."), Console(log) as console:
             outcomes = trainings(data, settings.config, configs, arguments.side_by_side, measured=arguments.measure)
             for (point, seed), outcome in zip(asked, outcomes, strict=True):
                 rows.append(Row.of(point, seed, outcome, data.disk_mib if arguments.measure else None))
