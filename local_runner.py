@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     from components.errors import PipelineError, disk_told
     from pipeline.run.aftermath import how_ended
-    from pipeline.run.console import legible
+    from pipeline.run.console import event_line, legible, say
     from pipeline.stopping import stoppable
 
     legible()
@@ -122,11 +122,9 @@ def main(argv: list[str] | None = None) -> int:
         state, status = how_ended(error)
         stopped = isinstance(error, KeyboardInterrupt)
         told = f"{state}. Run it again: what was finished comes from the cache." if stopped else str(error)
-    print(f"{program('local_runner.py')}: {told}", file=sys.stderr)
+    say(f"{program('local_runner.py')}: {told}", sys.stderr)
     if arguments.log_format == "json":
-        from pipeline.run.console import event_line
-
-        print(event_line("result", state=state, exit_status=status, text=told))
+        say(event_line("result", state=state, exit_status=status, text=told))
     return status
 
 

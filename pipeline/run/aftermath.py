@@ -26,6 +26,7 @@ from components.errors import BusyError, PipelineError, disk_told
 from pipeline.config import PipelineConfig
 from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.project import program
+from pipeline.run.console import say
 from pipeline.run.on_end import End, run_command
 from pipeline.stopping import how_stopped
 
@@ -94,7 +95,7 @@ def after_run(config: PipelineConfig, runs: list[RunFolder], status: int, state:
         message=message,
     )
     for told in _steps(config, root, end):
-        print(f"{program('local_runner.py')}: {told}", file=sys.stderr)
+        say(f"{program('local_runner.py')}: {told}", sys.stderr)
         if summaries:
             _log(summaries[-1].with_name("log.txt"), told)
 

@@ -39,6 +39,26 @@ def legible() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Prints a line, to standard output by default, as long as somebody takes it; what is said then ends nothing.
+
+    A pipe's reader may be gone (`| head`), a terminal closed, or the disk full that the output goes to.
+    """
+    stream = stream or sys.stdout
+    try:
+        stream.write(f"{text}\n")
+        stream.flush()
+    except OSError:
+        _drop(stream)
+
+
+def _drop(stream: TextIO) -> None:
+    """Has a stream write to nowhere, also what it holds and Python would flush at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 class Console:
     """Prints one line a node; within `with`, all other output goes to a file."""
 
@@ -124,11 +144,8 @@ class Console:
             stream.write(text)
             stream.flush()
         except OSError:
-            # Whoever read it has gone (`| head`, a terminal that was closed), or the disk that it goes to is full; the
-            # work goes on, and the log has it all.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            # As in `say`; the log has it all.
+            _drop(stream)
             self._live = self._live and stream is not self._terminal
 
     def _handlers(self, log: TextIO) -> None:

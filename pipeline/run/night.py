@@ -19,7 +19,7 @@ from components.example_gen.spans import BEFORE, SpanPattern
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot
 from pipeline.run.aftermath import followed_up
-from pipeline.run.console import event_line
+from pipeline.run.console import event_line, say
 from pipeline.run.data import name_spans, published_as, with_floors
 from pipeline.run.decisions import Decision, Known
 from pipeline.run.provenance import describe_code
@@ -202,7 +202,7 @@ class _Night:
             told += f"; the latest span is {self.pattern.name(latest)}"
         self._print([told], aside)
         if self.log_format == "json":
-            print(event_line("result", state="nothing new", exit_status=0), flush=True)
+            say(event_line("result", state="nothing new", exit_status=0))
 
     def tell_plan(self, new: list[tuple[Plan, Dataset]], aside: list[Plan]) -> None:
         """Tells what would be taken up, and whether a training would follow."""
@@ -213,7 +213,7 @@ class _Night:
     def _print(self, lines: list[str], aside: list[Plan]) -> None:
         lines = [*lines, *(f"set aside: span {plan.found.name}, {plan.why}" for plan in aside)]
         for line in lines:
-            print(line if self.log_format == "text" else event_line("line", text=line), flush=True)
+            say(line if self.log_format == "text" else event_line("line", text=line))
 
     def _run(self, dataset: Dataset, selection: Selection | None = None) -> int:
         named = with_floors(dataclasses.replace(dataset, name=self.name))

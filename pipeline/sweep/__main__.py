@@ -24,6 +24,7 @@ from pipeline.config import PipelineConfig
 from pipeline.output_root import OutputRoot, writing
 from pipeline.presets import PRESETS
 from pipeline.project import a_path, folder, program
+from pipeline.run.console import say
 from pipeline.scratch import scratch
 from pipeline.settings import Settings, as_toml, resolve
 from pipeline.stopping import how_stopped, stoppable
@@ -70,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         state, status = how_stopped(error)
         told = f"{state}. Run it again: it goes on where it was."
-    print(f"{program('sweep')}: {told}", file=sys.stderr)
+    say(f"{program('sweep')}: {told}", sys.stderr)
     return status
 
 
