@@ -103,8 +103,8 @@ class PipelineConfig:
       floors: METRIC, METRIC@SLICING (each value of it) or METRIC@SLICING=VALUE to the least that a model is blessed
         with; the metrics and slicings are those of components/evaluator. They go before what the data set has of its
         own; without any for the overall accuracy, a model must beat the largest class (components/evaluator/chance.py).
-      accuracy_tolerance: how much worse than the latest other blessed model a candidate may be. Two standard errors
-        of the difference between two models of 93 % on the same 10,000 images that disagree on 6 % of them.
+      accuracy_tolerance: how much worse than the latest other blessed model a candidate may be; None: by two standard
+        errors of the difference, what chance alone makes of equals (components/evaluator/chance.py).
       replace_other_classes: whether a model may be published over one that answers about other classes or images of
         another shape.
       kept_versions: how many different models stay in the serving folder.
@@ -152,7 +152,7 @@ class PipelineConfig:
     gate_severity: str = "error"
     gate: GateLimits = dataclasses.field(default_factory=GateLimits)
     floors: dict[str, float] = dataclasses.field(default_factory=dict)
-    accuracy_tolerance: float = 0.005
+    accuracy_tolerance: float | None = None
     replace_other_classes: bool = False
     kept_versions: int = 5
     kept_runs: int | None = 10
@@ -196,7 +196,8 @@ class PipelineConfig:
         _require(self.broken_images >= 0, "broken_images", "0 or more", self.broken_images)
         tolerance = self.duplicate_tolerance
         _require(0 <= tolerance <= 1, "duplicate_tolerance", "a share from 0 to 1", tolerance)
-        _require(0 <= self.accuracy_tolerance <= 1, "accuracy_tolerance", "0 to 1", self.accuracy_tolerance)
+        tolerance = self.accuracy_tolerance
+        _require(tolerance is None or 0 <= tolerance <= 1, "accuracy_tolerance", "none, or 0 to 1", tolerance)
         _require(self.kept_versions >= 1, "kept_versions", "1 or more", self.kept_versions)
         some = self.kept_runs is None or self.kept_runs >= 1
         _require(some, "kept_runs", "none, or 1 or more", self.kept_runs)

@@ -1,11 +1,12 @@
 """What luck can reach and what few images say, against scipy's exact distributions."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from components.evaluator.chance import floor_over_chance, interval
+from components.evaluator.chance import difference_by_chance, floor_over_chance, interval
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,19 @@ def test_floor_is_the_least_share_that_luck_seldom_reaches():
 @pytest.mark.parametrize("counts", [[3, 0], [1], [9, 1], [1, 1]], ids=str)
 def test_floor_can_always_be_reached(counts):
     assert max(counts) / sum(counts) <= floor_over_chance(counts) <= 1
+
+
+@pytest.mark.parametrize(("disagreement", "total"), [(0.06, 10_000), (0.12, 1_000), (0.3, 100)])
+def test_of_equally_good_models_one_in_forty_is_worse_by_more_than_chance_makes_them(disagreement, total):
+    random = np.random.default_rng(0)
+    # What only the one, only the other, and both or neither are right about.
+    draws = random.multinomial(total, [disagreement / 2, disagreement / 2, 1 - disagreement], 20_000)
+    refused = [(other - one) / total > difference_by_chance(one, other, total) for one, other, _ in draws.tolist()]
+    assert 0.01 < np.mean(refused) < 0.04
+
+
+def test_models_that_agree_do_not_differ_by_chance():
+    assert difference_by_chance(0, 0, 17) == 0
+    # One image of 17 is no difference, all of them are.
+    assert 1 / 17 < difference_by_chance(0, 1, 17) < 2 / 17
+    assert difference_by_chance(0, 17, 17) == 0

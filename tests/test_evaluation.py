@@ -6,7 +6,7 @@ import pytest
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.errors import InputError
-from components.evaluator.eval_config import eval_config
+from components.evaluator.eval_config import bound_change, eval_config, has_bound_of_change
 from components.evaluator.floors import check_floors
 from components.evaluator.metrics import METRICS
 
@@ -71,6 +71,15 @@ def test_without_a_floor_accuracy_is_compared_with_the_baseline_all_the_same():
     (overall,) = metric("accuracy", eval_config({}, 0.01)).per_slice_thresholds
     assert overall.threshold.change_threshold.absolute.value == -0.01 - 1e-9
     assert not overall.threshold.HasField("value_threshold")
+
+
+def test_where_nobody_says_how_much_worse_a_candidate_may_be_the_answers_do():
+    for floors in ({}, FLOORS):
+        config = eval_config(floors, None)
+        assert not has_bound_of_change(config)
+        bound_change(config, 0.01)
+        assert has_bound_of_change(config)
+        assert config == eval_config(floors, 0.01)
 
 
 def test_each_registered_metric_is_measured_under_its_name():

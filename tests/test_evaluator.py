@@ -243,6 +243,19 @@ def test_worse_candidate_is_refused_with_the_tolerance(judge, good, make_model):
     ]
 
 
+def test_candidate_that_is_worse_by_no_more_than_chance_is_blessed_where_nobody_said_how_much(judge, good, make_model):
+    # The two cats in the dark are ants to it: 31 of the 36 labels, of which two standard errors are 0.076.
+    worse, floors = make_model(bias=1.0), {"accuracy": 0.1}
+    blessing, metrics = judge(worse, good, floors=floors, tolerance=None)
+    assert metrics["test_accuracy"] == 31 / 36
+    assert (blessing.get_int_custom_property("blessed"), reasons(blessing)) == (1, [])
+    assert judge(worse, good, floors=floors, tolerance=0.02)[0].get_int_custom_property("blessed") == 0
+    assert reasons(judge(make_model(bias=1000.0), good, floors=floors, tolerance=None)[0]) == [
+        "accuracy (overall): expected at most 0.1571 below the latest other blessed model, two standard errors of the "
+        "difference, found -0.6667"
+    ]
+
+
 def test_better_candidate_is_blessed(judge, good, make_model):
     blessing, _ = judge(good, make_model(bias=1000.0))
     assert blessing.get_int_custom_property("blessed") == 1

@@ -20,8 +20,9 @@ from components.bulk_inferrer.component import BulkInferrer
 from components.bulk_inferrer.inference import comparable, predict
 from components.errors import DataRefused, InputError, PipelineError
 from components.evaluator.slices import SLICINGS, slicing
+from models.card import write_card
 from pipeline.report.predictions import quality_by_slice, read_predictions
-from tests.served_models import NAMES, banded_images, export_banded_model, write_examples
+from tests.served_models import NAMES, SHAPE, banded_images, export_banded_model, write_examples
 
 CLASSES = np.array([0, 1, 2, 2, 1, 0, 1])
 # The last two are labelled wrongly.
@@ -226,6 +227,18 @@ def test_component_keeps_the_answers_of_the_baseline_too(infer, shards, tmp_path
     assert pq.read_table(tmp_path / "baseline.parquet")["prediction"].to_pylist() == [0] * 7
     assert pq.read_table(tmp_path / "predictions.parquet")["prediction"].to_pylist() == CLASSES.tolist()
     assert custom_properties(kept)["baseline_id"] == 7
+
+
+@pytest.mark.parametrize("names", [("bee", "cat", "dog"), ("bee", "ant", "cat")], ids=["other", "another order"])
+def test_baseline_of_as_many_other_classes_is_not_compared_with_by_number(names, infer, shards, tmp_path):
+    """Each of its answers would count as wrong, and any candidate as better."""
+    baseline = baseline_in(tmp_path / "earlier", shards, 7)
+    write_card(Path(baseline.uri, "Format-Serving"), SHAPE, names)
+    kept = custom_properties(infer(baseline))
+    told = "model 7 is no baseline: it tells other classes apart: bee, where the candidate has ant"
+    (note,) = json.loads(kept["notes"])
+    assert note.startswith(f"{told};")
+    assert "baseline_id" not in kept
 
 
 @pytest.mark.parametrize("kind", ["other classes", "damaged"])

@@ -197,7 +197,7 @@ REFUSED = {
     "training.warm_epochs": ("0", "expected 1 or more, found 0"),
     "training.warm_rate": ("0", "expected above 0 and at most 1, found 0.0"),
     "gate_severity": ("info", "expected warning or error, found 'info'"),
-    "accuracy_tolerance": ("2", "expected 0 to 1, found 2.0"),
+    "accuracy_tolerance": ("2", "expected none, or 0 to 1, found 2.0"),
     "replace_other_classes": ("1", "expected true or false, found 1"),
     "kept_versions": ("0", "expected 1 or more, found 0"),
     "kept_runs": ("0", "expected none, or 1 or more, found 0"),

@@ -26,6 +26,7 @@ from components.errors import InputError, first_line
 from components.evaluator.slices import CLASS, SLICINGS, SPAN
 from components.prediction_columns import COLUMNS
 from components.shards import check_count, read_batches
+from models.card import read_card
 from models.examples import Examples
 from models.features import IMAGE, LABEL, TEST
 from models.files import replacing
@@ -43,7 +44,7 @@ def comparable(baseline: Path, examples: Examples) -> str:
     Raises:
       DataRefused: their first record is damaged.
     """
-    classes = len(examples.class_names)
+    classes, card = examples.class_names, read_card(baseline)
     batches = (batch for shard in examples.shards(TEST) for batch in read_batches(shard, examples.compression, 1))
     if (record := next(batches, None)) is None:
         check_count(examples.split_folder(TEST), examples.counts[TEST], 0)
@@ -54,7 +55,12 @@ def comparable(baseline: Path, examples: Examples) -> str:
         found = prediction["probabilities"].shape[-1]
     except Exception as error:  # whatever an older model fails with, the candidate must not fail with it
         return f"it cannot be asked ({type(error).__name__}: {first_line(error)})"
-    return "" if found == classes else f"it tells {found} classes apart, the candidate {classes}"
+    if found != len(classes):
+        return f"it tells {found} classes apart, the candidate {len(classes)}"
+    # Compared by number, one class would be measured as another. Only a model of an earlier version has no card.
+    pairs = zip(card["class_names"], classes, strict=False) if card else ()
+    other = next(((theirs, ours) for theirs, ours in pairs if theirs != ours), None)
+    return f"it tells other classes apart: {other[0]}, where the candidate has {other[1]}" if other else ""
 
 
 def predict(examples: Examples, models: Mapping[Path, Path], pipeline: beam.Pipeline) -> int:

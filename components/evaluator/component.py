@@ -17,7 +17,8 @@ from tfx.types import component_spec, standard_artifacts
 from tfx.utils import proto_utils
 
 from components.artifacts import Artifacts, Predictions, custom_properties, single
-from components.evaluator.evaluation import evaluate
+from components.evaluator.eval_config import bound_change, has_bound_of_change
+from components.evaluator.evaluation import evaluate, tolerance_by_chance
 from components.evaluator.results import read_metrics
 from components.evaluator.verdict import describe_verdict, refusal_reasons
 from components.prediction_columns import BASELINE_FILE, PREDICTIONS_FILE
@@ -38,10 +39,13 @@ class _Executor(base_beam_executor.BaseBeamExecutor):
         config, results = config_pb2.EvalConfig(), Path(evaluation.uri)
         proto_utils.json_to_proto(exec_properties["eval_config"], config)
         baseline = answers / BASELINE_FILE if baseline_id else None
+        by_chance = baseline is not None and not has_bound_of_change(config)
+        if by_chance:
+            bound_change(config, tolerance_by_chance(answers / PREDICTIONS_FILE, baseline))
         evaluate(config, answers / PREDICTIONS_FILE, baseline, class_names, results, self._make_beam_pipeline())
         with plain(results) as named:
             metrics = read_metrics(named, class_names, spans)
-            reasons = refusal_reasons(named, config, metrics)
+            reasons = refusal_reasons(named, config, metrics, by_chance=by_chance)
         evaluation.set_string_custom_property("metrics", json.dumps(metrics))
         evaluation.set_float_custom_property("test_accuracy", metrics["test_accuracy"])
         candidate = single(input_dict, "model").id

@@ -18,6 +18,7 @@ from components.errors import PipelineError
 
 # Registers the metric that TFMA looks up by its name; and what it is made of becomes part of the cache key.
 from components.evaluator import tfma_metrics
+from components.evaluator.chance import difference_by_chance
 from components.evaluator.eval_config import SUMMED
 from components.evaluator.metrics import METRICS
 from components.evaluator.slices import CLASS
@@ -67,6 +68,21 @@ def evaluate(
             | beam.ParDo(_ReadRows(answers, class_names, by_example))
             | tfma.ExtractEvaluateAndWriteResults(eval_config=config, eval_shared_model=shared, output_path=str(named))
         )
+
+
+def tolerance_by_chance(predictions: Path, baseline: Path) -> float:
+    """Returns how far below the baseline's a candidate's accuracy may be by chance alone: `difference_by_chance`.
+
+    Args:
+      predictions, baseline: as in `evaluate`.
+    """
+    counts = np.zeros(2, int)
+    files = [pq.ParquetFile(file) for file in (predictions, baseline)]
+    for number in range(files[0].num_row_groups):
+        tables = [file.read_row_group(number, columns=["label", "prediction"]) for file in files]
+        right, baseline_right = (table["label"].to_numpy() == table["prediction"].to_numpy() for table in tables)
+        counts += (right & ~baseline_right).sum(), (baseline_right & ~right).sum()
+    return difference_by_chance(*counts.tolist(), files[0].metadata.num_rows)
 
 
 class _ReadRows(beam.DoFn):

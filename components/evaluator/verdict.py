@@ -23,7 +23,9 @@ _VALUES_TOLD = 20
 _FEW_EXAMPLES = 1_000
 
 
-def refusal_reasons(evaluation: Path, config: config_pb2.EvalConfig, metrics: dict) -> list[str]:
+def refusal_reasons(
+    evaluation: Path, config: config_pb2.EvalConfig, metrics: dict, *, by_chance: bool = False
+) -> list[str]:
     """Returns a line for each threshold that the model failed: metric, slice, bound and value.
 
     Without a floor of the overall accuracy, the model has to beat the largest class.
@@ -32,10 +34,11 @@ def refusal_reasons(evaluation: Path, config: config_pb2.EvalConfig, metrics: di
       evaluation: folder of TFMA's results.
       config: what they were made with.
       metrics: what `read_metrics` read from them.
+      by_chance: whether the bound below the baseline is what chance alone can make of equals.
     """
     validation = tfma.load_validation_result(str(evaluation))
     failed = sorted(validation.metric_validations_per_slice, key=_place)
-    reasons = [_reason(failure, _place(part)) for part in failed for failure in part.failures]
+    reasons = [_reason(failure, _place(part), by_chance) for part in failed for failure in part.failures]
     reasons += _missing_slices(config, metrics["slices"])
     if not _has_floor(config):
         reasons += _no_better_than_chance(metrics)
@@ -72,12 +75,13 @@ def _place(part) -> list[tuple[str, str]]:
     return [(key.column, key.bytes_value.decode()) for key in part.slice_key.single_slice_keys]
 
 
-def _reason(failure, place: list[tuple[str, str]]) -> str:
+def _reason(failure, place: list[tuple[str, str]], by_chance: bool) -> str:
     where = " ".join(place[0]) if place else "overall"
     threshold = failure.metric_threshold
     if failure.metric_key.is_diff:
-        tolerance = round(-threshold.change_threshold.absolute.value, 6)
+        tolerance = round(-threshold.change_threshold.absolute.value, 4 if by_chance else 6)
         wanted = f"at most {tolerance:g} below the latest other blessed model"
+        wanted += ", two standard errors of the difference" if by_chance else ""
     else:
         wanted = _bound(threshold.value_threshold)
     found = failure.metric_value.double_value.value
