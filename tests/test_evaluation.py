@@ -9,6 +9,7 @@ from components.errors import InputError
 from components.evaluator.eval_config import bound_change, eval_config, has_bound_of_change
 from components.evaluator.floors import check_floors
 from components.evaluator.metrics import METRICS
+from components.evaluator.verdict import describe_verdict
 
 FLOORS = {"accuracy": 0.91, "accuracy@class": 0.55, "accuracy@class=Ankle boot": 0.8, "loss": 0.4}
 
@@ -134,3 +135,12 @@ def test_floor_that_cannot_be_is_one_line_with_the_nearest_name(key, bound, mess
     with pytest.raises(InputError, match=message) as caught:
         check_floors({key: bound})
     assert "\n" not in str(caught.value)
+
+
+def test_verdict_names_the_classes_that_no_test_image_is_of():
+    metrics = {"per_class_accuracy": {"a": 1.0, "c": 0.5}, "test_accuracy": 0.75, "examples": 2_000}
+    told = describe_verdict(metrics, [], [], None, ("a", "b", "c"))
+    assert told == (
+        "blessed: test accuracy 0.7500; weakest class c 0.5000; no test image of b; no earlier model to compare with"
+    )
+    assert "no test image" not in describe_verdict(metrics, [], [], None, ("a", "c"))

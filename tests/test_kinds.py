@@ -769,14 +769,14 @@ def test_parts_are_known_by_their_words(folders, names):
 def test_what_is_hidden_or_no_picture_is_passed_over_and_counted(folders):
     for name in (".DS_Store", "train/a/._0.png", "train/a/Thumbs.db", "train/b/desktop.ini", "README.txt"):
         (folders / name).write_bytes(b"text")
-    for name in ("train/.ipynb_checkpoints", "__MACOSX/train/a"):
+    for name in ("train/.ipynb_checkpoints", "__MACOSX/train/a", "train/@eaDir"):
         (folders / name).mkdir(parents=True)
         (folders / name / "1.png").write_bytes(encoded(IMAGES[0]))
     (folders / "train" / "at_the_top.png").write_bytes(encoded(IMAGES[0]))
     dataset = inspect_dataset(folders)
     assert_holds(dataset, BY_NAME)
     # Of a hidden folder the folder counts.
-    assert dataset.notes == ("8 files passed over, no pictures of a class (README.txt)",)
+    assert dataset.notes == ("9 files passed over, no pictures of a class (README.txt)",)
 
 
 def test_picture_without_a_suffix_and_one_in_a_folder_below_its_class_count(folders):
@@ -784,6 +784,25 @@ def test_picture_without_a_suffix_and_one_in_a_folder_below_its_class_count(fold
     (folders / "train" / "a" / "more").mkdir()
     (folders / "train" / "a" / "1.png").rename(folders / "train" / "a" / "more" / "1.PNG")
     assert_holds(inspect_dataset(folders), BY_NAME)
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("train", "test1"), ("train_images", "test_images"), ("train",)])
+def test_parts_without_folders_of_classes_are_no_classes(tmp_path, parts):
+    """As many a competition has them, with a table of labels beside."""
+    for part, image in zip(parts, IMAGES, strict=False):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "0.png").write_bytes(encoded(image))
+    (tmp_path / "train.csv").write_text("image_id,label\n0.png,cat\n")
+    told = f"expected a folder for each class, found pictures in {', '.join(sorted(parts))} themselves. Sort them into "
+    told += "train/<class>/ (and test/<class>/); a table of their labels is not read."
+    assert refusal(tmp_path) == f"{tmp_path}: {told}"
+
+
+def test_train_may_be_a_class_beside_others(tmp_path):
+    for name, image in zip(("bus", "train"), IMAGES, strict=False):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_bytes(encoded(image))
+    assert inspect_dataset(tmp_path).class_names == ("bus", "train")
 
 
 def test_classes_txt_orders_the_classes(folders):

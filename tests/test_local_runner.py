@@ -93,6 +93,15 @@ def test_flags_that_were_not_given_are_no_settings():
     assert flags_of_settings(parse_arguments([])) == {}
 
 
+@pytest.mark.parametrize("flag", ["--tune-trials", "--tune-minutes"])
+def test_budget_of_a_search_that_is_none_is_refused(flag, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse_arguments([flag, "3"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("are of a search: expected --tune beside them\n")
+    assert parse_arguments(["--tune", flag, "3"]).tune
+
+
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [

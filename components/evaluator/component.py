@@ -54,7 +54,8 @@ class _Executor(base_beam_executor.BaseBeamExecutor):
             blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline_id)
         blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(not reasons))
         blessing.set_string_custom_property("reasons", json.dumps(reasons))
-        blessing.set_string_custom_property("verdict", describe_verdict(metrics, reasons, notes, baseline_id))
+        verdict = describe_verdict(metrics, reasons, notes, baseline_id, class_names)
+        blessing.set_string_custom_property("verdict", verdict)
         name = constants.NOT_BLESSED_FILE_NAME if reasons else constants.BLESSED_FILE_NAME
         write_text(Path(blessing.uri, name), "".join(f"{reason}\n" for reason in reasons))
 

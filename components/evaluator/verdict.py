@@ -7,7 +7,7 @@ Synopsis:
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import tensorflow_model_analysis as tfma
@@ -101,7 +101,7 @@ def _missing_slices(config: config_pb2.EvalConfig, slices: dict[str, dict[str, d
                     )
 
 
-def _enumerate(values: dict[str, dict]) -> str:
+def _enumerate(values: Mapping[str, object]) -> str:
     return ", ".join(list(values)[:_VALUES_TOLD]) + (", ..." if len(values) > _VALUES_TOLD else "")
 
 
@@ -111,7 +111,9 @@ def _bound(threshold: config_pb2.GenericValueThreshold) -> str:
     return f"at most {threshold.upper_bound.value:g}"
 
 
-def describe_verdict(metrics: dict, reasons: list[str], notes: list[str], baseline_id: int | None) -> str:
+def describe_verdict(
+    metrics: dict, reasons: list[str], notes: list[str], baseline_id: int | None, class_names: Sequence[str] = ()
+) -> str:
     """Returns the verdict and what it rests on, in a line.
 
     Args:
@@ -119,6 +121,7 @@ def describe_verdict(metrics: dict, reasons: list[str], notes: list[str], baseli
       reasons: why it is refused, if it is.
       notes: why models are no baseline.
       baseline_id: of the model that it was compared with, if there is one.
+      class_names: of all classes; those that no test image is of are told, for nothing holds of them.
     """
     accuracies = metrics["per_class_accuracy"]
     weakest = min(accuracies, key=accuracies.get)
@@ -128,6 +131,8 @@ def describe_verdict(metrics: dict, reasons: list[str], notes: list[str], baseli
         f"weakest class {weakest} {accuracies[weakest]:.4f}",
         *compared,
     ]
+    if unmeasured := {name: None for name in class_names if name not in accuracies}:
+        facts.insert(2, f"no test image of {_enumerate(unmeasured)}")
     if (examples := metrics["examples"]) < _FEW_EXAMPLES:
         low, high = interval(metrics["test_accuracy"] * examples, examples)
         facts.insert(1, f"{examples:,} test images, which tell it to {low:.3f} to {high:.3f}")

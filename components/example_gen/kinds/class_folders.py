@@ -7,6 +7,7 @@ order. What is no picture is passed over and counted.
 import functools
 import itertools
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
@@ -55,7 +56,8 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
     For prediction all pictures count, wherever they lie; the class is the folder that a picture lies in.
 
     Raises:
-      InputError: there are pictures of a format that is not read, which would be missing without a word.
+      InputError: there are pictures of a format that is not read, which would be missing without a word, or train and
+        test hold theirs without folders of classes.
     """
     pictures = [path for path in listing.files if path.suffix.lower() in SUFFIXES or _begins_as_picture(path)]
     others = sorted(set(listing.files).difference(pictures)) + listing.hidden
@@ -91,8 +93,21 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
             found.setdefault(part, []).append(("/".join(parts), label))
     if TRAIN not in found:
         return None
+    if not has_parts:
+        _refuse_parts(folder, sorted({label for _, label in found[TRAIN]}))
     refuse_unread(others)
     return Found(folder, {part: sorted(listed, key=_order) for part, listed in found.items()}, others)
+
+
+def _refuse_parts(folder: Path, labels: list[str]) -> None:
+    """Raises `InputError` where what would be the classes are the parts of the data: train, test1, train_images."""
+    # A number behind the word makes it another: test1.
+    parts = {part_of(" ".join(re.findall("[a-z]+", label.lower()))) for label in labels}
+    if TRAIN in parts and None not in parts:
+        raise InputError(
+            f"{folder}: expected a folder for each class, found pictures in {', '.join(labels)} themselves. Sort them "
+            "into train/<class>/ (and test/<class>/); a table of their labels is not read."
+        )
 
 
 def refuse_unread(files: Iterable[Path]) -> None:

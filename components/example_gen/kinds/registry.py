@@ -34,7 +34,7 @@ _PART_WORDS = {
     **dict.fromkeys(("test", "testing", "t10k"), TEST),
 }
 # What unpacking a download leaves beside the data.
-_LEFTOVERS = ("thumbs.db", "desktop.ini", "__macosx", "icon\r")
+_LEFTOVERS = ("thumbs.db", "desktop.ini", "__macosx", "icon\r", "@eadir")
 _BLOCK_BYTES = 1 << 20
 _NAMED = 3
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})")
