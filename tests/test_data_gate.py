@@ -48,6 +48,28 @@ def gather(validated, statistics, artifact, accepted=()) -> list[str]:
     return [str(anomaly) for anomaly in find_anomalies(validated, statistics, SCHEMA, artifact, dict(accepted))]
 
 
+DIVERGENCE = "jensen_shannon_divergence { threshold: 0.045 }"
+BLACK = text_format.Parse(
+    f"""feature {{ name: "image_black" type: FLOAT skew_comparator {{ {DIVERGENCE} }}
+                   drift_comparator {{ {DIVERGENCE} }} }}""",
+    schema_pb2.Schema(),
+)
+
+
+@pytest.mark.parametrize("odd", ["train", "val"])
+@pytest.mark.parametrize(("black", "alike"), [(1, True), (200, False)])
+def test_feature_of_one_value_alone_diverges_by_how_many_have_another(artifact, odd, black, alike):
+    """A pixel that is black in one image, and in most; TFDV by itself takes both for nothing in common."""
+    images = np.random.default_rng(0).integers(1, 256, (240, 8, 8)).astype(np.uint8)
+    plain, spotted = images.copy(), images.copy()
+    spotted[:black, 0, 0] = 0
+    both = [statistics_of(given, np.arange(240) % 2) for given in (spotted, plain)]
+    statistics = dict(zip(("train", "val") if odd == "train" else ("val", "train"), both, strict=True))
+    accepted = {"train": statistics["val"]}
+    found = [str(one) for one in find_anomalies({}, statistics, BLACK, artifact, accepted)]
+    assert [line.split(":")[3].strip() for line in found] == ([] if alike else ["skew", "drift"])
+
+
 PAIR = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
 
 
