@@ -27,7 +27,7 @@ import tensorflow as tf
 from models.config import InputConfig
 from models.examples import Examples, ExamplesError
 from models.images import as_written, with_channels
-from models.memory import MIB, block_rows, rows_within
+from models.memory import MIB, block_rows, rows_within, spread_rows
 from models.row_reader import RowReader
 
 # Of the batches that are made, and of those that are kept ready, at the same time. One of Fashion-MNIST has 196 kB.
@@ -47,9 +47,9 @@ class Split:
       examples: the artifact.
       name: of the split.
       labels: int64 [size].
-      images: uint8 [size, height, width, channels] where they are in memory, else None.
+      images: uint8 [size, height, width, channels] where they are in memory, of a streamed split the sample, else None.
       rows: of the scratch file where they are not.
-      streamed: whether only the first images are held, and each pass reads the shards anew.
+      streamed: whether only the sample is held, and each pass reads the shards anew.
     """
 
     examples: Examples
@@ -74,13 +74,20 @@ class Split:
     def gather(self, indices: tf.Tensor) -> tf.Tensor:
         """Returns the images at `indices` (int64 [n]) in that order: uint8 [n, height, width, channels].
 
-        Of a split that is streamed the first ones alone can be had.
+        Not of a split that is streamed.
         """
         # A tensor that tf.data captures is in memory two or three times, and its place stays TensorFlow's for good.
         gather = functools.partial(self.images.take, axis=0) if self.rows is None else self.rows.gather
         # Reading is no state: steps may be drawn out of turn.
         images = tf.numpy_function(gather, [indices], tf.uint8, stateful=False)
         return tf.ensure_shape(images, [indices.shape[0], *with_channels(self.examples.image_shape)])
+
+    def sample(self) -> np.ndarray:
+        """Returns the images from which a network may derive weights: uint8 [n, height, width, channels]."""
+        if self.streamed:
+            return self.images
+        rows = sample_rows(self.examples, self.name)
+        return self.images[rows] if self.rows is None else self.rows.gather(rows)
 
 
 def open_split(examples: Examples, split: str, *, memory: float, scratch: Path, streamed: bool = False) -> Split:
@@ -91,7 +98,7 @@ def open_split(examples: Examples, split: str, *, memory: float, scratch: Path, 
       split: its name.
       memory: in bytes.
       scratch: an existing folder for that file, which has no name in it by the time this returns or fails.
-      streamed: whether to hold the first images alone (`sample_rows`); each pass then reads the shards.
+      streamed: whether to hold the sample alone (`sample_rows`); each pass then reads the shards.
 
     Raises:
       ExamplesError: a shard is missing, or the shards hold another number of examples than the artifact says.
@@ -100,10 +107,12 @@ def open_split(examples: Examples, split: str, *, memory: float, scratch: Path, 
     size, shape = examples.counts[split], with_channels(examples.image_shape)
     labels = np.empty(size, np.int64)
     if streamed:
-        images = np.empty((sample_rows(examples, split), *shape), np.uint8)
+        wanted = sample_rows(examples, split)
+        images = np.empty((len(wanted), *shape), np.uint8)
         for rows, block, block_labels in _numbered(examples, split):
             labels[rows] = block_labels
-            images[rows] = block[: max(0, len(images) - rows.start)]
+            here = slice(*np.searchsorted(wanted, [rows.start, rows.stop]))
+            images[here] = block[wanted[here] - rows.start]
         return Split(examples=examples, name=split, labels=labels, images=images, streamed=True)
     if size * math.prod(shape) <= memory:
         images = np.empty((size, *shape), np.uint8)
@@ -118,10 +127,10 @@ def open_split(examples: Examples, split: str, *, memory: float, scratch: Path, 
         return Split(examples=examples, name=split, labels=labels, rows=RowReader(Path(file.name), (size, *shape)))
 
 
-def sample_rows(examples: Examples, split: str) -> int:
-    """Returns how many of a split's first images a network may derive weights from."""
+def sample_rows(examples: Examples, split: str) -> np.ndarray:
+    """Returns which of a split's images a network may derive weights from (`spread_rows`)."""
     pixels = math.prod(with_channels(examples.image_shape))
-    return min(examples.counts[split], rows_within(_SAMPLE_BYTES, pixels, most=_SAMPLE))
+    return spread_rows(examples.counts[split], rows_within(_SAMPLE_BYTES, pixels, most=_SAMPLE))
 
 
 def decoded_blocks(examples: Examples, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -244,18 +253,34 @@ def _streamed_batches(
     return untuned(numbered.prefetch(ready))
 
 
-def evaluation_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:
-    """Returns every example once, in the order of the shards: (images uint8 [batch, ...], labels int64 [batch])."""
+def evaluation_batches(split: Split, *, batch_size: int, rows: np.ndarray | None = None) -> tf.data.Dataset:
+    """Returns every example once, in the order of the shards: (images uint8 [batch, ...], labels int64 [batch]).
+
+    Args:
+      split: wherever its images lie; if it is streamed, the shards are read through.
+      batch_size: images a batch; the last may be smaller.
+      rows: ascending, int64 [n], where only these are asked for.
+    """
     if split.streamed:
-        records = split.examples.records(split.name).batch(batch_size)
-        return untuned(records.map(as_written(split.examples.parse), 1).prefetch(1))
+        records = split.examples.records(split.name)
+        if rows is not None:
+            wanted, block = tf.constant(np.isin(np.arange(split.size), rows)), block_rows(split.examples.image_shape)
+
+            # Before they are decoded, and by the block: one by one it would take 20 seconds of a million.
+            @as_written
+            def keep(number: tf.Tensor, records: tf.Tensor) -> tf.Tensor:
+                return tf.boolean_mask(records, wanted[number * block : (number + 1) * block])
+
+            records = records.batch(block).enumerate().map(keep, 1).unbatch()
+        return untuned(records.batch(batch_size).map(as_written(split.examples.parse), 1).prefetch(1))
     labels = tf.constant(split.labels)
 
     @as_written
     def take(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return split.gather(index), tf.gather(labels, index)
 
-    return untuned(tf.data.Dataset.range(split.size).batch(batch_size).map(take, 1).prefetch(1))
+    index = tf.data.Dataset.range(split.size) if rows is None else tf.data.Dataset.from_tensor_slices(rows)
+    return untuned(index.batch(batch_size).map(take, 1).prefetch(1))
 
 
 def class_counts(split: Split) -> np.ndarray:

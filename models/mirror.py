@@ -17,7 +17,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import bdtrc
 
-# Images that are looked at, and how many of them are asked about: the first ones, for shards are shuffled.
+from models.memory import spread_rows
+
+# Images that are looked at, and how many of them are asked about; of more, these are evenly spread (`spread_rows`).
 LOOKED_AT, _ASKED = 4_000, 2_000
 # Longest side of the images as they are compared.
 _SIDE = 16
@@ -49,16 +51,18 @@ def judge_mirroring(
     """Decides whether training images may be mirrored.
 
     Args:
-      plain, mirrored: the views of the same images, as `views_of` gives them; the first 4,000 are looked at.
+      plain, mirrored: the views of the same images, as `views_of` gives them; 4,000 are looked at.
       labels: integer [n].
       class_names: by label.
 
     Returns:
       Whether to mirror, and why, in words.
     """
-    plain, mirrored, labels = plain[:LOOKED_AT], mirrored[:LOOKED_AT], labels[:LOOKED_AT]
-    asked = labels[:_ASKED]
-    chunks = [slice(start, min(start + _CHUNK, len(asked))) for start in range(0, len(asked), _CHUNK)]
+    looked_at = spread_rows(len(labels), LOOKED_AT)
+    plain, mirrored, labels = (values[looked_at] for values in (plain, mirrored, labels))
+    numbers = spread_rows(len(labels), _ASKED)
+    asked = labels[numbers]
+    chunks = [numbers[start : start + _CHUNK] for start in range(0, len(numbers), _CHUNK)]
     parts = [_neighbours(plain, mirrored, labels, chunk) for chunk in chunks]
     found = _Neighbours(*(np.concatenate(values) for values in zip(*map(dataclasses.astuple, parts), strict=True)))
     worse, better = found.worse_and_better()
@@ -113,14 +117,14 @@ class _Neighbours:
         return near & (loss > gain), near & (gain > loss)
 
 
-def _neighbours(plain: np.ndarray, mirrored: np.ndarray, labels: np.ndarray, asked: slice) -> _Neighbours:
-    queries, numbers = plain[asked], np.arange(asked.start, asked.stop)
+def _neighbours(plain: np.ndarray, mirrored: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> _Neighbours:
+    queries = plain[asked]
     same = labels[asked][:, None] == labels[None]
     squares = (plain**2).sum(axis=1)  # of the mirror images as well
 
     def distances(references: np.ndarray) -> np.ndarray:
         found = squares[asked][:, None] + squares[None] - 2 * queries @ references.T + 1
-        found[np.arange(len(queries)), numbers] = np.inf  # neither itself nor its mirror image
+        found[np.arange(len(queries)), asked] = np.inf  # neither itself nor its mirror image
         return found
 
     alone, beside = distances(plain), distances(mirrored)

@@ -22,11 +22,10 @@ from models.input_pipeline import (
     class_counts,
     drawn_rows,
     evaluation_batches,
-    sample_rows,
     steps_per_epoch,
     training_batches,
 )
-from models.memory import block_rows
+from models.memory import block_rows, spread_rows
 from models.mirror import LOOKED_AT, judge_mirroring, views_of
 from models.networks import NetworkInputs, build_network, check_kind
 from models.objective import SmoothedCrossEntropy, accuracy, balanced_weights
@@ -88,7 +87,7 @@ def check_names(config: TrainingConfig) -> None:
 
 
 def decide_flip(config: TrainingConfig, train: Split) -> tuple[TrainingConfig, str]:
-    """Decides what `flip` leaves open, from the first training images alone, so that a resumed training does the same.
+    """Decides what `flip` leaves open, from the training images alone, so that a resumed training does the same.
 
     Returns:
       The recipe with `flip` true or false, whose network has a mirrored view only if that is true, and why.
@@ -104,8 +103,8 @@ def _judged(train: Split) -> tuple[bool, str]:
     """Returns whether images are mirrored, and why."""
     views, labels = [], []
     viewed = min(_VIEWED, block_rows(train.examples.image_shape))
-    batches = evaluation_batches(train, batch_size=viewed)
-    for images, batch_labels in batches.take(-(-LOOKED_AT // viewed)).as_numpy_iterator():
+    batches = evaluation_batches(train, batch_size=viewed, rows=spread_rows(train.size, LOOKED_AT))
+    for images, batch_labels in batches.as_numpy_iterator():
         views.append(views_of(images))
         labels.append(batch_labels)
     plain, mirrored = (np.concatenate(side) for side in zip(*views, strict=True))
@@ -122,7 +121,7 @@ def compile_model(
         classes=len(train.examples.class_names),
         mean=mean,
         variance=variance,
-        sample=train.gather(tf.range(sample_rows(train.examples, train.name), dtype=tf.int64)).numpy(),
+        sample=train.sample(),
     )
     policy = training_policy(config.precision)
     model = build_network(config.network, inputs, seed=seed, policy=policy)

@@ -247,11 +247,33 @@ def test_streamed_training_that_is_resumed_sees_what_the_unbroken_one_would(stre
     assert numbers(streamed, 10, first_epoch=2) == numbers(streamed, 30)[20:]
 
 
-def test_streamed_split_holds_all_labels_and_the_first_images_and_gives_them_all(examples, tmp_path, monkeypatch):
+# Of 103, seven: 103 * k / 7.
+SEVEN = [0, 14, 29, 44, 58, 73, 88]
+
+
+@pytest.mark.parametrize("kind", ["cached", "on_disk", "streamed"])
+def test_sample_is_of_the_whole_split_wherever_its_images_lie(examples, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("models.input_pipeline._SAMPLE_BYTES", 7 * IMAGES[0].size)
+    monkeypatch.setattr("models.memory._MOST_ROWS", 20)  # rows of a block: some blocks have none of the sample
+    memory = ENOUGH if kind == "cached" else 0
+    with open_split(examples, "train", memory=memory, scratch=tmp_path, streamed=kind == "streamed") as split:
+        np.testing.assert_array_equal(split.sample(), IMAGES[SEVEN, ..., None], strict=True)
+
+
+@pytest.mark.parametrize("kind", ["cached", "on_disk", "streamed"])
+def test_evaluation_of_some_rows_takes_these_alone_in_order(request, kind):
+    batches = evaluation_batches(request.getfixturevalue(kind), batch_size=3, rows=np.array(SEVEN))
+    images, labels = zip(*batches.as_numpy_iterator(), strict=True)
+    assert [len(batch) for batch in labels] == [3, 3, 1]
+    np.testing.assert_array_equal(np.concatenate(images), IMAGES[SEVEN, ..., None], strict=True)
+    np.testing.assert_array_equal(np.concatenate(labels), LABELS[SEVEN].astype(np.int64), strict=True)
+
+
+def test_streamed_split_holds_all_labels_and_the_sample_and_gives_them_all(examples, tmp_path, monkeypatch):
     monkeypatch.setattr("models.input_pipeline._SAMPLE_BYTES", 7 * IMAGES[0].size)
     few = open_split(examples, "train", memory=0, scratch=tmp_path, streamed=True)
     np.testing.assert_array_equal(few.labels, LABELS)
-    np.testing.assert_array_equal(few.images, IMAGES[:7, ..., None])
+    np.testing.assert_array_equal(few.images, IMAGES[SEVEN, ..., None])
     assert few.size == COUNT
     images, labels = zip(*evaluation_batches(few, batch_size=30).as_numpy_iterator(), strict=True)
     np.testing.assert_array_equal(np.concatenate(images), IMAGES[..., None])

@@ -1,19 +1,31 @@
 """Mirroring is refused where it makes one class of another: on real clothes and digits, and on drawn letters."""
 
+import dataclasses
+import math
+import re
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_digits
 
+from components.span_window.joining import join_examples
+from models.config import TrainingConfig
+from models.examples import Examples
+from models.features import SPLITS, TRAIN
+from models.input_pipeline import open_split
 from models.mirror import judge_mirroring, views_of
+from models.networks.residual import stem_of, whitening_kernel
+from models.recipe import compile_model, decide_flip
+from tests.served_models import write_examples
 
 # A stem, and a bowl at its lower right: b. The others are its mirror images.
 TURNS = {"b": (), "d": (1,), "p": (0,), "q": (0, 1)}
 
 
-def letters(names: str, count: int, side: int = 20) -> tuple[np.ndarray, np.ndarray]:
+def letters(names: str, count: int, side: int = 20, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Draws letters of any place, size and slope: uint8 [count, side, side, 1], int64 [count]."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     labels = np.arange(count) % len(names)
     images = np.zeros((count, side, side, 1), np.uint8)
     for image, label in zip(images, labels, strict=True):
@@ -96,8 +108,44 @@ def test_images_that_tell_nothing_are_mirrored(images, labels):
     assert reason.startswith("mirror images bring another class nearer to 0 of ")
 
 
-def test_order_beyond_the_first_four_thousand_is_not_looked_at():
-    images, labels = letters("bd", 600)
-    many, rows = np.arange(4_500) % 600, np.arange(4_500) < 4_000
+def test_beyond_four_thousand_every_so_manyth_is_looked_at():
+    images, labels = letters("bd", 601)
+    many, rows = np.arange(8_000) % 601, np.arange(8_000) % 2 == 0
     spoilt = np.where(rows, labels[many], 1 - labels[many])
     assert decide(images[many], spoilt, "bd") == decide(images[many[rows]], labels[many[rows]], "bd")
+
+
+@pytest.fixture(scope="module")
+def spans(tmp_path_factory) -> list[Examples]:
+    """A span of more b and q than are looked at, and one that brings d."""
+    written = []
+    for number, names, count in ((1, "bq", 4_400), (2, "bqd", 900)):
+        images, labels = letters(names, count, side=12, seed=number)
+        splits = dict.fromkeys(SPLITS, (images[:6, ..., 0], labels[:6])) | {TRAIN: (images[..., 0], labels)}
+        examples = write_examples(tmp_path_factory.mktemp("span"), splits, tuple(names))
+        written.append(dataclasses.replace(examples, span_name=str(number)))
+    return written
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["held", "streamed"])
+def test_class_of_the_newest_span_is_asked_about_in_any_order_of_the_spans(spans, tmp_path, streamed):
+    for name, order in (("forwards", spans), ("backwards", spans[::-1])):
+        window = join_examples(order, tmp_path / name)
+        with open_split(window, TRAIN, memory=math.inf, scratch=tmp_path, streamed=streamed) as train:
+            decided, reason = decide_flip(TrainingConfig(), train)
+        assert not decided.flip, name
+        assert "of 2,000 images" in reason and re.search("'[bd]' resembles a mirrored '[bd]'", reason)
+    with open_split(spans[0], TRAIN, memory=math.inf, scratch=tmp_path, streamed=streamed) as train:
+        assert decide_flip(TrainingConfig(), train)[0].flip, "b and q alone are mirrored"
+
+
+def test_stem_is_made_of_images_of_every_span(spans, tmp_path, monkeypatch):
+    monkeypatch.setattr("models.input_pipeline._SAMPLE", 53)
+    window = join_examples(spans, tmp_path / "window")
+    moments = {"mean": np.full((12, 12, 1), 40.0), "variance": np.full((12, 12, 1), 6_400.0)}
+    with open_split(window, TRAIN, memory=math.inf, scratch=tmp_path) as train:
+        config = TrainingConfig(precision="float32")
+        model = compile_model(config, train, **moments, seed=1)
+        sample = train.images[::100]  # 44 of the first span, 9 of the second
+    expected = whitening_kernel(sample, **moments, stem=stem_of(config.network, (12, 12, 1)))
+    np.testing.assert_array_equal(model.get_layer("stem").kernel, expected)

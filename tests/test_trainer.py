@@ -381,10 +381,16 @@ def test_report_and_progress_tell_whether_images_were_mirrored_and_why(split, tm
     assert f"mirrored: {'yes' if report['flip'] else 'no'}; {report['flip_reason']}" in caplog.messages
 
 
-def test_mirroring_is_decided_alike_from_memory_and_from_a_scratch_file(examples, tmp_path):
+@pytest.mark.parametrize("looked_at", [4_000, 50], ids=["all", "some"])
+def test_mirroring_is_decided_alike_from_memory_from_a_scratch_file_and_streamed(
+    examples, tmp_path, monkeypatch, looked_at
+):
+    monkeypatch.setattr("models.recipe.LOOKED_AT", looked_at)
+    monkeypatch.setattr("models.memory._MOST_ROWS", 30)  # rows of a block
     asked = dataclasses.replace(CONFIG, flip=None)
     held, written = (open_split(examples, TRAIN, memory=memory, scratch=tmp_path) for memory in (math.inf, 0))
-    assert decide_flip(asked, held) == decide_flip(asked, written)
+    streamed = open_split(examples, TRAIN, memory=0, scratch=tmp_path, streamed=True)
+    assert decide_flip(asked, held) == decide_flip(asked, written) == decide_flip(asked, streamed)
 
 
 @pytest.mark.parametrize(("validated", "kept", "trained"), [(499, 4, 4), (500, 1, 3)])
