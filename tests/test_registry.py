@@ -1,5 +1,6 @@
 """Networks by name; one that this project does not have, from its training to its served form."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from models.features import TRAIN, VAL
 from models.graph_summary import multiply_adds
 from models.input_pipeline import first_records, open_split
 from models.networks import NETWORKS, NetworkInputs, build_network, registry
+from models.recipe import augmented_batches, compile_model, pace_of
 from models.trained import load_trained, save_trained
 from models.trainer import train_model
-from tests.served_models import NAMES, SHAPE, banded_images, write_examples
+from pipeline.run.code_digest import ROOT
+from tests.served_models import NAMES, SHAPE, banded_images, held_split, write_examples
 
 LABELS = np.arange(120) % 3
 INPUTS = NetworkInputs(
@@ -70,6 +73,47 @@ def test_name_registered_by_two_modules_is_refused_with_both():
     with pytest.raises(ValueError, match=r"^network residual: .* models.networks.residual and .*test_registry\.$"):
         registry.network("residual")(build)
     assert NETWORKS["residual"].__module__ == "models.networks.residual"
+
+
+@pytest.fixture
+def pooled() -> Iterator[str]:
+    """Registers the network of docs/extending.md, and returns its name."""
+    text = (ROOT / "docs" / "extending.md").read_text()
+    (code,) = re.findall(r"```python\n(# models/networks/pooled\.py.*?)```", text, re.DOTALL)
+    exec(code, {"__name__": __name__})
+    yield "pooled"
+    del NETWORKS["pooled"]
+
+
+@pytest.mark.parametrize("shift", [0, 2])
+@pytest.mark.parametrize("kind", [*sorted(NETWORKS), "pooled"])
+def test_border_that_never_varies_says_nothing_when_it_is_lit(pooled, kind, shift):
+    """By a shift in training, by a faint pixel in what is served."""
+    # Stripes that lie, stripes that stand, and none: told apart wherever they are.
+    rows, columns = np.indices((8, 8))
+    stripes = np.stack([rows % 4 // 2, columns % 4 // 2, np.full((8, 8), 0.5)])[LABELS] * 200
+    noise = np.random.default_rng(0).integers(0, 50, (len(LABELS), 8, 8))
+    images = np.pad((stripes + noise).astype(np.uint8), ((0, 0), (3, 3), (3, 3)))[..., None]
+    network = NetworkConfig(kind=kind, widths=(16, 32), blocks=(0, 0), pools=(True, True))
+    config = TrainingConfig(
+        network=network,
+        epochs=4,
+        batch_size=20,
+        learning_rate=0.05,
+        shift=shift,
+        erase=0,
+        flip=False,
+        precision="float32",
+    )
+    train = held_split(images, LABELS, NAMES)
+    model = compile_model(config, train, mean=images.mean(axis=0), variance=images.var(axis=0), seed=1)
+    steps = pace_of(config, train).steps
+    model.fit(augmented_batches(train, config, seed=1), steps_per_epoch=steps, epochs=4, shuffle=False, verbose=0)
+    answers = np.argmax(model(images), axis=-1)
+    assert np.mean(answers == LABELS) > 0.9
+    lit = images.copy()
+    lit[:, 0, 0] = 5
+    np.testing.assert_array_equal(np.argmax(model(lit), axis=-1), answers)
 
 
 @pytest.mark.parametrize(

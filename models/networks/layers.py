@@ -1,4 +1,4 @@
-"""Layers that compute what Keras's own do, faster on a CPU, and the initializer that goes with them.
+"""Layers that compute what Keras's own do, faster on a CPU, their initializer, and the standardization of pixels.
 
 `SameConv` takes its gradients on a CPU as forward convolutions, in training; it leaves them to
 TensorFlow on a GPU, whose own are fast, and in what is served, which then has no gradients of its own to be saved.
@@ -7,6 +7,7 @@ TensorFlow on a GPU, whose own are fast, and in what is served, which then has n
 
 Synopsis:
 
+    x = standardized(keras.Input((28, 28, 1)), mean, variance)                          # moments of each pixel
     x = keras.Input((28, 28, 32))
     x = SameConv(64, kernel_initializer=Dirac(seed=0), dtype="mixed_bfloat16")(x)       # [batch, height, width, 64]
     x = FusedNorm(dtype="mixed_bfloat16")(x)
@@ -21,6 +22,34 @@ from models.precision import gpu_capability
 _NORM_MOMENTUM = 0.7
 # Pixels a row up to which a forward convolution is faster than oneDNN's kernel for that gradient (docs/LOG.md).
 _NARROW = 8
+# Keras's Normalization divides by no less than this, so a constant pixel divides by no zero.
+_SMALLEST_STD = 1e-7
+
+
+def spread_floor(variance: np.ndarray) -> np.ndarray:
+    """Returns what `variance` is raised to where it is small: the average over all pixels.
+
+    A border pixel varies by a tenth of a grey level; standardized, it jumps to hundreds of standard deviations as soon
+    as an image reaches into it. Its spread is therefore damped as if it varied like the average pixel.
+    """
+    return np.maximum(variance, max(variance.mean(), _SMALLEST_STD**2))
+
+
+def standardized(images: keras.KerasTensor, mean: np.ndarray, variance: np.ndarray) -> keras.KerasTensor:
+    """Standardizes pixels: where a network begins.
+
+    The first layer does so with exactly the moments given, the second damps what hardly ever varies (`spread_floor`).
+
+    Args:
+      images: [batch, height, width, channels].
+      mean, variance: of each pixel over the training split, float64 [height, width, channels].
+
+    Returns:
+      float32 [batch, height, width, channels].
+    """
+    axes, damping = (1, 2, 3), spread_floor(variance) / np.maximum(variance, _SMALLEST_STD**2)
+    x = keras.layers.Normalization(axis=axes, mean=mean, variance=variance, name="standardization")(images)
+    return keras.layers.Normalization(axis=axes, mean=np.zeros_like(mean), variance=damping, name="damping")(x)
 
 
 @keras.saving.register_keras_serializable("fashion")

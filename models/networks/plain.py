@@ -18,6 +18,7 @@ from keras import layers
 
 from models.config import NetworkConfig
 from models.networks.ensemble import ensemble
+from models.networks.layers import standardized
 from models.networks.registry import NetworkInputs, network
 
 # Values of the hidden layer for each channel of the last stage.
@@ -58,7 +59,5 @@ def build(config: NetworkConfig, inputs: NetworkInputs, *, seed: int, policy: st
         return layers.Dense(inputs.classes, kernel_initializer=head, name=name)(dropped(x))
 
     images = keras.Input(inputs.input_shape, name="image")
-    standardized = layers.Normalization(
-        axis=(1, 2, 3), mean=inputs.mean, variance=inputs.variance, name="standardization"
-    )(images)
-    return keras.Model(images, ensemble([member(standardized) for _ in range(config.members)]))
+    x = standardized(images, inputs.mean, inputs.variance)
+    return keras.Model(images, ensemble([member(x) for _ in range(config.members)]))

@@ -23,11 +23,9 @@ from keras import layers
 from models.config import NetworkConfig
 from models.memory import MIB, rows_within
 from models.networks.ensemble import ensemble
-from models.networks.layers import Dirac, FusedNorm, SameConv
+from models.networks.layers import Dirac, FusedNorm, SameConv, spread_floor, standardized
 from models.networks.registry import NetworkInputs, network
 
-# Keras's Normalization divides by no less than this, so a constant pixel divides by no zero.
-_SMALLEST_STD = 1e-7
 _HEAD_SCALE = 1 / 9
 _WHITENING_SAMPLE = 2000
 _WHITENING_EPSILON = 1e-2
@@ -74,15 +72,6 @@ def stem_of(config: NetworkConfig, input_shape: tuple[int, int, int]) -> Stem:
     return Stem(block=block, patch=patch, stride=stride, channels=min(2 * math.prod(patch) * channels, most))
 
 
-def spread_floor(variance: np.ndarray) -> np.ndarray:
-    """Returns what `variance` is raised to where it is small: the average over all pixels.
-
-    A border pixel varies by a tenth of a grey level; standardized, it jumps to hundreds of standard deviations as soon
-    as an image reaches into it. Its spread is therefore damped as if it varied like the average pixel.
-    """
-    return np.maximum(variance, max(variance.mean(), _SMALLEST_STD**2))
-
-
 def whitening_kernel(images: np.ndarray, mean: np.ndarray, variance: np.ndarray, stem: Stem) -> np.ndarray:
     """Computes the kernel of the frozen stem: the principal patches, scaled to unit variance, with both signs.
 
@@ -122,8 +111,7 @@ def whitening_kernel(images: np.ndarray, mean: np.ndarray, variance: np.ndarray,
 def build(config: NetworkConfig, inputs: NetworkInputs, *, seed: int, policy: str = "float32") -> keras.Model:
     """Builds an untrained network; arguments and result as in `build_network`.
 
-    The first layer standardizes with exactly the moments given, the second damps what hardly ever varies
-    (`spread_floor`); the principal patches of the sample are the stem.
+    The principal patches of the sample, as they are once standardized, are the stem.
     """
     seeds = itertools.count(seed * 1000)
 
@@ -154,9 +142,7 @@ def build(config: NetworkConfig, inputs: NetworkInputs, *, seed: int, policy: st
 
     mean, variance = inputs.mean, inputs.variance
     images = keras.Input(inputs.input_shape, name="image")
-    x = layers.Normalization(axis=(1, 2, 3), mean=mean, variance=variance, name="standardization")(images)
-    damping = spread_floor(variance) / np.maximum(variance, _SMALLEST_STD**2)
-    x = layers.Normalization(axis=(1, 2, 3), mean=np.zeros_like(mean), variance=damping, name="damping")(x)
+    x = standardized(images, mean, variance)
     shape = stem_of(config, inputs.input_shape)
     if shape.block > 1:
         x = layers.AveragePooling2D(shape.block, name="blocks")(x)
