@@ -193,7 +193,7 @@ class TuneConfig:
       minutes: of trials after which no more are begun, counted side by side; None for no limit.
       algorithm: "bayesian" or "random".
       side_by_side: trials in a round, which run at the same time where there are cores; part of what is searched, so
-        that the result does not depend on the machine.
+        that the result does not depend on how many do.
       fixed: settings below `training.` that the search leaves as they are; those that a person gave, unless named here.
     """
 

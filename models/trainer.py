@@ -155,7 +155,7 @@ def train_model(
       TrainingDivergedError: the loss or a weight became NaN or infinite.
     """
     keras.utils.set_random_seed(seed)
-    # The same weights, bit for bit, from the same seed on the same kind of machine; it costs about 3 %.
+    # The same weights, bit for bit, from the same seed on the same kind of machine with as many cores; it costs 3 %.
     tf.config.experimental.enable_op_determinism()
     asked_view = config.network.mirrored_view
     config, flip_reason = decide_flip(config, train)

@@ -1,9 +1,10 @@
 """Searches for better hyperparameters: TFX's hook `tuner_fn`, on KerasTuner's oracles.
 
 The first trial is the recipe as it stands, so that a search can tell whether it found anything. Trials go in rounds of
-a fixed number, whatever the machine has of cores: what an oracle proposes, and which learning curves a trial is
-compared with, depends on the rounds before alone, and the same search gives the same trials. Only train and val are
-ever opened. A killed search begins again from its first trial, each of which is remembered (`models/trials.py`).
+a fixed number, however many run at once: what an oracle proposes, and which learning curves a trial is compared with,
+depends on the rounds before alone, and the same search gives the same trials, on one kind of machine with as many
+cores: another number gives other last digits, and with them other accuracies. Only train and val are ever opened. A
+killed search begins again from its first trial, each of which is remembered (`models/trials.py`).
 
 Synopsis:
 
