@@ -197,6 +197,49 @@ def test_imports_are_followed_through_cycles_and_into_functions(root):
     assert "models.export" in imported_modules(("components.gate",), root)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("models/networks/mine.py", "from .parts import WIDTH", "models.networks.parts"),
+        ("models/networks/mine.py", "from . import parts", "models.networks.parts"),
+        ("models/networks/mine.py", "from ..parts import WIDTH", "models.parts"),
+        ("models/networks/mine.py", "from .. import parts", "models.parts"),
+        ("models/networks/mine/__init__.py", "from .parts import WIDTH", "models.networks.mine.parts"),
+        ("models/networks/mine/__init__.py", "from . import parts", "models.networks.mine.parts"),
+        ("models/networks/mine/__init__.py", "from ..parts import WIDTH", "models.networks.parts"),
+        ("models/networks/mine/__init__.py", "from ... import parts", "models.parts"),
+    ],
+)
+def test_edit_of_what_is_imported_relatively_changes_the_digest(root, name, text, found):
+    folders = [root / "models", root / "models" / "networks", root / "models" / "networks" / "mine"]
+    if name.endswith("__init__.py"):
+        folders[-1].mkdir()
+    parts = [folder / "parts.py" for folder in folders if folder.exists()]
+    for path in parts:
+        path.write_text("import scipy\n\nWIDTH = 3\n")
+    (root / name).write_text(f"{text}\n")
+    module = "models.networks.mine"
+    assert {f for f in imported_modules((module,), root) if f.endswith("parts")} == {found}
+    assert library_versions((module,), root).keys() == {"scipy"}
+    before = code_digest(module, root=root)
+    edit(root, f"{found.replace('.', '/')}.py", "WIDTH = 3", "WIDTH = 4")
+    assert code_digest(module, root=root) != before
+
+
+def test_same_text_in_two_packages_imports_from_each_its_own(root):
+    for folder in ("models", "models/networks"):
+        (root / folder / "mine.py").write_text("from .parts import WIDTH\n")
+        (root / folder / "parts.py").write_text("WIDTH = 3\n")
+    assert "models.parts" in imported_modules(("models.mine",), root)
+    assert "models.networks.parts" in imported_modules(("models.networks.mine",), root)
+
+
+def test_relative_import_that_leads_out_of_all_packages_names_nothing(root):
+    (root / "models" / "mine.py").write_text("from ...numpy import array\nfrom ... import scipy\n")
+    assert imported_modules(("models.mine",), root) == {"models", "models.mine"}
+    assert library_versions(("models.mine",), root) == {}
+
+
 def test_trainer_of_this_project_depends_on_the_network_and_not_on_the_pipeline():
     found = imported_modules(("models.trainer",), ROOT)
     assert {"models.networks.residual", "models.augment", "models.images", "models.features"} <= found

@@ -53,7 +53,7 @@ def imported_modules(modules: tuple[str, ...], root: Path = ROOT) -> set[str]:
         if path is not None:
             found.add(module)
             # Python runs the packages that a module is in first.
-            waiting.extend([module.rpartition(".")[0], *_imports(path.read_bytes())])
+            waiting.extend([module.rpartition(".")[0], *_imports(path.read_bytes(), _package_of(module, path))])
     return found
 
 
@@ -61,7 +61,8 @@ def library_versions(modules: tuple[str, ...], root: Path = ROOT) -> dict[str, s
     """Returns the version of each distribution that `modules`, or what they import of this project, import."""
     names = set(modules)
     for module in imported_modules(modules, root):
-        names.update(_imports(module_path(module, root).read_bytes()))
+        path = module_path(module, root)
+        names.update(_imports(path.read_bytes(), _package_of(module, path)))
     tops = {name.split(".")[0] for name in names} - set(PACKAGES) - sys.stdlib_module_names
     distributions = sorted({name for top in tops for name in _distributions_of(top)})
     return {name: importlib.metadata.version(name) for name in distributions}
@@ -93,18 +94,34 @@ def _packages() -> dict[str, list[str]]:
     return dict(importlib.metadata.packages_distributions())
 
 
-# By content: each node depends on many of the same modules, and parsing them again would take a second.
+def _package_of(module: str, path: Path) -> str:
+    """Returns the package that the relative imports of a module in this file begin at: a package's are its own."""
+    return module if path.name == "__init__.py" else module.rpartition(".")[0]
+
+
+# By content: each node depends on many of the same modules, and parsing them again would take a second. The package is
+# part of the key, for the same text names other modules elsewhere.
 @functools.cache
-def _imports(source: bytes) -> tuple[str, ...]:
-    """Returns the names that a module may import, those of what it takes from a module among them."""
+def _imports(source: bytes, package: str) -> tuple[str, ...]:
+    """Returns the names that a module of a package may import, those of what it takes from a module among them."""
     names: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names.extend(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.append(node.module)
-            names.extend(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (origin := _origin(node, package)):
+            names.append(origin)
+            names.extend(f"{origin}.{alias.name}" for alias in node.names)
     return tuple(names)
+
+
+def _origin(node: ast.ImportFrom, package: str) -> str:
+    """Returns the absolute name of what `from ... import` takes from; "" where its dots lead out of all packages."""
+    if not node.level:
+        return node.module or ""
+    # One dot is the package itself, each further one the package around it.
+    parts = package.split(".")
+    above = parts[: max(0, len(parts) + 1 - node.level)]
+    return ".".join([*above, node.module] if node.module else above) if above else ""
 
 
 @functools.cache
