@@ -61,7 +61,8 @@ class InputConfig:
     """How the training split comes to the training; what comes is the same images in another order at most.
 
     Attributes:
-      cached: whether it is decoded once, into memory or a file; else each pass reads and decodes the shards anew.
+      cached: whether it is decoded once, into memory or a file; else each pass reads and decodes the shards anew, and
+        no image is left out of one (`TrainingConfig.prune`).
       shuffle: whether each pass has an order of its own: a permutation, or, where it is not cached, a shuffle buffer.
       buffer: of examples in that.
       parallel: batches that are made at the same time.

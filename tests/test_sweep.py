@@ -3,6 +3,8 @@
 import csv
 import dataclasses
 import errno
+import re
+import shlex
 
 import pytest
 
@@ -96,6 +98,50 @@ def test_pair_of_what_is_no_factor_is_refused():
 def test_pair_of_one_setting_is_refused(pair):
     with pytest.raises(InputError, match="expected two settings, FIELD,FIELD, found one"):
         plan(BASE, [Factor("training.shift", (0, 1, 2))], [pair])
+
+
+STREAMED = Point((("training.input.cached", False),))
+
+
+def test_streamed_images_beside_a_preset_that_prunes_are_refused_with_the_way_out():
+    pruning = dataclasses.replace(BASE, training=dataclasses.replace(BASE.training, prune=0.4))
+    with pytest.raises(InputError) as error:
+        plan(pruning, [Factor("training.input.cached", (True, False))])
+    assert str(error.value) == (
+        "input.cached=false: expected training.prune=0 with another training.input.cached, found 0.4: of images that "
+        "are streamed none is left out of a pass, so that the trainings would not be alike. Give --set "
+        "training.prune=0."
+    )
+    # The preset is compared with as well, and it may be the one that streams.
+    with pytest.raises(InputError, match=r"^input\.cached=false, prune=0\.0: .* Give --set training\.prune=0\.$"):
+        plan(pruning, [], further=[Point((*STREAMED.changes, ("training.prune", 0.0)))])
+    with pytest.raises(InputError, match=r"^input\.cached=true: expected training\.prune=0 with another"):
+        plan(STREAMED.config(pruning), [Factor("training.input.cached", (False, True))])
+
+
+def test_streamed_images_and_pruning_are_tried_apart_alone():
+    factors = [Factor("training.input.cached", (True, False)), Factor("training.prune", (0.0, 0.4))]
+    assert plan(BASE, factors) == [Point(), STREAMED, Point((("training.prune", 0.4),))]
+    with pytest.raises(InputError, match=r"^input\.cached=false, prune=0\.4: .*, found 0\.4: .* Try the two apart\.$"):
+        plan(BASE, factors, [("training.input.cached", "training.prune")])
+
+
+def commands_of_the_documents() -> list[str]:
+    """Returns the sweeps that the documents have as commands."""
+    found = re.findall(r"^ +python -m pipeline\.sweep (.*)$", command.__doc__, re.MULTILINE)
+    for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        found += re.findall(r"^    python -m pipeline\.sweep (.*)$", document.read_text(), re.MULTILINE)
+    return found
+
+
+@pytest.mark.parametrize("text", commands_of_the_documents())
+def test_sweep_of_the_documents_is_not_refused(text, monkeypatch):
+    asked = []
+    # Before any training.
+    monkeypatch.setattr(command, "_train", lambda _, points, __: asked.extend(points) or ROWS)
+    monkeypatch.setattr("pipeline.sweep.page.write_page", lambda *_, **__: None)
+    assert main(shlex.split(text, comments=True)) == 0
+    assert len(asked) > 1
 
 
 def test_seed_is_no_factor():

@@ -7,7 +7,7 @@ kill, or with more fields or seeds, and it goes on where it was. With --measure 
 
     python -m pipeline.sweep training.shift=1,2 training.optimizer=adam,sgd --pair training.shift,training.optimizer
     python -m pipeline.sweep 'training.network.widths=[16,32,64],[48,96,192]' --seeds 5
-    python -m pipeline.sweep --measure image_encoding=jpeg,png training.input.cached=false --set training.epochs=2
+    python -m pipeline.sweep --measure training.input.cached=false --set training.epochs=2 --set training.prune=0
 """
 
 import argparse

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from components.errors import InputError
+from models.config import TrainingConfig
 from pipeline.config import PipelineConfig, build, flatten
 from pipeline.settings import as_toml, read_assignment
 
@@ -86,7 +87,8 @@ def plan(
     """Returns the points: the preset, each other value of each factor alone, each pair of others of a pair, and more.
 
     Raises:
-      InputError: a pair names what is no factor, or two values do not go together.
+      InputError: a pair names what is no factor, two values do not go together, or of two points that are to be
+        compared one leaves images out and the other, whose images come in another way, cannot.
     """
     known = {factor.name: factor for factor in factors}
     points = [Point()]
@@ -105,8 +107,19 @@ def plan(
     points += further
     for point in points:
         # What is out of range is told before hours of training.
-        point.config(base)
+        _check_alike(point, point.config(base).training, base.training)
     return list(dict.fromkeys(points))
+
+
+def _check_alike(point: Point, own: TrainingConfig, base: TrainingConfig) -> None:
+    """Raises InputError where a point streams, or the preset does, and the other of them would prune its images."""
+    pruned = base.prune or own.prune
+    if own.input.cached != base.input.cached and pruned:
+        way_out = "Give --set training.prune=0." if base.prune else "Try the two apart."
+        raise InputError(
+            f"{point}: expected training.prune=0 with another training.input.cached, found {pruned}: of images that "
+            f"are streamed none is left out of a pass, so that the trainings would not be alike. {way_out}"
+        )
 
 
 def _split(text: str) -> list[str]:

@@ -39,7 +39,10 @@ def words(rows: Sequence[Row]) -> list[str]:
 
 
 def _is_another_order(summary: Summary) -> bool:
-    """Whether a point trains on the same images, or has them in another order, as another seed has."""
+    """Whether a point trains on the same images, or has them in another order, as another seed has.
+
+    `plan` refuses one that leaves out fewer of them than the preset does.
+    """
     changes = summary.point.changes
     same = all(name in OF_THE_DATA and value != "jpeg" for name, value in changes)
     return same or any(name.startswith(_INPUT) for name, _ in changes)
