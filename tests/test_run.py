@@ -15,7 +15,7 @@ from pipeline.output_root import OutputRoot
 from pipeline.presets import preset
 from pipeline.report import render
 from pipeline.run.console import Console
-from pipeline.run.run import check_path, run_pipeline
+from pipeline.run.run import check, check_path, run_pipeline, tell_plan
 from pipeline.run.telling import write_report_if_possible
 from pipeline.settings import Settings
 
@@ -35,6 +35,24 @@ def test_output_root_in_use_by_another_run_is_refused_and_left_as_it_is(config, 
             run_pipeline(Settings.of(config), tmp_path)
     assert [path for path in (config.output_root / "runs").iterdir()] == []
     assert not OutputRoot(config.output_root).metadata.exists()
+
+
+def test_search_before_a_warm_start_is_refused_before_the_output_root_is_made(config, tmp_path):
+    training, tune = (
+        dataclasses.replace(config.training, warm_start=True),
+        dataclasses.replace(config.tune, enabled=True),
+    )
+    both = Settings.of(dataclasses.replace(config, training=training, tune=tune))
+    told = (
+        r"^code: training\.warm_start: expected false with a search \(--tune\), found true: its trials begin anew, and "
+    )
+    for begin in (run_pipeline, tell_plan):
+        with pytest.raises(InputError, match=told):
+            begin(both, tmp_path)
+    assert not config.output_root.exists()
+    # Each by itself is none of this.
+    check(Settings.of(dataclasses.replace(config, training=training)))
+    check(Settings.of(dataclasses.replace(config, tune=tune)))
 
 
 def test_output_root_that_is_a_file_is_refused(config, tmp_path):

@@ -149,6 +149,28 @@ def test_seed_is_no_factor():
         read_factor("training.seed=1,2", BASE)
 
 
+@pytest.mark.parametrize(
+    "text", ["training.warm_start=true", "training.warm_epochs=1,3", "training.warm_rate=0.2"], ids=lambda t: t[9:]
+)
+def test_setting_of_a_warm_start_is_no_factor(text):
+    told = (
+        "expected a setting of a training that begins anew, as each of a sweep does, found one of a warm start. Leave"
+    )
+    for read in (read_factor, read_point):
+        with pytest.raises(InputError) as error:
+            read(text, BASE)
+        assert str(error.value) == f"{text}: {told} it out."
+
+
+def test_sweep_around_a_warm_start_is_refused_before_any_training(tmp_path, capsys):
+    assert main(["training.shift=1", "--set", "training.warm_start=true", "--output-root", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == (
+        "sweep: --set training.warm_start=true: expected false, found true: each training of a sweep begins anew. "
+        "Leave it out.\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
 def test_point_of_several_values_of_a_setting_is_refused():
     with pytest.raises(InputError, match=r"^--point training\.shift=1,2: expected one value of each setting"):
         read_point("training.shift=1,2", BASE)

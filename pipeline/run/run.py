@@ -121,12 +121,17 @@ def _plan(settings: Settings, dataset) -> list[str]:
 
 
 def check(settings: Settings) -> None:
-    """Raises InputError where a setting names what there is not, as far as can be told without TensorFlow."""
+    """Raises InputError where settings cannot be run with, as far as can be told without TensorFlow and the data."""
     for flag, path in (("--output-root", settings.config.output_root), ("--data-dir", settings.config.data_dir)):
         check_path(flag, path)
     try:
         check_asked(settings.config.metadata_database, OutputRoot(settings.config.output_root))
         check_floors(settings.config.floors)
+        if settings.config.tune.enabled and settings.config.training.warm_start:
+            raise InputError(
+                "training.warm_start: expected false with a search (--tune), found true: its trials begin anew, and "
+                "what is best for them need not be for a warm start. Leave out one of the two."
+            )
     except InputError as error:
         raise settings.refusal(error) from None
 

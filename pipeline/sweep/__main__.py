@@ -92,6 +92,9 @@ def sweep(arguments: argparse.Namespace, argv: list[str], project: Path) -> int:
 
     check(settings)
     config = settings.config
+    if config.training.warm_start:
+        told = "training.warm_start: expected false, found true: each training of a sweep begins anew. Leave it out."
+        raise settings.refusal(InputError(told))
     factors = [read_factor(text, config) for text in arguments.factors]
     pairs = [tuple(pair.split(",", 1)) for pair in arguments.pair]
     points = plan(config, factors, pairs, [read_point(text, config) for text in arguments.point])

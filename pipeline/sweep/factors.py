@@ -19,6 +19,7 @@ from pipeline.settings import as_toml, read_assignment
 SWEPT = "training."
 # Of the data and of where they lie, whose effect on the input pipeline can be measured.
 OF_THE_DATA = ("image_encoding", "compression", "shards", "memory_mib")
+_OF_A_WARM_START = tuple(f"{SWEPT}{name}" for name in ("warm_start", "warm_epochs", "warm_rate"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,11 @@ def read_factor(text: str, base: PipelineConfig) -> Factor:
     found = [read_assignment(f"{name}={value}", f"{name}={value}")[name] for value in _split(values)]
     if name == f"{SWEPT}seed":
         raise InputError(f"{text}: expected a setting that is no seed. --seeds N tries each point with N of them.")
+    if name in _OF_A_WARM_START:
+        raise InputError(
+            f"{text}: expected a setting of a training that begins anew, as each of a sweep does, found one of a warm "
+            "start. Leave it out."
+        )
     own = flatten(base)[name]
     return Factor(name, tuple(dict.fromkeys([own, *found])))
 
