@@ -162,7 +162,8 @@ def test_setting_of_a_warm_start_is_no_factor(text):
         assert str(error.value) == f"{text}: {told} it out."
 
 
-def test_sweep_around_a_warm_start_is_refused_before_any_training(tmp_path, capsys):
+def test_sweep_around_a_warm_start_is_refused_before_any_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "_train", lambda *_: ROWS)
     assert main(["training.shift=1", "--set", "training.warm_start=true", "--output-root", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == (
         "sweep: --set training.warm_start=true: expected false, found true: each training of a sweep begins anew. "
