@@ -96,5 +96,14 @@ class Checkpoint(keras.callbacks.Callback):
             np.savez(stream, **arrays)
 
 
+def kept_history(path: Path) -> list[dict]:
+    """Returns the history of the epochs that a file keeps the state after; empty if there is none that can be read."""
+    try:
+        with np.load(path) as file:
+            return json.loads(str(file["history"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return []
+
+
 def _variables(model: keras.Model) -> list:
     return [*model.variables, *model.optimizer.variables, *memory_of(model)]

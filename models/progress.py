@@ -28,8 +28,9 @@ class Progress(keras.callbacks.Callback):
     Args:
       epochs: how many there will be at most.
       examples: in each.
-      history: appended to after each epoch: `epoch`, from 1, `loss`, `accuracy`, `val_loss`, `val_accuracy`, `seconds`,
-        validation included, and the `learning_rate` that it ended with.
+      history: appended to after each epoch: `epoch`, from 1, `loss`, `accuracy`, `val_loss`, `val_accuracy`, `seconds`
+        and `cpu_seconds` (of the process, all cores together), validation included, and the `learning_rate` that it
+        ended with.
     """
 
     def __init__(self, epochs: int, examples: int, history: list[dict[str, float]]) -> None:
@@ -39,6 +40,7 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = epoch
         self._started = self._told = time.monotonic()
+        self._cpu_before = time.process_time()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         now = time.monotonic()
@@ -56,10 +58,11 @@ class Progress(keras.callbacks.Callback):
                 f"the training {diverged} after epoch {epoch + 1}; nothing is exported. "
                 "Lower the learning rate (`learning_rate` in models/config.py)."
             )
-        seconds = time.monotonic() - self._started
+        seconds, cpu_seconds = time.monotonic() - self._started, time.process_time() - self._cpu_before
         measured = {name: round(float(value), 6) for name, value in logs.items()}
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        self._history.append({"epoch": epoch + 1, **measured, "seconds": round(seconds, 3), "learning_rate": rate})
+        times = {"seconds": round(seconds, 3), "cpu_seconds": round(cpu_seconds, 3)}
+        self._history.append({"epoch": epoch + 1, **measured, **times, "learning_rate": rate})
         progress.info(
             "epoch %d/%d: loss %.4f, validation accuracy %.4f, %s images/s, %.0f s left",
             epoch + 1,

@@ -35,6 +35,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from models.checkpoint import kept_history
 from models.config import TrainingConfig
 from models.examples import Examples
 from models.features import TRAIN, VAL
@@ -75,8 +76,8 @@ class Outcome:
       val_accuracy: of the best epoch, on val.
       curve: validation accuracy by epoch; shorter than the recipe's epochs where it was hopeless or stopped early.
       stopped: whether it was given up as hopeless.
-      seconds: it took.
-      cpu_seconds: of the processor, all cores together; what else the machine does changes these little.
+      seconds: it took; of one that was killed and taken up, the epochs before count with what they took then.
+      cpu_seconds: of the processor likewise, all cores together; what else the machine does changes these little.
       parameters, multiply_adds: of the network.
       examples_per_second: of the last epoch, validation included.
       input_share: part of a step spent waiting for input, if it was measured.
@@ -256,6 +257,8 @@ def _train(recipe: TrainingConfig, seed: int, key: str, others: Sequence | None,
     """Trains in such a process; what came of it is written before it is told."""
     keras.backend.clear_session()
     started, cpu_before = time.monotonic(), time.process_time()
+    # Of a trial that was killed, what the epochs took that it is taken up behind.
+    before = kept_history(_given["folder"] / f"{key}.npz")
     try:
         values, failed = _fit(recipe, seed, key, others, measured), ""
     except TrainingDivergedError as error:
@@ -265,6 +268,8 @@ def _train(recipe: TrainingConfig, seed: int, key: str, others: Sequence | None,
     if failed:
         values = {"val_accuracy": 0.0, "curve": (), "failed": failed}
     seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_before
+    seconds += sum(epoch["seconds"] for epoch in before)
+    cpu_seconds += sum(epoch["cpu_seconds"] for epoch in before)
     outcome = Outcome(**values, seconds=round(seconds, 2), cpu_seconds=round(cpu_seconds, 2))
     # Elsewhere, or later, there may be more memory.
     if failed != _NO_MEMORY:

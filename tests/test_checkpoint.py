@@ -56,7 +56,7 @@ def epochs(monkeypatch) -> list[int]:
 
 
 def without_times(history: list[dict]) -> list[dict]:
-    return [{**entry, "seconds": 0} for entry in history]
+    return [{**entry, "seconds": 0, "cpu_seconds": 0} for entry in history]
 
 
 @pytest.mark.slow

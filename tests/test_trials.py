@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import models.trials
+from models.checkpoint import kept_history
 from models.config import NetworkConfig, TrainingConfig
 from models.examples import Examples
 from models.progress import TrainingDivergedError
@@ -116,6 +117,30 @@ def test_trial_that_fails_counts_as_nothing_right(tmp_path, monkeypatch, error, 
     assert outcome.failed.endswith(told)
     # Memory may be more another time; a recipe that diverges does so again.
     assert (tmp_path / "key.json").exists() is remembered
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_trial_that_is_taken_up_has_the_time_of_the_epochs_before(tmp_path, monkeypatch, fails):
+    epochs = [{"seconds": 100.0, "cpu_seconds": 150.0}, {"seconds": 20.0, "cpu_seconds": 30.0}]
+    np.savez(tmp_path / "key.npz", history=json.dumps(epochs))
+
+    def fit(*_):
+        if fails:
+            raise TrainingDivergedError("the training loss is nan after epoch 3; nothing")
+        return {"val_accuracy": 0.5, "curve": (0.4, 0.5, 0.5)}
+
+    monkeypatch.setattr(models.trials, "_fit", fit)
+    monkeypatch.setitem(models.trials._given, "folder", tmp_path)
+    outcome = models.trials._train(RECIPE, 1, "key", None, False)
+    assert outcome.seconds == pytest.approx(120, abs=10)
+    assert outcome.cpu_seconds == pytest.approx(180, abs=10)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04" + bytes(100)], ids=["none", "empty", "cut"])
+def test_trial_whose_state_cannot_be_read_has_its_own_time_alone(tmp_path, content):
+    if content is not None:
+        (tmp_path / "key.npz").write_bytes(content)
+    assert kept_history(tmp_path / "key.npz") == []
 
 
 def test_key_covers_recipe_seed_curves_data_statistics_and_code_and_no_path(tmp_path, examples):
