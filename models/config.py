@@ -191,7 +191,8 @@ class TuneConfig:
     Attributes:
       enabled: whether to search at all; else the Trainer takes the settings as they are.
       trials: most trainings to try; the first is the settings as they are.
-      minutes: of trials after which no more are begun, counted side by side; None for no limit.
+      minutes: of trials after which no more are begun, counted as they ran, side by side or one after another; None
+        for no limit.
       algorithm: "bayesian" or "random".
       side_by_side: trials in a round, which run at the same time where there are cores; part of what is searched, so
         that the result does not depend on how many do.

@@ -111,7 +111,11 @@ def hopeless(curve: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
 
 
 class Trials:
-    """Runs trials on the splits train and val of some examples, which are opened where they are needed first."""
+    """Runs trials on the splits train and val of some examples, which are opened where they are needed first.
+
+    Attributes:
+      processes: that train side by side; 1 once one of them was lost.
+    """
 
     def __init__(
         self,
@@ -141,7 +145,7 @@ class Trials:
             # Where the images lie, and in which form, changes no result but these.
             self._data += [memory, examples.encoding, examples.compression, len(examples.shards(TRAIN))]
         self._measured = measured
-        self._folder, self._processes = folder, processes
+        self._folder, self.processes = folder, processes
         self._arguments = (examples, mean, variance, folder, memory / processes)
         self._stack = contextlib.ExitStack()
         self._pool: concurrent.futures.Executor | None = None
@@ -183,7 +187,7 @@ class Trials:
                 return future.result()
             except BrokenProcessPool:
                 if pool is self._pool:
-                    self._pool, self._processes = None, 1
+                    self._pool, self.processes = None, 1
             if again:
                 future = _submitted(pool := self._executor(), arguments)
         # Not remembered: elsewhere, or later, there may be more memory.
@@ -206,7 +210,7 @@ class Trials:
             context = multiprocessing.get_context("spawn")
             self._pool = self._stack.enter_context(
                 concurrent.futures.ProcessPoolExecutor(
-                    self._processes,
+                    self.processes,
                     mp_context=context,
                     initializer=_begin,
                     initargs=self._arguments,

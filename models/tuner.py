@@ -14,10 +14,12 @@ Synopsis:
 """
 
 import contextlib
+import heapq
 import logging
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +84,16 @@ class RoundTuner(base_tuner.BaseTuner):
                     return
                 curves = [list(outcome.curve) for outcome in self.outcomes.values()]
                 asked = [with_values(self._recipe, trial.hyperparameters.values) for trial in proposed]
-                outcomes = []
+                outcomes, started = [], time.monotonic()
                 for trial, outcome in zip(
                     proposed, trials.run([Trial(config, self._seed) for config in asked], others=curves), strict=True
                 ):
                     outcomes.append(outcome)
                     self._note(trial, outcome)
-                # What they took when they were trained, in a search that is taken up as well.
-                spent += max(outcome.seconds for outcome in outcomes)
+                # What they took when they were trained, in a search that is taken up as well; and what such a figure
+                # leaves out: the start of a process, a trial that was lost.
+                taken = _taken([outcome.seconds for outcome in outcomes], trials.processes)
+                spent += max(taken, time.monotonic() - started)
 
     def _propose(self, count: int) -> Iterator[Any]:
         for worker in range(min(count, max(1, self.oracle.remaining_trials()))):
@@ -128,6 +132,14 @@ class RoundTuner(base_tuner.BaseTuner):
             }
             for trial_id, outcome in self.outcomes.items()
         ]
+
+
+def _taken(seconds: Iterable[float], processes: int) -> float:
+    """Returns how long trials of so many seconds take in this order, each in the process that is free first."""
+    busy = [0.0] * processes
+    for each in seconds:
+        heapq.heapreplace(busy, busy[0] + each)
+    return max(busy)
 
 
 def _remark(outcome: Outcome) -> str:

@@ -1,6 +1,7 @@
 """The search in rounds, on made-up outcomes: the trials, their order, the rule that gives up, the budget."""
 
 import dataclasses
+import itertools
 
 import keras_tuner
 import pytest
@@ -18,8 +19,9 @@ RECIPE = TrainingConfig(epochs=3)
 class MadeUp:
     """Stands for `Trials`: the accuracy of a recipe is a function of it, and every call is noted."""
 
-    def __init__(self, seconds: float = 10.0) -> None:
+    def __init__(self, seconds: float = 10.0, processes: int = 2) -> None:
         self.rounds: list[tuple[list, list]] = []
+        self.processes = processes
         self._seconds = seconds
 
     def __enter__(self):
@@ -45,10 +47,10 @@ class MadeUp:
             )
 
 
-def search(folder, *, trials=9, side_by_side=2, minutes=None, algorithm="random", given=(), seed=3):
+def search(folder, *, trials=9, side_by_side=2, minutes=None, algorithm="random", given=(), seed=3, processes=2):
     recipe = dataclasses.replace(RECIPE, learning_rate=0.1)
     oracle = new_oracle(algorithm, trials, hyperparameters(recipe, given), seed)
-    tuner, made_up = RoundTuner(oracle, recipe, seed=seed, directory=folder), MadeUp()
+    tuner, made_up = RoundTuner(oracle, recipe, seed=seed, directory=folder), MadeUp(processes=processes)
     tuner.search(made_up, side_by_side=side_by_side, minutes=minutes)
     return tuner, made_up
 
@@ -108,6 +110,29 @@ def test_no_round_begins_once_the_minutes_are_over(tmp_path):
     # Rounds of 10 s side by side: 0, 10 and 20 s are below 30 s.
     tuner, _ = search(tmp_path, minutes=0.5)
     assert len(tuner.table()) == 6
+
+
+@pytest.mark.parametrize(
+    ("side_by_side", "processes", "trials"),
+    [
+        # One after another: rounds of 20 s, at 0 and 20 s.
+        (2, 1, 4),
+        # Three in two processes: 20 s again.
+        (3, 2, 6),
+        (3, 3, 9),
+    ],
+)
+def test_round_takes_what_its_trials_do_in_the_processes_there_are(tmp_path, side_by_side, processes, trials):
+    tuner, _ = search(tmp_path, minutes=0.5, side_by_side=side_by_side, processes=processes)
+    assert len(tuner.table()) == trials
+
+
+def test_round_takes_as_long_as_it_did_where_its_trials_do_not_know(tmp_path, monkeypatch):
+    # A lost process is told with 0 s. The clock goes on by 40 s from one look to the next.
+    clock = itertools.count(0, 40)
+    monkeypatch.setattr("models.tuner.time.monotonic", lambda: next(clock))
+    tuner, _ = search(tmp_path, minutes=0.5)
+    assert len(tuner.table()) == 2
 
 
 def test_search_of_one_trial_is_the_recipe_alone(tmp_path):
