@@ -128,9 +128,18 @@ def open_split(examples: Examples, split: str, *, memory: float, scratch: Path, 
 
 
 def sample_rows(examples: Examples, split: str) -> np.ndarray:
-    """Returns which of a split's images a network may derive weights from (`spread_rows`)."""
+    """Returns which of a split's images a network may derive weights from (`typical_rows`)."""
     pixels = math.prod(with_channels(examples.image_shape))
-    return spread_rows(examples.counts[split], rows_within(_SAMPLE_BYTES, pixels, most=_SAMPLE))
+    return typical_rows(examples, split, rows_within(_SAMPLE_BYTES, pixels, most=_SAMPLE))
+
+
+def typical_rows(examples: Examples, split: str, most: int) -> np.ndarray:
+    """Returns which of a split's images stand for all of them: at most `most`, ascending, int64 [n].
+
+    The first ones, for shards are shuffled; of a window, whose shards go span by span, as many evenly spread.
+    """
+    size = examples.counts[split]
+    return spread_rows(size, most) if examples.parts else np.arange(min(size, most), dtype=np.int64)
 
 
 def decoded_blocks(examples: Examples, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -271,7 +280,7 @@ def evaluation_batches(split: Split, *, batch_size: int, rows: np.ndarray | None
             def keep(number: tf.Tensor, records: tf.Tensor) -> tf.Tensor:
                 return tf.boolean_mask(records, wanted[number * block : (number + 1) * block])
 
-            records = records.batch(block).enumerate().map(keep, 1).unbatch()
+            records = records.take(int(rows[-1]) + 1).batch(block).enumerate().map(keep, 1).unbatch()
         return untuned(records.batch(batch_size).map(as_written(split.examples.parse), 1).prefetch(1))
     labels = tf.constant(split.labels)
 

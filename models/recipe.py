@@ -24,8 +24,9 @@ from models.input_pipeline import (
     evaluation_batches,
     steps_per_epoch,
     training_batches,
+    typical_rows,
 )
-from models.memory import block_rows, spread_rows
+from models.memory import block_rows
 from models.mirror import LOOKED_AT, judge_mirroring, views_of
 from models.networks import NetworkInputs, build_network, check_kind
 from models.objective import SmoothedCrossEntropy, accuracy, balanced_weights
@@ -103,7 +104,7 @@ def _judged(train: Split) -> tuple[bool, str]:
     """Returns whether images are mirrored, and why."""
     views, labels = [], []
     viewed = min(_VIEWED, block_rows(train.examples.image_shape))
-    batches = evaluation_batches(train, batch_size=viewed, rows=spread_rows(train.size, LOOKED_AT))
+    batches = evaluation_batches(train, batch_size=viewed, rows=typical_rows(train.examples, train.name, LOOKED_AT))
     for images, batch_labels in batches.as_numpy_iterator():
         views.append(views_of(images))
         labels.append(batch_labels)

@@ -251,13 +251,17 @@ def test_streamed_training_that_is_resumed_sees_what_the_unbroken_one_would(stre
 SEVEN = [0, 14, 29, 44, 58, 73, 88]
 
 
+@pytest.mark.parametrize("in_spans", [True, False])
 @pytest.mark.parametrize("kind", ["cached", "on_disk", "streamed"])
-def test_sample_is_of_the_whole_split_wherever_its_images_lie(examples, tmp_path, monkeypatch, kind):
+def test_sample_is_of_the_whole_window_wherever_its_images_lie(examples, tmp_path, monkeypatch, kind, in_spans):
+    """Of data that are no window the first ones, for their shards are shuffled."""
+    examples = dataclasses.replace(examples, parts=(("1", {}), ("2", {})) if in_spans else ())
     monkeypatch.setattr("models.input_pipeline._SAMPLE_BYTES", 7 * IMAGES[0].size)
     monkeypatch.setattr("models.memory._MOST_ROWS", 20)  # rows of a block: some blocks have none of the sample
     memory = ENOUGH if kind == "cached" else 0
     with open_split(examples, "train", memory=memory, scratch=tmp_path, streamed=kind == "streamed") as split:
-        np.testing.assert_array_equal(split.sample(), IMAGES[SEVEN, ..., None], strict=True)
+        wanted = SEVEN if in_spans else range(7)
+        np.testing.assert_array_equal(split.sample(), IMAGES[wanted, ..., None], strict=True)
 
 
 @pytest.mark.parametrize("kind", ["cached", "on_disk", "streamed"])
@@ -273,7 +277,7 @@ def test_streamed_split_holds_all_labels_and_the_sample_and_gives_them_all(examp
     monkeypatch.setattr("models.input_pipeline._SAMPLE_BYTES", 7 * IMAGES[0].size)
     few = open_split(examples, "train", memory=0, scratch=tmp_path, streamed=True)
     np.testing.assert_array_equal(few.labels, LABELS)
-    np.testing.assert_array_equal(few.images, IMAGES[SEVEN, ..., None])
+    np.testing.assert_array_equal(few.images, IMAGES[:7, ..., None])
     assert few.size == COUNT
     images, labels = zip(*evaluation_batches(few, batch_size=30).as_numpy_iterator(), strict=True)
     np.testing.assert_array_equal(np.concatenate(images), IMAGES[..., None])
