@@ -27,8 +27,8 @@ import tensorflow as tf
 from models.config import InputConfig
 from models.examples import Examples, ExamplesError
 from models.images import as_written, with_channels
-from models.memory import MIB, block_rows, rows_within, spread_rows
-from models.row_reader import RowReader
+from models.memory import MIB, block_rows, rows_within
+from models.row_reader import RowReader, spread_rows
 
 # Of the batches that are made, and of those that are kept ready, at the same time. One of Fashion-MNIST has 196 kB.
 _READY_BYTES = 128 * MIB

@@ -11,12 +11,9 @@ Synopsis:
     rows_within(2 * MIB, 28 * 28, most=4096)            # 2674
     block_rows((28, 28)), block_rows((224, 224, 3))     # (4096, 222)
     inference_rows((224, 224, 3))                       # 55
-    spread_rows(10, 4)                                  # array([0, 2, 5, 7])
 """
 
 import math
-
-import numpy as np
 
 from models.host import memory_bytes
 
@@ -40,15 +37,6 @@ def budget_bytes(memory_mib: float | None) -> int:
 def rows_within(available: float, row_bytes: int, *, most: int) -> int:
     """Returns how many rows of `row_bytes` bytes fit into `available` bytes: at least 1, at most `most`."""
     return max(1, min(most, int(available // row_bytes)))
-
-
-def spread_rows(size: int, most: int) -> np.ndarray:
-    """Returns which rows stand for all `size` of them: at most `most`, ascending and evenly spread, int64 [n].
-
-    The first ones would not do: the shards of a window go span by span, and the oldest may lack a class.
-    """
-    count = min(size, most)
-    return np.arange(count, dtype=np.int64) * size // max(1, count)
 
 
 def block_rows(image_shape: tuple[int, ...]) -> int:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import bdtrc
 
-from models.memory import spread_rows
+from models.row_reader import spread_rows
 
 # Images that are looked at, and how many of them are asked about; of more, these are evenly spread (`spread_rows`).
 LOOKED_AT, _ASKED = 4_000, 2_000

@@ -1,4 +1,4 @@
-"""Gathers rows of a file of raw uint8 values, reading only those rows.
+"""Gathers rows of a file of raw uint8 values, reading only those rows, and says which stand for all of them.
 
 Rows lie one behind the other, or a stride apart.
 
@@ -6,6 +6,7 @@ Synopsis:
 
     with RowReader(plain, (60000, 28, 28)) as rows:       # plain: a file of the pixels alone
         images = rows.gather(np.array([5, 3]))            # uint8 [2, 28, 28]
+    spread_rows(10, 4)                                    # array([0, 2, 5, 7])
 """
 
 import math
@@ -13,6 +14,15 @@ import os
 from pathlib import Path
 
 import numpy as np
+
+
+def spread_rows(size: int, most: int) -> np.ndarray:
+    """Returns which rows stand for all `size` of them: at most `most`, ascending and evenly spread, int64 [n].
+
+    The first ones would not do: the shards of a window go span by span, and the oldest may lack a class.
+    """
+    count = min(size, most)
+    return np.arange(count, dtype=np.int64) * size // max(1, count)
 
 
 class RowReader:

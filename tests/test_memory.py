@@ -1,12 +1,11 @@
 """How many rows fit into a number of bytes, and how many bytes there are by default."""
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.host import memory_bytes
-from models.memory import MIB, block_rows, budget_bytes, inference_rows, rows_within, spread_rows
+from models.memory import MIB, block_rows, budget_bytes, inference_rows, rows_within
 
 
 def test_budget_is_what_was_given_or_a_quarter_of_the_machine():
@@ -21,17 +20,6 @@ def test_budget_is_what_was_given_or_a_quarter_of_the_machine():
 )
 def test_rows_are_as_many_as_fit_at_least_one_and_at_most_the_cap(available, row_bytes, most, rows):
     assert rows_within(available, row_bytes, most=most) == rows
-
-
-@given(st.integers(0, 3_000), st.integers(1, 3_000))
-def test_rows_that_stand_for_all_are_as_far_apart_everywhere(size, most):
-    rows = spread_rows(size, most)
-    assert len(rows) == min(size, most)
-    if size <= most:
-        assert rows.tolist() == list(range(size))
-    else:
-        assert rows[0] == 0
-        assert set(np.diff([*rows, size])) <= {size // most, -(-size // most)}
 
 
 @pytest.mark.parametrize(

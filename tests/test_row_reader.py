@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from models.row_reader import RowReader
+from models.row_reader import RowReader, spread_rows
 
 
 @given(
@@ -37,3 +37,14 @@ def test_rows_may_lie_a_stride_apart(tmp_path):
     path.write_bytes(bytes(range(16)))
     with RowReader(path, (2, 3, 2), stride=8) as rows:
         assert rows.gather(np.array([1, 0])).tolist() == [[[8, 9], [10, 11], [12, 13]], [[0, 1], [2, 3], [4, 5]]]
+
+
+@given(st.integers(0, 3_000), st.integers(1, 3_000))
+def test_rows_that_stand_for_all_are_as_far_apart_everywhere(size, most):
+    rows = spread_rows(size, most)
+    assert len(rows) == min(size, most)
+    if size <= most:
+        assert rows.tolist() == list(range(size))
+    else:
+        assert rows[0] == 0
+        assert set(np.diff([*rows, size])) <= {size // most, -(-size // most)}
