@@ -249,7 +249,6 @@ def test_candidate_that_is_worse_by_no_more_than_chance_is_blessed_where_nobody_
     blessing, metrics = judge(worse, good, floors=floors, tolerance=None)
     assert metrics["test_accuracy"] == 31 / 36
     assert (blessing.get_int_custom_property("blessed"), reasons(blessing)) == (1, [])
-    assert judge(worse, good, floors=floors, tolerance=0.02)[0].get_int_custom_property("blessed") == 0
     assert reasons(judge(make_model(bias=1000.0), good, floors=floors, tolerance=None)[0]) == [
         "accuracy (overall): expected at most 0.1571 below the latest other blessed model, two standard errors of the "
         "difference, found -0.6667"
