@@ -86,6 +86,7 @@ def test_killed_training_resumes_and_ends_as_the_unbroken_one(split, tmp_path, m
     assert without_times(resumed_report["history"]) == without_times(report["history"]), "of both processes"
 
 
+@pytest.mark.slow  # trainings
 def test_complete_training_is_not_trained_on(split, tmp_path, epochs):
     unbroken, report = train(split, tmp_path)
     again, same_report = train(split, tmp_path)
@@ -95,6 +96,7 @@ def test_complete_training_is_not_trained_on(split, tmp_path, epochs):
     assert same_report == report
 
 
+@pytest.mark.slow  # trainings
 def test_training_that_early_stopping_ended_is_not_trained_on(split, tmp_path, epochs, monkeypatch):
     monkeypatch.setattr(trainer, "_TELLING", 100)
     # So small a rate changes no answer: no epoch is better than the first, and two more are waited for.

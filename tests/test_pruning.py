@@ -230,6 +230,7 @@ def test_warm_start_leaves_none_out():
     assert CONFIG.warmed.prune == 0
 
 
+@pytest.mark.slow  # trainings
 @pytest.mark.parametrize("changes", [{}, {"class_weights": "balanced"}], ids=["", "class weights"])
 def test_pruned_training_separates_bright_from_dark_and_tells_what_others_tell(split, tmp_path, changes):
     _, report = train(split, tmp_path, epochs=8, **changes)

@@ -85,6 +85,7 @@ def pooled() -> Iterator[str]:
     del NETWORKS["pooled"]
 
 
+@pytest.mark.slow  # trainings
 @pytest.mark.parametrize("shift", [0, 2])
 @pytest.mark.parametrize("kind", [*sorted(NETWORKS), "pooled"])
 def test_border_that_never_varies_says_nothing_when_it_is_lit(pooled, kind, shift):

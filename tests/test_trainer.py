@@ -161,6 +161,7 @@ def test_history_has_each_epoch_with_what_the_report_draws(split, tmp_path, prec
     json.dumps(report)
 
 
+@pytest.mark.slow  # trainings
 def test_warm_start_begins_where_the_served_model_ended_with_its_own_schedule(split, tmp_path):
     trained, cold = train(split, tmp_path / "cold", epochs=3)
     config = {"epochs": 3, "warm_epochs": 1, "warm_rate": 0.5}
@@ -176,6 +177,7 @@ def test_warm_start_begins_where_the_served_model_ended_with_its_own_schedule(sp
     assert again.digest() != trained.digest()
 
 
+@pytest.mark.slow  # trainings
 def test_warm_start_gives_a_new_class_a_place_and_keeps_the_others(split, tmp_path):
     trained, _ = train(split, tmp_path / "two")
     grown = dataclasses.replace(split.examples, class_names=("dark", "bright", "grey"))
