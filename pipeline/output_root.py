@@ -214,10 +214,8 @@ class OutputRoot:
           BusyError: another has it.
           InputError: the folder cannot be written, or its file system has no locks.
         """
-        try:
+        with writing(self.path, "Choose another --output-root."):
             stream = self._lock_file.open("w")
-        except OSError as error:
-            raise InputError(f"{self}: cannot be written ({error.strerror}). Choose another --output-root.") from None
         with stream:
             deadline = time.monotonic() + _PATIENCE_SECONDS
             try:
@@ -246,7 +244,7 @@ class OutputRoot:
 
 
 @contextlib.contextmanager
-def writing(place: Path, advice: str = "Free some space or mend its permissions, and repeat.") -> Iterator[None]:
+def writing(place: Path | str, advice: str = "Free some space or mend its permissions, and repeat.") -> Iterator[None]:
     """Has a failure to write in the block told in a line.
 
     Args:

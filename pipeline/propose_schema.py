@@ -17,7 +17,7 @@ from components.example_gen.dataset import folder_beside, read_schema_file
 from models.features import SCHEMA_FILE
 from models.files import write_text
 from pipeline.metadata.store import Run, Store
-from pipeline.output_root import DEFAULT, OutputRoot
+from pipeline.output_root import DEFAULT, OutputRoot, writing
 from pipeline.project import a_path, is_installed, program
 from pipeline.run.data import FASHION_MNIST_SCHEMA
 
@@ -112,10 +112,8 @@ def main(argv: list[str] | None = None) -> int:
         for line in _differences(curated, proposal):
             print(line)
         head = _HEAD.format(run=run.id, name=run.properties.get("name", "the data"), curated=curated)
-        try:
+        with writing(target, "Name another with --output."):
             write_text(target, head + proposal.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{target}: cannot be written ({error.strerror}). Name another with --output.") from None
     except InputError as error:
         print(f"propose_schema: {error}", file=sys.stderr)
         return error.exit_status

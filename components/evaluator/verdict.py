@@ -7,7 +7,7 @@ Synopsis:
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import tensorflow_model_analysis as tfma
@@ -101,7 +101,7 @@ def _missing_slices(config: config_pb2.EvalConfig, slices: dict[str, dict[str, d
                     )
 
 
-def _enumerate(values: Mapping[str, object]) -> str:
+def _enumerate(values: Collection[str]) -> str:
     return ", ".join(list(values)[:_VALUES_TOLD]) + (", ..." if len(values) > _VALUES_TOLD else "")
 
 
@@ -131,7 +131,7 @@ def describe_verdict(
         f"weakest class {weakest} {accuracies[weakest]:.4f}",
         *compared,
     ]
-    if unmeasured := {name: None for name in class_names if name not in accuracies}:
+    if unmeasured := [name for name in class_names if name not in accuracies]:
         facts.insert(2, f"no test image of {_enumerate(unmeasured)}")
     if (examples := metrics["examples"]) < _FEW_EXAMPLES:
         low, high = interval(metrics["test_accuracy"] * examples, examples)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from components.errors import InputError
 from pipeline.config import PipelineConfig
-from pipeline.output_root import OutputRoot
+from pipeline.output_root import OutputRoot, writing
 from pipeline.run.data import check_classes, find_dataset
 from pipeline.settings import Settings
 
@@ -60,12 +60,10 @@ def compile_pipeline(settings: Settings, project: Path, output: Path) -> str:
         output_dir=str(output.parent),
         output_filename=output.name,
     )
-    try:
+    with writing(output, "Name another file."):
         output.parent.mkdir(parents=True, exist_ok=True)
         with renamed():
             runner.run(pipeline)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror}). Name another file.") from None
     name = pipeline.pipeline_info.pipeline_name
     return f"{output}: pipeline {name}, {len(pipeline.components)} nodes, image {config.kubeflow.image}"
 

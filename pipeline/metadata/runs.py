@@ -20,7 +20,7 @@ from models.files import write_text
 from pipeline.metadata.served import Standings
 from pipeline.metadata.store import Run, Store
 from pipeline.metadata.text import duration, shorten, table, when
-from pipeline.output_root import OutputRoot
+from pipeline.output_root import OutputRoot, writing
 
 # What a run can be sorted by, of what the table shows; of these the largest or latest comes first, of the others A.
 _DOWN = ("started", "accuracy", "seconds", "blessed", "trials", "best_trial", "id")
@@ -134,14 +134,12 @@ def write_csv(runs: list[dict], place: str) -> str:
     if place == "-":
         return stream.getvalue().rstrip("\n")
     path = Path(place)
-    try:
+    with writing(f"--csv {place}", "Name another file."):
         # A pipe, a device or what a link leads to is written to, not replaced by a file.
         if path.is_symlink() or (path.exists() and not path.is_file()):
             path.write_text(stream.getvalue(), encoding="utf-8")
         else:
             write_text(path, stream.getvalue())
-    except OSError as error:
-        raise InputError(f"--csv {place}: cannot be written ({error.strerror}). Name another file.") from None
     return f"{len(runs)} run{'s' * (len(runs) != 1)} in {place}"
 
 
