@@ -5,8 +5,11 @@ Synopsis:
     for records in read_batches(shard, examples.compression, 1000):     # string [n]
         images = records.numpy().tolist()
     check_count("test", expected=1000, found=1000)                      # DataRefused where they are not the same
+    with damage_told(examples, "train", "val"):                         # what the readers in models/ meet
+        train = list(examples.records("train"))
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,8 @@ from typing import Any
 import tensorflow as tf
 
 from components.errors import DataRefused
-from models.examples import open_shards
+from models.examples import Examples, ExamplesError, open_shards
+from models.memory import block_rows
 
 
 def read_batches(
@@ -61,6 +65,29 @@ def check_count(where: object, expected: int, found: int) -> None:
             f"{where}: expected the {expected:,} records that ExampleGen wrote, found {found:,}: a shard was changed "
             "or cut short. Delete the artifact and run again."
         )
+
+
+@contextlib.contextmanager
+def damage_told(examples: Examples, *splits: str) -> Iterator[None]:
+    """Has a shard that is damaged or cut short end whatever reads it within the block as `read_batches` does.
+
+    A training reads several shards at the same time, and knows of none by its name: the splits are read once more.
+
+    Raises:
+      DataRefused: in the place of the error that damage had led to.
+    """
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, ExamplesError):
+        rows = block_rows(examples.image_shape)
+        for split in splits:
+            blocks = (
+                labels
+                for shard in examples.shards(split)
+                for _, labels in read_batches(shard, examples.compression, rows, examples.parse)
+            )
+            check_count(examples.split_folder(split), examples.counts[split], sum(map(len, blocks)))
+        raise
 
 
 def _reason(message: str) -> str:

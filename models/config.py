@@ -64,7 +64,7 @@ class InputConfig:
       cached: whether it is decoded once, into memory or a file; else each pass reads and decodes the shards anew, and
         no image is left out of one (`TrainingConfig.prune`).
       shuffle: whether each pass has an order of its own: a permutation, or, where it is not cached, a shuffle buffer.
-      buffer: of examples in that.
+      buffer: of examples in that, at most; fewer of images that take more than 256 MiB.
       parallel: batches that are made at the same time.
       prefetch: batches that are kept ready.
     """

@@ -35,6 +35,8 @@ _READY_BYTES = 128 * MIB
 # Images from which a network may derive weights; not a share of the budget, for what is derived would vary with it.
 _SAMPLE, _SAMPLE_BYTES = 2_000, 32 * MIB
 _AS_USUAL = InputConfig()
+# Of the images in a shuffle buffer; not a share of the budget, for the order goes by it.
+_BUFFER_BYTES = 256 * MIB
 # Of batches whose rows are gathered by one call, for one of Python's takes as long as 200 rows of Fashion-MNIST.
 _AT_ONCE, _AT_ONCE_BYTES = 16, 4 * MIB
 
@@ -170,7 +172,7 @@ def _numbered(examples: Examples, split: str) -> Iterator[tuple[slice, np.ndarra
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
-    """Returns how many full batches a pass has; what is left over is in another place of the next permutation."""
+    """Returns how many full batches a pass has; what is left over is in another place of the next one."""
     return max(1, split.size // batch_size)
 
 
@@ -230,10 +232,12 @@ def drawn_rows(split: Split, step: tf.Tensor, *, batch_size: int, seed: int, set
       batch_size, seed, settings: as there.
     """
     steps, batch_size = steps_per_epoch(split, batch_size), min(batch_size, split.size)
-    epoch, position = step // steps, step % steps
-    places = position * batch_size + tf.range(batch_size, dtype=tf.int64)
+    places = tf.range(batch_size, dtype=tf.int64)
     if not settings.shuffle:
-        return places
+        # A pass begins with what the one before has left over.
+        return (step * batch_size + places) % split.size
+    epoch, position = step // steps, step % steps
+    places += position * batch_size
     return tf.random.experimental.index_shuffle(
         places,
         seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
@@ -254,9 +258,13 @@ def _streamed_batches(
     """Returns what `training_batches` does of a split whose shards are read in each pass."""
     records = split.examples.records(split.name)
     if settings.shuffle:
-        records = records.shuffle(settings.buffer, seed=seed, reshuffle_each_iteration=True)
-    # Without what is left over of a pass, as if it were cached.
-    batches = records.batch(batch_size, drop_remainder=True).take(steps).repeat().skip(first_step)
+        # Each pass without what is left over, which is in another place of the next one, as in memory.
+        held = rows_within(_BUFFER_BYTES, math.prod(split.examples.image_shape), most=settings.buffer)
+        records = records.shuffle(held, seed=seed, reshuffle_each_iteration=True)
+        batches = records.batch(batch_size, drop_remainder=True).take(steps).repeat()
+    else:
+        batches = records.repeat().batch(batch_size, drop_remainder=True)
+    batches = batches.skip(first_step)
     parsed = batches.map(as_written(split.examples.parse), parallel)
     numbered = parsed.enumerate(first_step).map(as_written(lambda step, example: (step, *example)), parallel)
     return untuned(numbered.prefetch(ready))

@@ -3,7 +3,7 @@
 Synopsis:
 
     history, data = [], {"validation_data": batches, "validation_steps": 1}
-    model.fit(batches, steps_per_epoch=3, epochs=2, callbacks=[Progress(2, 750, history)], shuffle=False, **data)
+    model.fit(batches, steps_per_epoch=3, epochs=2, callbacks=[Progress(2, 750, history, 0.1)], shuffle=False, **data)
     history[-1]["val_accuracy"]
 """
 
@@ -13,13 +13,11 @@ import time
 import keras
 import numpy as np
 
+from models.errors import TrainingDivergedError
+
 _TELL_SECONDS = 1.0
 
 progress = logging.getLogger("progress")
-
-
-class TrainingDivergedError(RuntimeError):
-    """The loss or a weight is no finite number any more."""
 
 
 class Progress(keras.callbacks.Callback):
@@ -31,11 +29,12 @@ class Progress(keras.callbacks.Callback):
       history: appended to after each epoch: `epoch`, from 1, `loss`, `accuracy`, `val_loss`, `val_accuracy`, `seconds`
         and `cpu_seconds` (of the process, all cores together), validation included, and the `learning_rate` that it
         ended with.
+      peak_rate: the highest learning rate of the schedule.
     """
 
-    def __init__(self, epochs: int, examples: int, history: list[dict[str, float]]) -> None:
+    def __init__(self, epochs: int, examples: int, history: list[dict[str, float]], peak_rate: float) -> None:
         super().__init__()
-        self._epochs, self._examples, self._history = epochs, examples, history
+        self._epochs, self._examples, self._history, self._peak_rate = epochs, examples, history, peak_rate
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = epoch
@@ -56,7 +55,7 @@ class Progress(keras.callbacks.Callback):
         if diverged := self._diverged(logs["loss"]):
             raise TrainingDivergedError(
                 f"the training {diverged} after epoch {epoch + 1}; nothing is exported. "
-                "Lower the learning rate (`learning_rate` in models/config.py)."
+                f"Give a rate below {self._peak_rate:g}: --set training.learning_rate=RATE."
             )
         seconds, cpu_seconds = time.monotonic() - self._started, time.process_time() - self._cpu_before
         measured = {name: round(float(value), 6) for name, value in logs.items()}

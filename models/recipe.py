@@ -66,10 +66,14 @@ class Pace:
         return self.offered > self.batch_size
 
 
+def largest_batch(size: int, image_shape: tuple[int, ...]) -> int:
+    """Returns how many of `size` images a step is fitted to at most, whatever `batch_size` says."""
+    return min(size, max(_FEWEST, min(_BATCH_BYTES // math.prod(image_shape), size // _FEWEST_BATCHES)))
+
+
 def pace_of(config: TrainingConfig, train: Split) -> Pace:
     """Returns the pace of a training: no batch that is most of the split or of the memory, no epoch of a few steps."""
-    fitting = min(_BATCH_BYTES // math.prod(train.examples.image_shape), train.size // _FEWEST_BATCHES)
-    batch_size = min(config.batch_size, train.size, max(_FEWEST, fitting))
+    batch_size = min(config.batch_size, largest_batch(train.size, train.examples.image_shape))
     # What is streamed has no rows to be remembered by.
     prune = 0.0 if train.streamed else config.prune
     offered = min(train.size, round(batch_size / (1 - prune)))

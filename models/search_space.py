@@ -11,6 +11,7 @@ Synopsis:
 """
 
 import dataclasses
+import sys
 from collections.abc import Collection, Mapping
 
 import keras_tuner
@@ -21,11 +22,11 @@ from models.config import TrainingConfig
 _WIDER = (0.75, 1.0, 1.25)
 
 
-def search_space(hp: keras_tuner.HyperParameters, config: TrainingConfig) -> None:
-    """Declares each hyperparameter around its value in `config`, which is the default."""
-    rate, size = config.peak_rate, config.batch_size
+def search_space(hp: keras_tuner.HyperParameters, config: TrainingConfig, largest: int = sys.maxsize) -> None:
+    """Declares each hyperparameter around its value in `config`, which is the default; no batch is above `largest`."""
+    rate, size = config.peak_rate, min(config.batch_size, largest)
     hp.Float("learning_rate", rate / 3, rate * 3, sampling="log", default=rate)
-    hp.Choice("batch_size", sorted({max(1, size // 2), size, size * 2}), default=size)
+    hp.Choice("batch_size", sorted({max(1, size // 2), size, min(size * 2, largest)}), default=size)
     hp.Float("warmup", 0.0, max(0.3, config.warmup), step=0.01, default=config.warmup)
     hp.Float("label_smoothing", 0.0, max(0.3, config.label_smoothing), step=0.05, default=config.label_smoothing)
     hp.Int("shift", 0, max(3, config.shift), default=config.shift)
@@ -36,10 +37,18 @@ def search_space(hp: keras_tuner.HyperParameters, config: TrainingConfig) -> Non
     hp.Choice("network.widths", list(dict.fromkeys(map(_as_text, widths))), default=_as_text(config.network.widths))
 
 
-def hyperparameters(config: TrainingConfig, given: Collection[str] = ()) -> keras_tuner.HyperParameters:
-    """Returns the search space of a recipe, in which the settings that a person gave are fixed."""
+def hyperparameters(
+    config: TrainingConfig, given: Collection[str] = (), largest: int = sys.maxsize
+) -> keras_tuner.HyperParameters:
+    """Returns the search space of a recipe, in which the settings that a person gave are fixed.
+
+    Args:
+      config: the recipe.
+      given: names of settings below `training.`.
+      largest: number of images that a step can be fitted to (`models.recipe.largest_batch`).
+    """
     hp = keras_tuner.HyperParameters()
-    search_space(hp, config)
+    search_space(hp, config, largest)
     space = keras_tuner.HyperParameters()
     for parameter in hp.space:
         if parameter.name in given:

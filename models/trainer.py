@@ -9,6 +9,7 @@ Synopsis:
     trained.model()(images), report["val_accuracy"]
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -46,6 +47,9 @@ TRAIN_SHARE, VAL_SHARE = 1 / 2, 1 / 8
 # Validation images from which on the first of equally good epochs is kept: one image is 0.2 points then, as much as two
 # seeds differ by, and of fewer more are equal by chance.
 _TELLING = 500
+
+# By the folder of TensorBoard's logs, what an epoch's line of them is named by.
+_CURVES = {"train": ("loss", "accuracy", "learning_rate"), "validation": ("val_loss", "val_accuracy")}
 
 progress = logging.getLogger("progress")
 
@@ -190,6 +194,8 @@ def train_model(
     )
     if config.prune and train.streamed:
         progress.info("none is left out of a pass (training.prune): the images are streamed")
+    if first_epoch:
+        write_curves(history, log_dir)
     if profiled:
         write_graph(model, shape, log_dir / "train")
     model.fit(
@@ -201,7 +207,7 @@ def train_model(
         verbose=0,
         shuffle=False,
         callbacks=[
-            Progress(config.epochs, pace.steps * pace.batch_size, history),
+            Progress(config.epochs, pace.steps * pace.batch_size, history, config.peak_rate),
             keras.callbacks.TensorBoard(str(log_dir), write_graph=False, profile_batch=0),
             *([StepProfiler(str(log_dir / "train"), first_step=5, steps=10)] if profiled else []),
             *([_GiveUp(hopeless, history)] if hopeless else []),
@@ -245,6 +251,16 @@ def train_model(
         "examples_per_second": round(pace.steps * pace.batch_size / history[-1]["seconds"], 1),
         "history": history,
     }
+
+
+def write_curves(history: list[dict], log_dir: Path) -> None:
+    """Writes epochs that another process has run, as Keras's TensorBoard callback writes those of this one."""
+    for folder, names in _CURVES.items():
+        writer = tf.summary.create_file_writer(str(log_dir / folder))
+        with contextlib.closing(writer), writer.as_default():
+            for epoch in history:
+                for name in names:
+                    tf.summary.scalar(f"epoch_{name.removeprefix('val_')}", epoch[name], step=epoch["epoch"] - 1)
 
 
 class _GiveUp(keras.callbacks.Callback):

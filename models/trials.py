@@ -37,6 +37,7 @@ import tensorflow as tf
 
 from models.checkpoint import kept_history
 from models.config import TrainingConfig
+from models.errors import TrainingDivergedError
 from models.examples import Examples
 from models.features import TRAIN, VAL
 from models.files import write_text
@@ -44,7 +45,6 @@ from models.host import peak_memory_bytes
 from models.input_pipeline import Split, open_split
 from models.memory import MIB
 from models.profile_report import read_profile
-from models.progress import TrainingDivergedError
 from models.trainer import TRAIN_SHARE, VAL_SHARE, statistics_digest, train_model
 
 # Of the epochs before a curve is judged, and of the curves that it takes to judge one.

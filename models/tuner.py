@@ -32,8 +32,10 @@ from tfx.components.tuner.component import TunerFnResult
 
 from models.config import TrainingConfig
 from models.examples import Examples
+from models.features import TRAIN
 from models.host import cores
 from models.preprocessing import read_statistics
+from models.recipe import largest_batch
 from models.search_space import hyperparameters, with_values
 from models.trials import Outcome, Trial, Trials
 
@@ -175,7 +177,9 @@ def tuner_fn(fn_args) -> TunerFnResult:
     recipe, tune = TrainingConfig.from_dict(settings["training"]), settings["tune"]
     seed = settings["seed"] if recipe.seed is None else recipe.seed
     mean, variance = read_statistics(fn_args.transform_graph_path, examples.image_shape)
-    oracle = new_oracle(tune["algorithm"], tune["trials"], hyperparameters(recipe, tune["fixed"]), seed)
+    # Above it each batch size is the same training.
+    largest = largest_batch(examples.counts[TRAIN], examples.image_shape)
+    oracle = new_oracle(tune["algorithm"], tune["trials"], hyperparameters(recipe, tune["fixed"], largest), seed)
     # KerasTuner's own files say nothing that the outcomes do not.
     tuner = RoundTuner(oracle, recipe, seed=seed, directory=Path(tempfile.mkdtemp(dir=fn_args.working_dir)))
     trials = Trials(

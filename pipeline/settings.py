@@ -18,7 +18,7 @@ import json
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -35,6 +35,8 @@ OF_THIS_RUN = (
     *("output_root", "metadata_database", "data_dir", "memory_mib", "on_end", "on_end_seconds", "enable_cache"),
     *("beam_runner", "beam_args", "beam_seconds", "kubeflow"),
 )
+# The second is tuned for the first.
+_OPTIMIZER, _RATE = "training.optimizer", "training.learning_rate"
 _KINDS = {
     int: "a whole number",
     float: "a number",
@@ -93,7 +95,8 @@ class Settings:
         # What it did not know yet it did without, whatever presets make of it today.
         default = flatten(PipelineConfig())
         kept |= {name: (default[name], "default") for name, (_, by) in own.items() if by.startswith("preset ")}
-        layers = {**kept, **earlier, **{name: own[name] for name in self.given}}
+        before = {**kept, **earlier}
+        layers = _with_own_rate(before, {**before, **{name: own[name] for name in self.given}}, self.given)
         by_hand = {name for name in self.given if not self.origins[name].startswith(("preset ", "default"))}
         if (more := _trained_by(by_hand)) and "tune.fixed" not in self.given:
             layers["tune.fixed"] = (tuple(sorted({*layers["tune.fixed"][0], *more})), "what is given")
@@ -152,7 +155,7 @@ def resolve(
         raise InputError(f"{_where('preset', chosen_by)}: expected {', '.join(PRESETS)}, found {chosen!r}.")
     layers = {name: (value, "default") for name, value in flatten(PipelineConfig()).items()}
     layers |= changes(chosen)
-    layers |= given
+    layers = _with_own_rate(layers, {**layers, **given}, given)
     # What a run records about itself must not depend on the folder that it was started in.
     layers["output_root"] = (layers["output_root"][0].resolve(), layers["output_root"][1])
     if (by_hand := _trained_by(given)) and "tune.fixed" not in given:
@@ -189,6 +192,15 @@ def as_toml(value: object) -> str:
 def _trained_by(names: Iterable[str]) -> tuple[str, ...]:
     """Returns which of some settings are the training's, by their names below it."""
     return tuple(sorted(name.removeprefix("training.") for name in names if name.startswith("training.")))
+
+
+def _with_own_rate(
+    before: Mapping[str, tuple[object, str]], layers: Mapping[str, tuple[object, str]], given: Collection[str]
+) -> dict[str, tuple[object, str]]:
+    """Returns layers in which another optimizer than before has a learning rate of its own, unless one was given."""
+    optimizer, origin = layers[_OPTIMIZER]
+    kept = optimizer == before[_OPTIMIZER][0] or _RATE in given or layers[_RATE][0] is None
+    return {**layers} if kept else {**layers, _RATE: (None, origin)}
 
 
 def _settle(layers: dict[str, tuple[object, str]], asked: Iterable[str]) -> Settings:

@@ -23,6 +23,8 @@ from components.errors import InputError
 from models import ENVIRONMENT, host
 
 _KERAS = {"backend": "tensorflow", "floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
+# By these Keras ends any training early, and a run would keep what came of it for the whole.
+_SHORTENING = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
 # Variables, and beginnings of them, that change what is computed, or with what.
 _STEERING = (
     "CUDA_VISIBLE_DEVICES",
@@ -75,6 +77,7 @@ def _take_over(environ: MutableMapping[str, str], folder: Path) -> list[str]:
     backend, legacy = environ.get("KERAS_BACKEND", ""), environ.pop("TF_USE_LEGACY_KERAS", "")
     passed_over += [f"KERAS_BACKEND={backend}"] if backend not in ("", _KERAS["backend"]) else []
     passed_over += [f"TF_USE_LEGACY_KERAS={legacy}"] if legacy else []
+    passed_over += [f"{name}={value}" for name in _SHORTENING if (value := environ.pop(name, ""))]
     if any(option.startswith("error") for option in sys.warnoptions):
         # What TFX and TensorFlow warn of while they are imported would end the run.
         passed_over.append(f"PYTHONWARNINGS={','.join(sys.warnoptions)}")

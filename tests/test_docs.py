@@ -1,17 +1,24 @@
-"""What the README says exists: flags, targets, files, exit statuses and the keys of the summary."""
+"""What the README says exists: flags, targets, files, exit statuses and commands."""
 
 import re
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 import local_runner
+from components import errors
+from components.errors import PipelineError
 from pipeline import predict, rollback
 from pipeline.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+# Of errors by their class, of signals 128 and their number; and 0.
+EXIT_STATUSES = {0, *(128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))} | {
+    kind.exit_status for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PipelineError)
+}
 
 
 def make_targets() -> set[str]:
@@ -37,7 +44,19 @@ def test_every_preset_is_a_choice_and_documented(capsys):
 
 def test_every_exit_status_is_documented():
     table = README[README.index("| exit status |") : README.index("Below the output root")]
-    assert re.findall(r"^\| (\d[\d, ]*) \|", table, re.MULTILINE) == ["0", "2", "3", "4", "75, 130, 143", "1"]
+    rows = re.findall(r"^\| (\d[\d, ]*) \|", table, re.MULTILINE)
+    assert [status for row in rows for status in map(int, row.split(", "))] == [0, 2, 3, 4, 75, 130, 143, 129, 1]
+    scheduled = re.findall(r"^\| (\d[\d, ]*) \|", (ROOT / "docs" / "unattended.md").read_text(), re.MULTILINE)
+    epilog = local_runner._EPILOG.partition("settings:")[0]
+    told = set(map(int, re.findall(r"(?<![\w.])\d+", epilog)))
+    assert told == {int(status) for row in rows for status in row.split(", ")} == EXIT_STATUSES
+    assert {int(status) for row in scheduled for status in row.split(", ")} == EXIT_STATUSES
+
+
+def test_every_command_that_is_installed_is_documented():
+    commands = re.findall(r'^    "(pipeline-[a-z-]+)": ', (ROOT / "setup.py").read_text(), re.MULTILINE)
+    table = re.findall(r"^\| `(pipeline-[a-z-]+)` \|", (ROOT / "docs" / "setup.md").read_text(), re.MULTILINE)
+    assert table == commands
 
 
 def test_every_make_target_is_documented_and_every_documented_target_exists():

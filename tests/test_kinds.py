@@ -1157,7 +1157,9 @@ def test_any_bytes_under_any_name_are_refused_in_a_line(tmp_path, content, name)
 def test_any_bytes_under_the_name_of_one_kind_are_refused_by_that_name(tmp_path, content, name):
     (tmp_path / name).write_bytes(content)
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(3, np.uint8)))
-    assert str(tmp_path / name) in refusal(tmp_path) or name.endswith("ubyte")
+    told = refusal(tmp_path)
+    # Of IDX the two files of a part are told together, by the folder, or the labels if these are what is wrong.
+    assert str(tmp_path / ("" if name.endswith("ubyte") else name)).rstrip("/") in told
 
 
 # prediction

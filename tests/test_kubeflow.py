@@ -4,6 +4,7 @@ kfp is installed into a folder beside the environment, from deploy/kubeflow.lock
 each command what Kubeflow's launcher would, and keeps what it says.
 """
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from components.errors import InputError
 from components.example_gen.dataset import inspect_dataset
+from models.config import TrainingConfig
 from pipeline.config import KubeflowConfig, PipelineConfig
 from pipeline.kubeflow.compiling import command, compile_pipeline, pipeline_name_there
 from pipeline.kubeflow.task import moved, typed
@@ -235,6 +237,9 @@ def test_what_no_resolver_of_kubeflows_can_choose_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"expected one data set, found a pattern of spans.*local_runner\.py"):
         compile_pipeline(Settings.of(spans), ROOT, tmp_path / "p.json")
     assert given["kubeflow.image"] == "a:1"
+    warm = dataclasses.replace(settings(image="a:1", root="/p").config, training=TrainingConfig(warm_start=True))
+    with pytest.raises(InputError, match=r"training\.warm_start: expected false, found true: Kubeflow has no resolver"):
+        compile_pipeline(Settings.of(warm), ROOT, tmp_path / "p.json")
     with pytest.raises(InputError, match=r"p\.txt: expected a file that ends in \.json, \.yaml or \.yml"):
         compile_pipeline(settings(), ROOT, tmp_path / "p.txt")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from local_runner import flags_of_settings, main, parse_arguments
+from local_runner import _EPILOG, flags_of_settings, main, parse_arguments
 from pipeline.config import PipelineConfig, flatten
 from pipeline.output_root import OutputRoot
 
@@ -62,19 +62,11 @@ def test_importing_the_settings_and_the_run_needs_no_tensorflow():
     assert not found & (HEAVY - {"numpy"})
 
 
-def test_help_tells_every_exit_status_and_flag():
+def test_help_tells_every_exit_status_and_the_defaults():
     process = run("--help")
     assert process.returncode == 0
-    for status in (
-        "0 blessed and pushed (or held back by --no-push)",
-        "1 anything else",
-        "2 bad input",
-        "3 the data gate",
-        "4 the model was not",
-    ):
-        assert status in process.stdout
-    for flag in ("--preset", "--output-root", "--data-dir", "--seed", "--name", "--set", "--config", "--show-config"):
-        assert flag in process.stdout
+    # What tests/test_docs.py compares with the README and with the code.
+    assert _EPILOG in process.stdout
     for default in ("(fast)", "(output/)", "(42)", "(tensor)", "(error)", "(text)"):
         assert default in process.stdout
 
@@ -144,6 +136,19 @@ def test_shown_config_names_every_setting_and_needs_no_data(tmp_path):
     assert ["training.epochs", "3", "--set training.epochs=3"] in rows
     assert ["output_root", f'"{output}"', f"--output-root {output}"] in rows
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sample_in_the_documentation_is_what_is_shown(tmp_path, monkeypatch, capsys):
+    text = (ROOT / "docs" / "settings.md").read_text()
+    sample = re.search(r"some of the lines:\n\n((?:    .*\n)+)", text).group(1).splitlines()
+    (toml,) = re.findall(r"```toml\n# experiment\.toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "experiment.toml").write_text(toml.replace('preset = "smoke"\n', ""))
+    monkeypatch.chdir(tmp_path)
+    flags = [word for line in sample for word in line.split("  ")[-1].split() if "--" in line]
+    assert main(["--show-config", "--config", "experiment.toml", *flags]) == 0
+    shown = [re.split("  +", line) for line in capsys.readouterr().out.splitlines()]
+    for line in sample:
+        assert re.split("  +", line.strip()) in shown
 
 
 def test_shown_config_is_an_event_where_events_are_asked_for(capsys):

@@ -36,6 +36,8 @@ NODES = (
     "Pusher",
 )
 SERVED_AS = "fashion_mnist.smoke"
+# What of a summary has names that are no keys of it: of splits, classes, slices, nodes, signatures.
+BY_NAME = {"splits", "labels", "per_class_accuracy", "slices", "gates", "logged", "latency_ms", "made", "provenance"}
 # What a run makes in its output root.
 OF_A_RUN = {".lock", "artifacts", "checkpoints", "index.html", "metadata.db", "metrics.prom", "runs", "serving"}
 OF_A_RUN |= {"tensorboard"}
@@ -138,6 +140,23 @@ def test_smoke_run_blesses_and_pushes_a_model_and_ends_0(first_run):
     assert Path(summary["pushed_model"]).parent == first_run.output / "serving" / SERVED_AS
     assert summary["served_model"] == summary["pushed_model"]
     assert (summary["name"], summary["base_run"], summary["state"]) == ("fashion_mnist", None, "done")
+
+
+def test_every_key_of_the_summary_is_documented(first_run):
+    told = re.findall("`([^`]+)`", (ROOT / "docs" / "summary.md").read_text())
+    documented = {name for text in told for name in text.split(".")}
+    found = keys(first_run.summary) | set(first_run.summary["provenance"])
+    assert len(found) > 80
+    assert found - documented == set()
+
+
+def keys(content: object) -> set[str]:
+    """Returns the names in a summary but for those that are data, of classes and nodes for example."""
+    if isinstance(content, list):
+        return set().union(*map(keys, content))
+    if not isinstance(content, dict):
+        return set()
+    return set(content).union(*(keys(value) for name, value in content.items() if name not in BY_NAME))
 
 
 def test_console_has_one_line_a_node_and_no_noise(first_run):

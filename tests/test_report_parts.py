@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import errno
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -335,7 +336,11 @@ def test_report_calls_on_no_network(predictions):
     page = render(facts({"training": {**training, "history": history}}, statistics=statistics, predictions=predictions))
     assert page.count('class="plot"') == 5
     assert "http://" not in page and "https://" not in page
-    assert "url(#" not in page or "url(#accuracy-" in page
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    for plot in re.findall(r'<svg class="plot".*?</svg>', page, re.DOTALL):
+        own = set(re.findall(r'\bid="([^"]+)"', plot))
+        assert own and set(re.findall(r'(?:url\(|href=")#([^")]+)', plot)) <= own
 
 
 _TIMES = {"seconds": 1.0, "learning_rate": 0.1}

@@ -11,13 +11,18 @@ import pytest
 
 from components.errors import InputError
 from pipeline.config import PipelineConfig
+from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot
 from pipeline.presets import preset
 from pipeline.report import render
+from pipeline.run import partial_run
 from pipeline.run.console import Console
+from pipeline.run.partial_run import Base
 from pipeline.run.run import check, check_path, run_pipeline, tell_plan
 from pipeline.run.telling import write_report_if_possible
-from pipeline.settings import Settings
+from pipeline.settings import Settings, resolve
+
+SELECTION = Selection(from_node="Transform")
 
 
 @pytest.fixture
@@ -53,6 +58,25 @@ def test_search_before_a_warm_start_is_refused_before_the_output_root_is_made(co
     # Each by itself is none of this.
     check(Settings.of(dataclasses.replace(config, training=training)))
     check(Settings.of(dataclasses.replace(config, tune=tune)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("of_the_run", "given"),
+    [("training.warm_start=true", "tune.enabled=true"), ("tune.enabled=true", "training.warm_start=true")],
+)
+def test_search_and_warm_start_are_refused_together_where_one_of_them_is_an_earlier_run_s(
+    of_the_run, given, config, tmp_path, monkeypatch
+):
+    flags = {"output_root": ("--output-root", config.output_root), "data_dir": ("--data-dir", config.data_dir)}
+
+    def settle(assignment: str) -> Settings:
+        return resolve(preset="smoke", flags=flags, assignments=[assignment], file=None, environ={})
+
+    both = settle(given).on_top_of(settle(of_the_run).as_dict(), "1")
+    monkeypatch.setattr(partial_run, "find_base", lambda *_: Base(selection=SELECTION, run_id="1", settings=both))
+    with pytest.raises(InputError, match=r"training\.warm_start: expected false with a search \(--tune\), found true"):
+        tell_plan(settle(given), tmp_path, SELECTION)
 
 
 def test_output_root_that_is_a_file_is_refused(config, tmp_path):

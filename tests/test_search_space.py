@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from models.config import NetworkConfig, TrainingConfig, TuneConfig
+from models.recipe import largest_batch
 from models.search_space import hyperparameters, with_values
 from pipeline.presets import PRESETS, preset
 
@@ -43,6 +44,17 @@ def test_value_beyond_the_bounds_of_the_search_is_not_drawn_into_them():
     for given in ((), ("network.dropout", "warmup", "label_smoothing", "shift", "erase")):
         values = {parameter.name: parameter.default for parameter in hyperparameters(recipe, given).space}
         assert with_values(recipe, values) == recipe
+
+
+@pytest.mark.parametrize(
+    ("images", "shape", "sizes"),
+    [(400, (28, 28), [50, 100]), (60_000, (28, 28), [125, 250, 500]), (60_000, (224, 224, 3), [55, 111])],
+)
+def test_each_batch_size_of_the_space_is_another_training(images, shape, sizes):
+    # At most a quarter of the images, and 16 MiB of pixels.
+    space = {p.name: p for p in hyperparameters(RECIPE, (), largest_batch(images, shape)).space}
+    assert space["batch_size"].values == sizes
+    assert space["batch_size"].default == min(RECIPE.batch_size, sizes[-1])
 
 
 def test_learning_rate_is_searched_around_that_of_the_optimizer():

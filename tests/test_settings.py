@@ -364,6 +364,22 @@ def test_named_preset_asks_for_each_value_in_which_presets_differ():
     assert settle("training.epochs=1", preset="smoke").given["training.epochs"] == 1
 
 
+def test_other_optimizer_has_a_rate_of_its_own_and_not_that_of_a_preset_or_an_earlier_run():
+    best = settle("training.optimizer=adam", preset="best")
+    assert (best.config.training.learning_rate, best.config.training.peak_rate) == (None, 0.002)
+    assert best.origins["training.learning_rate"] == "--set training.optimizer=adam"
+    # What a person gave stands, and so does the preset's for its own optimizer.
+    assert (
+        settle("training.optimizer=adam", "training.learning_rate=0.01", preset="best").config.training.peak_rate
+        == 0.01
+    )
+    own = settle(preset="best").config.training.learning_rate
+    assert settle("training.optimizer=muon", preset="best").config.training.learning_rate == own is not None
+    earlier = settle(preset="best").as_dict()
+    assert settle("training.optimizer=sgd").on_top_of(earlier, "1").config.training.peak_rate == 0.05
+    assert settle("training.epochs=1").on_top_of(earlier, "1").config.training.learning_rate == own
+
+
 def test_settings_from_code_are_given_where_they_differ_from_the_defaults():
     settings = Settings.of(PipelineConfig(seed=7, floors={"accuracy@class": 0.1}, kept_versions=5))
     assert settings.given == {"seed": 7, "floors.accuracy@class": 0.1}

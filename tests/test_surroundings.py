@@ -48,6 +48,14 @@ def test_keras_finds_the_pipelines_own_settings_and_what_it_would_have_found_is_
     assert environ == before
 
 
+def test_what_would_end_a_training_early_is_not_obeyed(folder):
+    environ = {"KERAS_MAX_EPOCHS": "1", "KERAS_MAX_STEPS_PER_EPOCH": "5", "HOME": str(folder)}
+    with taken_over(environ, folder) as lines:
+        assert lines == ["not obeyed, for the pipeline needs its own: KERAS_MAX_EPOCHS=1; KERAS_MAX_STEPS_PER_EPOCH=5"]
+        assert not {"KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"} & environ.keys()
+    assert environ["KERAS_MAX_EPOCHS"] == "1"
+
+
 @pytest.mark.parametrize("settings", [{}, {"floatx": "float32", "backend": "tensorflow"}, ["no settings"], None])
 def test_settings_that_say_nothing_else_are_not_told(keras_json, folder, settings):
     with taken_over(keras_json(settings) | {"KERAS_BACKEND": "tensorflow"}, folder) as lines:

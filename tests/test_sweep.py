@@ -9,6 +9,7 @@ import shlex
 import pytest
 
 from components.errors import InputError
+from models.trials import Outcome
 from pipeline.config import PipelineConfig
 from pipeline.presets import preset
 from pipeline.run.code_digest import ROOT
@@ -216,11 +217,17 @@ def test_page_on_a_full_disk_is_told_in_a_line_behind_what_came_of_the_sweep(tmp
 
 @pytest.mark.slow
 def test_disk_that_is_full_between_two_trainings_is_told_in_a_line(tmp_path, monkeypatch, capsys):
+    def one_and_then_full(*_: object, **__: object):
+        yield Outcome(val_accuracy=0.9, curve=(0.9,), seconds=1.0, cpu_seconds=1.0)
+        full()
+
     monkeypatch.setattr(trainings, "prepare", lambda *_: None)
-    monkeypatch.setattr(trainings, "trainings", full)
+    monkeypatch.setattr(trainings, "trainings", one_and_then_full)
     assert main(["training.shift=1", "--output-root", str(tmp_path / "out")]) == 2
     told = "sweep: something could not be written (No space left on device). Free some space, and run again.\n"
-    assert capsys.readouterr().err == told
+    found = capsys.readouterr()
+    assert found.err == told
+    assert "1 of 6: 90.00 %, seed 42, as it is" in found.out
 
 
 def failed(point: Point, seed: int) -> Row:
@@ -297,6 +304,20 @@ def test_point_of_several_changes_makes_a_configuration():
     config = point.config(BASE)
     assert (config.training.optimizer, config.training.network.widths) == ("adam", (16, 32, 64))
     assert str(point) == 'optimizer="adam", network.widths=[16, 32, 64]'
+
+
+def test_point_with_another_optimizer_has_its_rate_and_not_that_of_the_preset():
+    best, own = preset("best"), preset("best").training.learning_rate
+    rates = [
+        point.config(best).training.peak_rate
+        for point in plan(best, [read_factor("training.optimizer=adam,sgd", best)])
+    ]
+    assert rates == [own, 0.002, 0.05]
+    # One that was given is of all of them.
+    given = dataclasses.replace(best, training=dataclasses.replace(best.training, learning_rate=0.01))
+    assert read_point("training.optimizer=adam", best).config(given).training.peak_rate == 0.01
+    both = read_point("training.optimizer=adam training.learning_rate=0.003", best)
+    assert both.config(best).training.peak_rate == 0.003
 
 
 def test_summary_compares_seed_by_seed():

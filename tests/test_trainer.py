@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorflow.python.autograph.impl import api as autograph
 from tfx.types import standard_artifacts
 from tfx.types.artifact_utils import encode_split_names
@@ -24,6 +25,7 @@ from components.trainer.component import ReportingTrainer
 from models import preprocessing, trainer
 from models.augment import AUGMENTATIONS
 from models.config import NetworkConfig, TrainingConfig
+from models.errors import TrainingDivergedError
 from models.examples import Examples
 from models.export import export_model
 from models.features import FASHION_MNIST_CLASSES, TRAIN, VAL
@@ -32,7 +34,7 @@ from models.input_pipeline import Split, evaluation_batches, first_records, open
 from models.networks.layers import FusedNorm
 from models.objective import SmoothedCrossEntropy
 from models.portable import LITERT_FILE
-from models.progress import Progress, TrainingDivergedError
+from models.progress import Progress
 from models.recipe import Pace, augmented_batches, compile_model, decide_flip, pace_of
 from models.trained import Trained, load_trained, save_trained
 from models.trainer import train_model
@@ -210,9 +212,12 @@ def test_what_a_training_cannot_begin_with_is_told_and_it_begins_anew(split, tmp
 
 def test_diverged_training_ends_with_the_loss_or_a_weight_and_the_epoch(split, tmp_path):
     # Which of them depends on the processor.
-    told = r"the training (loss is (nan|inf)|has a weight that is no finite number) after epoch 1; nothing is exported"
+    told = (
+        r"the training (loss is (nan|inf)|has a weight that is no finite number) after epoch 1; nothing is exported\. "
+    )
     for rate in (1e20, 1e38):
-        with pytest.raises(TrainingDivergedError, match=told):
+        way_out = re.escape(f"Give a rate below {rate:g}: --set training.learning_rate=RATE.") + "$"
+        with pytest.raises(TrainingDivergedError, match=told + way_out):
             train(split, tmp_path / str(rate), learning_rate=rate)
 
 
@@ -225,7 +230,7 @@ def test_diverged_training_ends_with_the_loss_or_a_weight_and_the_epoch(split, t
     ],
 )
 def test_weight_that_is_no_finite_number_is_found_where_the_loss_is_one(loss, weight, told):
-    model, progress = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]), Progress(3, 10, [])
+    model, progress = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]), Progress(3, 10, [], 0.1)
     model.set_weights([np.full((2, 3), weight), np.zeros(3)])
     progress.set_model(model)
     progress.on_epoch_begin(1)
@@ -567,6 +572,20 @@ def run(fn_args: SimpleNamespace) -> tuple[keras.Model, dict]:
     return load_trained(Path(fn_args.serving_model_dir)), report
 
 
+def curves_of(folder: Path) -> dict[str, tuple[tuple[int, ...], list[float]]]:
+    """Returns TensorBoard's curves by epoch: by name the epochs and the values, to four digits."""
+    events = EventAccumulator(str(folder), {"tensors": 0}).Reload()
+    names = [name for name in events.Tags()["tensors"] if name.startswith("epoch_")]
+    found = {name: events.Tensors(name) for name in names}
+    return {
+        name: (
+            tuple(event.step for event in told),
+            [round(float(tf.make_ndarray(event.tensor_proto)), 4) for event in told],
+        )
+        for name, told in found.items()
+    }
+
+
 def run_and_kill(fn_args: SimpleNamespace, monkeypatch) -> None:
     """Runs `run_fn` up to where it would save what was learned."""
 
@@ -623,6 +642,10 @@ def test_kill_after_the_last_epoch_costs_no_training(fn_args, split, monkeypatch
     run_and_kill(fn_args("killed"), monkeypatch)
     epochs, resumed, resumed_report = run_and_count(fn_args("resumed"), monkeypatch)
     assert epochs == []
+    for folder in ("train", "validation"):
+        curves, whole = (curves_of(tmp_path / name / "model_run" / folder) for name in ("resumed", "unbroken"))
+        assert curves == whole
+        assert {steps for steps, _ in curves.values()} == {(0, 1)}
     np.testing.assert_array_equal(resumed(split.images), unbroken(split.images))
     assert [entry["epoch"] for entry in resumed_report["history"]] == [1, 2]
     for found, expected in zip(resumed_report["history"], report["history"], strict=True):

@@ -11,8 +11,8 @@ import tensorflow as tf
 import models.trials
 from models.checkpoint import kept_history
 from models.config import NetworkConfig, TrainingConfig
+from models.errors import TrainingDivergedError
 from models.examples import Examples
-from models.progress import TrainingDivergedError
 from models.trials import Outcome, Trial, Trials, hopeless
 
 RECIPE = TrainingConfig(

@@ -66,7 +66,7 @@ class Searched:
         deadline = time.monotonic() + PATIENCE
         while not self.outcomes() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.05)
-        training = children_of(process.pid)
+        self.training = training = children_of(process.pid)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         self.orphans = still_there(training)
@@ -93,6 +93,7 @@ def test_killed_search_goes_on_where_it_was(searched):
 
 
 def test_trial_that_goes_on_ends_with_the_search_that_was_killed(searched):
+    assert searched.training
     assert searched.orphans == set()
 
 

@@ -46,6 +46,12 @@ def test_a_model_of_the_same_examples_is_passed_over_so_that_a_rerun_begins_as_b
     assert chosen([(11, 1), (12, 1)], candidate=32) == [1]
 
 
+def test_a_model_that_was_taken_back_is_no_beginning_for_the_examples_of_the_one_that_is_served(chosen):
+    assert chosen([(11, 1), (12, 1), (11, 1)], candidate=31) == []
+    # It was published again since.
+    assert chosen([(11, 1), (12, 1), (11, 1), (12, 1)], candidate=31) == [2]
+
+
 def test_what_is_gone_from_the_disk_is_no_beginning(chosen, tmp_path):
     tmp_path.rmdir()
     assert chosen([(11, 1), (12, 1)], candidate=33) == []

@@ -16,6 +16,7 @@ from tfx.utils import path_utils
 from components import places
 from components.artifacts import Artifacts, open_examples, single, statistics_files
 from components.properties import CHECKPOINT, EXAMPLES_ID, TRAINED_ID
+from components.shards import damage_told
 from components.statistics_gen.image_statistics import PIXEL_FEATURES
 from models.card import read_digest
 from models.examples import Examples
@@ -91,7 +92,9 @@ class _Executor(base_executor.BaseExecutor):
         ranges = observed_ranges(statistics_pb2.DatasetFeatureStatisticsList.FromString(statistics.read_bytes()))
         artifact, code = single(input_dict, "examples"), exec_properties.get("code_digest", "")
         examples = open_examples(artifact)
-        model.set_int_custom_property(BYTES, export(folders[0], examples, folders[1], ranges, code))
+        with damage_told(examples, VAL):
+            size = export(folders[0], examples, folders[1], ranges, code)
+        model.set_int_custom_property(BYTES, size)
         model.set_string_custom_property(DIGEST, read_digest(folders[1]) or "")
         model.set_int_custom_property(TRAINED_ID, trained.id)
         model.set_int_custom_property(EXAMPLES_ID, artifact.id)

@@ -21,8 +21,10 @@ from components import places
 from components.artifacts import Artifacts, open_examples, single
 from components.errors import InputError
 from components.properties import CHECKPOINT
+from components.shards import damage_told
 from components.trainer.logs import show_files, show_folder
 from models.examples import Examples
+from models.features import TRAIN, VAL
 from models.profile_report import INPUT_SHARE_LIMIT
 from models.trainer import REPORT_FILE
 
@@ -55,7 +57,8 @@ class _Executor(GenericExecutor):
             show_folder(link, Path(model_run.uri).resolve())
             model_run.set_string_custom_property("run", link.name)
         try:
-            super().Do(input_dict, output_dict, {**exec_properties, CUSTOM_CONFIG_KEY: config})
+            with damage_told(examples, TRAIN, VAL):
+                super().Do(input_dict, output_dict, {**exec_properties, CUSTOM_CONFIG_KEY: config})
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise

@@ -26,14 +26,20 @@ class LatestServedTraining(resolver.ResolverStrategy):
         """Returns the channels; `model` has what was learned for the served model, or nothing where there is none."""
         own = {found.id for found in input_dict.get(CANDIDATE, [])}
         models = {found.id: found for found in input_dict.get(MODEL, [])}
+        acts = [
+            models[number]
+            for pushed in sorted(input_dict.get(PUSHED, []), key=lambda pushed: pushed.id)
+            if pushed.get_int_custom_property("pushed") == 1
+            and (number := pushed.get_int_custom_property(MODEL_ID)) in models
+        ]
         found = []
-        for pushed in sorted(input_dict.get(PUSHED, []), key=lambda pushed: pushed.id, reverse=True):
-            exported = models.get(pushed.get_int_custom_property(MODEL_ID))
-            if pushed.get_int_custom_property("pushed") != 1 or exported is None:
-                continue
+        while acts and not found:
+            exported = acts.pop()
             trained = models.get(exported.get_int_custom_property(TRAINED_ID))
-            of_own = exported.get_int_custom_property(EXAMPLES_ID) in own
-            if trained is not None and not of_own and fileio.exists(trained.uri):
+            if exported.get_int_custom_property(EXAMPLES_ID) in own:
+                # As it was when this one was made: what was pushed since, a rollback may have taken back.
+                numbers = [act.id for act in acts]
+                acts = acts[: numbers.index(exported.id)] if exported.id in numbers else acts
+            elif trained is not None and fileio.exists(trained.uri):
                 found = [trained]
-                break
         return {MODEL: found, PUSHED: [], CANDIDATE: input_dict.get(CANDIDATE, [])}

@@ -21,8 +21,10 @@ from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY
 from components import places
 from components.artifacts import Artifacts, open_examples, single
 from components.errors import InputError
+from components.shards import damage_told
 from components.trainer.component import located
 from components.trainer.logs import show_files
+from models.features import TRAIN, VAL
 from models.tuner import write_hparams
 
 TRIALS, VALUES = "trials", "values"
@@ -35,7 +37,8 @@ class _Executor(executor.Executor):
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         examples = open_examples(single(input_dict, "examples"))
         config = located(exec_properties[CUSTOM_CONFIG_KEY], examples, places.folder("trials"), places.memory())
-        tuner = executor.search(input_dict, {**exec_properties, CUSTOM_CONFIG_KEY: config}, self._get_tmp_dir())
+        with damage_told(examples, TRAIN, VAL):
+            tuner = executor.search(input_dict, {**exec_properties, CUSTOM_CONFIG_KEY: config}, self._get_tmp_dir())
         table = tuner.table()
         check(table)
         executor.write_best_hyperparameters(tuner, output_dict)

@@ -9,7 +9,7 @@ import re
 
 from components.errors import InputError, PipelineError, refused_by_disk
 from components.pusher.outcomes import HELD_BACK
-from models.errors import ArtifactError
+from models.errors import ArtifactError, TrainingDivergedError
 
 WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
 NODE_RAN, NODE_CACHED, NODE_FAILED, NODE_SKIPPED = "ran", "cached", "failed", "skipped"
@@ -44,7 +44,7 @@ def state_of(content: dict) -> str:
 
 def describe_failure(error: BaseException) -> tuple[str, int]:
     """Returns what to tell of a node's failure, and the exit status."""
-    if isinstance(error, PipelineError | ArtifactError):
+    if isinstance(error, PipelineError | ArtifactError | TrainingDivergedError):
         # Beam names its step behind the message of what a worker raised.
         return re.sub(r" \[while running '[^']*'\]$", "", str(error)), getattr(error, "exit_status", 2)
     if line := refused_by_disk(error):

@@ -127,13 +127,19 @@ def check(settings: Settings) -> None:
     try:
         check_asked(settings.config.metadata_database, OutputRoot(settings.config.output_root))
         check_floors(settings.config.floors)
-        if settings.config.tune.enabled and settings.config.training.warm_start:
-            raise InputError(
+    except InputError as error:
+        raise settings.refusal(error) from None
+    _check_search(settings)
+
+
+def _check_search(settings: Settings) -> None:
+    if settings.config.tune.enabled and settings.config.training.warm_start:
+        raise settings.refusal(
+            InputError(
                 "training.warm_start: expected false with a search (--tune), found true: its trials begin anew, and "
                 "what is best for them need not be for a warm start. Leave out one of the two."
             )
-    except InputError as error:
-        raise settings.refusal(error) from None
+        )
 
 
 def _check_engine(settings: Settings) -> None:
@@ -170,6 +176,8 @@ def _choose(settings: Settings, dataset, project: Path, selection: Selection | N
     if selection:
         base = find_base(settings, selection, root)
         settings, dataset = base.settings or settings, base.dataset or dataset
+        # One of the two may be that run's.
+        _check_search(settings)
         if dataset is None and settings.config.in_spans:
             raise InputError(
                 f"{selection}: expected a node behind ExampleGen, for which span that reads follows from what is new. "

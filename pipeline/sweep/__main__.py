@@ -2,8 +2,8 @@
 
 Each value of each FIELD is tried on top of a preset, over several seeds, on train and val alone; with --pair also each
 combination of two fields. The data come from the pipeline's cache, every training is remembered: run it again after a
-kill, or with more fields or seeds, and it goes on where it was. With --measure also settings of the data are taken
-(image_encoding, compression, shards, memory_mib), and what the input pipeline takes is told.
+kill, or with more fields or seeds, and it goes on where it was. A FIELD may be one of the data as well (image_encoding,
+compression, shards, memory_mib); with --measure, what the input pipeline takes is told.
 
     python -m pipeline.sweep training.shift=1,2 training.optimizer=adam,sgd --pair training.shift,training.optimizer
     python -m pipeline.sweep 'training.network.widths=[16,32,64],[48,96,192]' --seeds 5

@@ -14,11 +14,13 @@ from collections.abc import Iterable, Sequence
 from components.errors import InputError
 from models.config import TrainingConfig
 from pipeline.config import PipelineConfig, build, flatten
+from pipeline.presets import changes
 from pipeline.settings import as_toml, read_assignment
 
 SWEPT = "training."
 # Of the data and of where they lie, whose effect on the input pipeline can be measured.
 OF_THE_DATA = ("image_encoding", "compression", "shards", "memory_mib")
+_OPTIMIZER, _RATE = f"{SWEPT}optimizer", f"{SWEPT}learning_rate"
 _OF_A_WARM_START = tuple(f"{SWEPT}{name}" for name in ("warm_start", "warm_epochs", "warm_rate"))
 
 
@@ -38,7 +40,12 @@ class Point:
 
     def config(self, base: PipelineConfig) -> PipelineConfig:
         """Returns the configuration of the point."""
-        return build({**flatten(base), **dict(self.changes)})
+        changed = dict(self.changes)
+        of_the_preset = changes(base.preset).get(_RATE, (None, ""))[0]
+        if _OPTIMIZER in changed and base.training.learning_rate == of_the_preset:
+            # What was tuned for another optimizer is none of this one's.
+            changed.setdefault(_RATE, None)
+        return build({**flatten(base), **changed})
 
     @property
     def of_the_data(self) -> tuple[tuple[str, object], ...]:
