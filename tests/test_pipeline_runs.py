@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from components.example_gen.idx import read_idx
+from models.card import CARD_FILE
+from models.files import write_text
 from pipeline.run.code_digest import ROOT
 
 pytestmark = pytest.mark.slow
@@ -273,12 +275,18 @@ def test_rollback_stays_is_told_and_a_deleted_folder_is_pushed_to_again(project,
     """With nothing else changed, a run undoes no rollback, says what is served, and mends what was lost."""
     base = second_run.output / "serving" / SERVED_AS
     (pushed,) = [path for path in base.iterdir() if path.name.isdecimal() and not path.is_symlink()][-1:]
-    (base / str(int(pushed.name) + 5)).symlink_to(pushed.name)
+    # As if another model had been pushed before, and somebody had gone back to it.
+    older, again = (base / str(int(pushed.name) + step) for step in (-1, 5))
+    shutil.copytree(pushed, older)
+    card = json.loads((older / CARD_FILE).read_text())
+    write_text(older / CARD_FILE, json.dumps(card | {"digest": "another"}))
+    again.symlink_to(older.name)
     unchanged = run_smoke(second_run.output, data, project)
     assert unchanged.states["Pusher"] == "cached", unchanged
-    assert (base / str(int(pushed.name) + 5)).is_symlink()
-    # A rollback made by hand shows the very files that this run pushed.
-    assert unchanged.summary["pushed_model"] == unchanged.summary["served_model"]
+    assert again.is_symlink()
+    assert (unchanged.summary["push"], unchanged.summary["pushed_model"]) == ("taken back", str(pushed))
+    assert unchanged.summary["served_model"] == str(again)
+    assert f"version {pushed.name} was taken back; {again.name} is served" in unchanged.console
     shutil.rmtree(base)
     mended = run_smoke(second_run.output, data, project)
     assert mended.status == 0, mended
