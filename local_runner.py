@@ -74,8 +74,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.only_node and (arguments.from_node or arguments.to_node):
         parser.error("--only names the one node to run: expected neither --from nor --to beside it")
-    if not arguments.tune and (arguments.tune_trials, arguments.tune_minutes) != (None, None):
-        parser.error("--tune-trials and --tune-minutes are of a search: expected --tune beside them")
     return arguments
 
 

@@ -38,9 +38,10 @@ def refused_by_disk(error: BaseException) -> str:
     TensorFlow tells a full disk as text.
     """
     number, where = getattr(error, "errno", None), getattr(error, "filename", None)
-    if number in _FULL or os.strerror(errno.ENOSPC) in str(error):
-        told = f"{where}: cannot be written" if where else "something could not be written"
-        return f"{told} ({os.strerror(errno.ENOSPC)}). Free some space, and run again."
+    for full in map(os.strerror, _FULL):
+        if (number is not None and os.strerror(number) == full) or full in str(error):
+            told = f"{where}: cannot be written" if where else "something could not be written"
+            return f"{told} ({full}). Free some space, and run again."
     if number in _DENIED and where is not None:
         return f"{where}: cannot be read or written ({os.strerror(number)}). Mend its permissions, and run again."
     return ""

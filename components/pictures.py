@@ -138,8 +138,12 @@ def _open(encoded: bytes) -> Image.Image:
 
 def _turning(picture: Image.Image) -> Image.Transpose | None:
     """Returns what makes a picture upright, as EXIF or else XMP says; None where it is, or nothing says so."""
-    # Pillow's own method of a PNG would decode the pixels first, for what lies behind them.
-    return _TURNING.get(Image.Image.getexif(picture).get(_ORIENTATION))
+    try:
+        # Pillow's own method of a PNG would decode the pixels first, for what lies behind them.
+        return _TURNING.get(Image.Image.getexif(picture).get(_ORIENTATION))
+    except (SyntaxError, ValueError, KeyError, IndexError, TypeError, struct.error):
+        # What is said of the picture is damaged, not the picture; viewers show it as it lies.
+        return None
 
 
 def _texts_first(encoded: bytes) -> bytes:

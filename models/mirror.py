@@ -120,10 +120,10 @@ class _Neighbours:
 def _neighbours(plain: np.ndarray, mirrored: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> _Neighbours:
     queries = plain[asked]
     same = labels[asked][:, None] == labels[None]
-    squares = (plain**2).sum(axis=1)  # of the mirror images as well
+    squares = (queries**2).sum(axis=1)
 
     def distances(references: np.ndarray) -> np.ndarray:
-        found = squares[asked][:, None] + squares[None] - 2 * queries @ references.T + 1
+        found = squares[:, None] + (references**2).sum(axis=1)[None] - 2 * queries @ references.T + 1
         found[np.arange(len(queries)), asked] = np.inf  # neither itself nor its mirror image
         return found
 

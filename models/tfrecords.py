@@ -28,7 +28,7 @@ from models.streams import read_promised
 _LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 # Numbers of the fields in feature.proto, tensor.proto and tensor_shape.proto.
-_BYTES_LIST, _INT64_LIST = 1, 3
+_BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
 _SHAPE, _CONTENT, _DIM, _SIZE = 2, 4, 2, 1
 
 
@@ -77,7 +77,7 @@ def parse_example(record: bytes) -> tuple[bytes, int]:
 
 
 def parse_features(record: bytes) -> dict[str, list]:
-    """Returns the bytes and whole numbers (int) of a serialized `tf.train.Example` by name; floats are left out.
+    """Returns the values of each feature of a serialized `tf.train.Example` by name: bytes, float or int.
 
     Raises:
       ValueError, LookupError: it is none.
@@ -89,9 +89,16 @@ def parse_features(record: bytes) -> dict[str, list]:
             for kind, values in fields(pair.get(2, b"")):
                 if kind == _BYTES_LIST:
                     found[pair[1].decode()] = [value for _, value in fields(values)]
+                elif kind == _FLOAT_LIST:
+                    found[pair[1].decode()] = [number for _, value in fields(values) for number in _floats(value)]
                 elif kind == _INT64_LIST:
                     found[pair[1].decode()] = [number for _, value in fields(values) for number in _integers(value)]
     return found
+
+
+def _floats(value: bytes | int) -> list[float]:
+    """Returns floats, packed or alone, of four bytes each."""
+    return [number for (number,) in struct.iter_unpack("<f", value)]
 
 
 def _integers(value: bytes | int) -> Iterator[int]:

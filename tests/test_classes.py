@@ -170,6 +170,16 @@ def test_classes_of_a_later_span_have_their_names_and_new_ones_come_behind(label
     assert behind(labels, given) == Classes(names=names, values=(0, 1, 2)[: len(names)])
 
 
+@pytest.mark.parametrize(
+    ("given", "labels"),
+    [("abc", [1, 2, 3]), ("abc", [1, 2]), ("abcd", [1, 2, 3]), ("abcd", [1, 2]), ("abcd", [1, 2, 3, 4])],
+    ids=str,
+)
+def test_labels_from_1_keep_their_names_whatever_the_list_names_behind_them(given, labels):
+    earlier = Classes(names=("a", "b", "c"), values=(1, 2, 3))
+    assert behind(labels, tuple(given), earlier=earlier).names == ("a", "b", "c", "d")[: max(3, *labels)]
+
+
 def test_names_may_come_where_there_were_numbers_and_listed_ones_go_before_those_of_the_files():
     numbers = Classes(names=("0", "1"), values=(0, 1))
     assert behind([0, 1, 2], ("bird", "dog", "eel"), earlier=numbers).names == ("0", "1", "eel")

@@ -33,7 +33,11 @@ def test_one_line_is_told_of_any_failure(error, line):
         ),
         (
             OSError(errno.EDQUOT, "Disk quota exceeded", "/home/page.md"),
-            "/home/page.md: cannot be written (No space left on device). Free some space, and run again.",
+            "/home/page.md: cannot be written (Disk quota exceeded). Free some space, and run again.",
+        ),
+        (
+            OSError("OSError: [Errno 122] Disk quota exceeded"),
+            "something could not be written (Disk quota exceeded). Free some space, and run again.",
         ),
     ],
 )

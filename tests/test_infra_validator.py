@@ -271,8 +271,24 @@ def test_model_that_does_not_answer_is_refused_in_a_line_and_ends_4(stranger, ba
             "run again.",
             2,
         ),
+        (
+            {"returncode": 1, "stderr": "OSError: [Errno 122] Disk quota exceeded\n"},
+            "model: it cannot be asked: something could not be written (Disk quota exceeded). Free some space, and run "
+            "again.",
+            2,
+        ),
+        (
+            {"returncode": 1, "stderr": "Traceback\nMemoryError\n"},
+            "model: there was no memory for the process that asks it (MemoryError). Free some, and run again.",
+            1,
+        ),
+        (
+            {"returncode": -6, "stderr": "terminate called after throwing an instance of 'std::bad_alloc'\n  what()\n"},
+            "model: there was no memory for the process that asks it (what()). Free some, and run again.",
+            1,
+        ),
     ],
-    ids=["killed", "full disk"],
+    ids=["killed", "full disk", "quota", "no memory", "no memory in C++"],
 )
 def test_what_is_none_of_the_models_faults_refuses_no_model(stranger, bands, how, line, status):
     """A run that only failed is tried again by the next night."""

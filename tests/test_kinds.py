@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import os
 import shutil
 import struct
@@ -643,6 +644,46 @@ def test_names_of_tfds_are_those_of_the_classes(tmp_path, end):
     assert_holds(dataset, PARTS)
 
 
+def write_records(path: Path, labels: list) -> None:
+    """Writes a record for each label, bytes, float or int, with the first images."""
+    import tensorflow as tf
+
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for image, label in zip(IMAGES, labels, strict=False):
+            kinds = {bytes: ("bytes_list", tf.train.BytesList), float: ("float_list", tf.train.FloatList)}
+            name, kind = kinds.get(type(label), ("int64_list", tf.train.Int64List))
+            features = {
+                "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded(image)])),
+                "label": tf.train.Feature(**{name: kind(value=[label])}),
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+
+
+def test_whole_floats_are_labels_of_records(tmp_path):
+    write_records(tmp_path / "train.tfrecord", [3.0, 1, 3.0, 1.0])
+    dataset = inspect_dataset(tmp_path)
+    assert (dataset.class_values, contents(dataset)["train"][1].tolist()) == ((1, 3), [1, 0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        (0.5, "expected a whole number for a label, found 0.5"),
+        (math.nan, "expected a whole number for a label, found nan"),
+        ("caf\u00e9".encode("latin-1"), r"expected a label in UTF-8, found b'caf\xe9'"),
+    ],
+    ids=["half", "none", "Latin-1"],
+)
+def test_label_of_a_record_that_cannot_be_told_from_others_is_refused(tmp_path, label, told):
+    write_records(tmp_path / "train.tfrecord", [0.0, label, 1.0])
+    if isinstance(label, bytes):
+        write_records(tmp_path / "train.tfrecord", [b"tea", label, "caf\u00e8".encode("latin-1")])
+    assert refusal(tmp_path) == f"{tmp_path / 'train.tfrecord'}, record 1: {told}. Use a good copy."
+    # Asked for answers nobody needs it.
+    kind, files = find_kind(tmp_path, for_training=False)
+    assert len([picture for picture in kind.open(files).parts["train"].pictures() if not picture.fault]) == 3
+
+
 def test_records_of_another_kind_are_refused_with_their_features(tmp_path):
     import tensorflow as tf
 
@@ -752,8 +793,9 @@ def test_one_class_with_folders_below_it_stays_a_class_of_test(folders):
     assert contents(inspect_dataset(folders))["test"][1].tolist() == [1]
 
 
-def test_table_beside_folders_of_classes_is_none_of_the_images(folders):
-    parquet(folders / "metadata.parquet", {"path": ["a"], "label": [1]})
+@pytest.mark.parametrize("name", ["metadata.parquet", "train/metadata.parquet", "train.parquet"])
+def test_table_beside_folders_of_classes_is_none_of_the_images(folders, name):
+    parquet(folders / name, {"path": ["a"], "label": [1]})
     boxes = pd.DataFrame({"path": ["a"], "label": [1], "x1": [0], "y1": [0], "x2": [4], "y2": [4]})
     boxes.to_csv(folders / "boxes.csv", index=False)
     assert_holds(inspect_dataset(folders), BY_NAME)
@@ -767,7 +809,7 @@ def test_parts_are_known_by_their_words(folders, names):
 
 
 def test_what_is_hidden_or_no_picture_is_passed_over_and_counted(folders):
-    for name in (".DS_Store", "train/a/._0.png", "train/a/Thumbs.db", "train/b/desktop.ini", "README.txt"):
+    for name in (".DS_Store", "train/a/._0.tif", "train/a/Thumbs.db", "train/b/desktop.ini", "README.txt"):
         (folders / name).write_bytes(b"text")
     for name in ("train/.ipynb_checkpoints", "__MACOSX/train/a", "train/@eaDir"):
         (folders / name).mkdir(parents=True)
@@ -796,6 +838,63 @@ def test_parts_without_folders_of_classes_are_no_classes(tmp_path, parts):
     told = f"expected a folder for each class, found pictures in {', '.join(sorted(parts))} themselves. Sort them into "
     told += "train/<class>/ (and test/<class>/); a table of their labels is not read."
     assert refusal(tmp_path) == f"{tmp_path}: {told}"
+
+
+@pytest.mark.parametrize(
+    ("places", "told"),
+    [
+        (
+            ("trainset/cat", "trainset/dog", "testset/cat", "testset/dog"),
+            "{}: expected a folder for each class, found testset, trainset in their place. Call the parts train, val "
+            "and test, and point --data-dir at the folder that they are in.",
+        ),
+        (
+            ("train2017/cat", "val2017/cat"),
+            "{}: expected a folder for each class, found train2017, val2017 in their place. Call the parts train, val "
+            "and test, and point --data-dir at the folder that they are in.",
+        ),
+        (
+            ("docs", "mydata/train/cat", "mydata/train/dog", "mydata/test/cat"),
+            "{}: expected a folder for each class, found the parts train and test below mydata. Point --data-dir at "
+            "{}/mydata, or sort the pictures into train/<class>/ and test/<class>/.",
+        ),
+        (
+            (".", "mydata/train/cat", "mydata/train/dog", "mydata/test/cat"),
+            "{}: expected a folder for each class, found the parts train and test below mydata. Point --data-dir at "
+            "{}/mydata, or sort the pictures into train/<class>/ and test/<class>/.",
+        ),
+        (
+            ("cats/train", "cats/test", "dogs/train", "dogs/test"),
+            "{}: expected a folder for each class, found the parts train and test below cats. Point --data-dir at "
+            "{}/cats, or sort the pictures into train/<class>/ and test/<class>/.",
+        ),
+        (
+            ("docs", "training_data/train/cat", "training_data/train/dog", "training_data/test/cat"),
+            "{}: expected a folder for each class, found test, train in their place. Call the parts train, val "
+            "and test, and point --data-dir at the folder that they are in.",
+        ),
+        (
+            ("train_test_split/train/cat", "train_test_split/train/dog", "train_test_split/test"),
+            "{}: expected a folder for each class, found test, train in their place. Call the parts train, val "
+            "and test, and point --data-dir at the folder that they are in.",
+        ),
+        (
+            ("train", "test", "validation", "unlabeled"),
+            "{}: expected a folder for each class, found test, train, validation in their place. Call the parts train, "
+            "val and test, and point --data-dir at the folder that they are in.",
+        ),
+        (
+            ("train/cat", "train/dog", "train_masks/cat", "train_masks/dog", "test/cat"),
+            "{}: expected one folder of train, found train, train_masks. Take all but one of them away.",
+        ),
+    ],
+    ids=lambda value: value[0].replace("/", "-") if isinstance(value, tuple) else "",
+)
+def test_parts_where_classes_are_looked_for_are_refused_and_not_trained_on(tmp_path, places, told):
+    for number, place in enumerate(places):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / "0.png").write_bytes(encoded(IMAGES[number]))
+    assert refusal(tmp_path) == told.replace("{}", str(tmp_path))
 
 
 def test_train_may_be_a_class_beside_others(tmp_path):

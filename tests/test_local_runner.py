@@ -87,11 +87,15 @@ def test_flags_that_were_not_given_are_no_settings():
 
 @pytest.mark.parametrize("flag", ["--tune-trials", "--tune-minutes"])
 def test_budget_of_a_search_that_is_none_is_refused(flag, capsys):
-    with pytest.raises(SystemExit) as ended:
-        parse_arguments([flag, "3"])
-    assert ended.value.code == 2
-    assert capsys.readouterr().err.endswith("are of a search: expected --tune beside them\n")
-    assert parse_arguments(["--tune", flag, "3"]).tune
+    told = f"{flag} 3: expected a search (--tune), whose setting it is, found none. Add --tune.\n"
+    assert main([flag, "3", "--show-config"]) == 2
+    assert capsys.readouterr().err == f"local_runner.py: {told}"
+    assert main(["--set", "tune.algorithm=random", "--show-config"]) == 2
+    assert capsys.readouterr().err == told.replace(f"{flag} 3", "--set tune.algorithm=random").join(
+        ["local_runner.py: ", ""]
+    )
+    for search in (["--tune"], ["--set", "tune.enabled=true"]):
+        assert main([*search, flag, "3", "--show-config"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from models.config import TrainingConfig
 from models.examples import Examples
 from models.features import SPLITS, TRAIN
 from models.input_pipeline import open_split
-from models.mirror import judge_mirroring, views_of
+from models.mirror import _neighbours, judge_mirroring, views_of
 from models.networks.residual import stem_of, whitening_kernel
 from models.recipe import compile_model, decide_flip
 from tests.served_models import write_examples
@@ -51,6 +51,20 @@ def test_views_are_the_whole_grey_levels_of_blocks_and_of_their_mirror_image():
     assert plain.shape == mirrored.shape == (1, 16 * 8)
     assert plain[0, [0, 7]].tolist() == [25.0, 4.0]  # 101 / 4, and (7 + 7) / 4 rounded to the even
     assert mirrored[0, [0, 7]].tolist() == [54.0, 15.0]  # (100 + 100 + 7 + 7) / 4, and (20 + 41) / 4
+
+
+@pytest.mark.parametrize("width", [16, 17, 50])
+def test_distances_are_those_of_the_views_whatever_columns_are_cut(width):
+    rng = np.random.default_rng(1)
+    views, labels = views_of(rng.integers(0, 256, (12, 20, width, 1), np.uint8)), np.arange(12) % 3
+    found = _neighbours(*views, labels, np.array([0, 5]))
+    for row, asked in enumerate((0, 5)):
+        for view, own, other in zip(
+            views, (found.own, found.own_mirrored), (found.other, found.other_mirrored), strict=True
+        ):
+            squares = {n: ((views[0][asked] - view[n]) ** 2).sum() + 1 for n in range(12) if n != asked}
+            assert own[row] == min(squares[n] for n in squares if labels[n] == labels[asked])
+            assert other[row] == min(squares[n] for n in squares if labels[n] != labels[asked])
 
 
 @pytest.mark.parametrize("names", ["bd", "bdpq"])

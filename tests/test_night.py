@@ -31,8 +31,11 @@ class Taken:
 class Nights:
     """Spans that are new or set aside, what a run of each ends with, and the runs that there were."""
 
-    def __init__(self, new=(), aside=(), statuses=None, unreadable=(), outdated=False):
+    def __init__(self, new=(), aside=(), statuses=None, unreadable=(), outdated=False, passed=()):
         self.new, self.aside = list(new), list(aside)
+        # What the gate let in, whatever the run behind it came to.
+        spans = [Span(name=name, number=int(name), pattern="in/{SPAN}") for name in passed]
+        self.decisions = tuple(Decision(run_id="r", verdict=PASSED, span=span, data={}, reasons=()) for span in spans)
         self.statuses, self.unreadable, self.outdated = statuses or {}, unreadable, outdated
         self.runs = []
 
@@ -63,7 +66,7 @@ def play(monkeypatch, tmp_path):
         monkeypatch.setattr(night, "settle", lambda plan, dataset, known: plan)
         monkeypatch.setattr(night, "run_pipeline", nights.run)
         monkeypatch.setattr(night, "with_floors", lambda dataset: dataset)
-        monkeypatch.setattr(night.Known, "of", lambda *_: Known())
+        monkeypatch.setattr(night.Known, "of", lambda *_: Known(decisions=nights.decisions))
         monkeypatch.setattr(night._Night, "is_outdated", lambda self: nights.outdated)
         monkeypatch.setattr(night._Night, "train", lambda self: nights.runs.append(("train", "whole")) or 7)
         config = PipelineConfig(data_dir=tmp_path / "in-{SPAN}", output_root=tmp_path / "output")
@@ -81,6 +84,10 @@ def test_the_last_of_new_spans_is_a_whole_run_and_the_others_end_at_the_gate(pla
 
 def test_a_refused_span_stops_nobody(play):
     assert play(new="123", statuses={"1": 3}) == (0, [("1", GATE), ("2", GATE), ("3", "whole")])
+
+
+def test_a_shard_that_was_damaged_behind_the_gate_sets_no_span_aside(play):
+    assert play(new="12", statuses={"2": 3}, passed="12") == (3, [("1", GATE), ("2", "whole")])
 
 
 def test_where_the_last_one_is_refused_what_was_let_in_is_trained_on(play):

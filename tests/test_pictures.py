@@ -181,6 +181,17 @@ def test_damaged_text_behind_the_pixels_is_no_damage_of_the_picture():
     np.testing.assert_array_equal(decode(bytes(encoded), (3, 2), "pad"), GRAY)
 
 
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "JPEG"])
+def test_damaged_exif_is_no_damage_of_the_picture(form):
+    options = {**FORMATS[form], **({"dpi": (72, 72)} if form == "JPEG" else {})}
+    picture = Image.fromarray(np.kron(GRAY, np.ones((16, 16), np.uint8)))
+    encoded = save(picture, form, exif=b"Exif\0\0garbage of some length", **options)
+    assert look(encoded)[:2] == (48, 32)
+    np.testing.assert_array_equal(
+        decode(encoded, (48, 32), "pad"), decode(save(picture, form, **options), (48, 32), "pad")
+    )
+
+
 def test_orientation_that_is_none_turns_nothing():
     for orientation in (0, 9):
         exif = Image.Exif()

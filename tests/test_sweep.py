@@ -120,6 +120,11 @@ def test_streamed_images_beside_a_preset_that_prunes_are_refused_with_the_way_ou
         plan(STREAMED.config(pruning), [Factor("training.input.cached", (False, True))])
 
 
+def test_pruning_of_images_that_are_streamed_is_refused_for_it_does_nothing():
+    with pytest.raises(InputError, match=r"^prune=0\.4: expected training\.prune as it is where images are streamed"):
+        plan(STREAMED.config(BASE), [Factor("training.prune", (0.0, 0.4))])
+
+
 def test_streamed_images_and_pruning_are_tried_apart_alone():
     factors = [Factor("training.input.cached", (True, False)), Factor("training.prune", (0.0, 0.4))]
     assert plan(BASE, factors) == [Point(), STREAMED, Point((("training.prune", 0.4),))]

@@ -428,6 +428,27 @@ def test_images_of_another_size_than_those_of_earlier_spans_are_told(incoming, c
     plan = plan_uptake(config, pattern, before)[-1]
     told = "expected images of 6x6, as the spans before have, found 8x8"
     assert told in read_span(config, plan, before).unreadable
+    assert "--set image_size=HEIGHT,WIDTH" in read_span(config, plan, before).unreadable
+
+
+def test_gray_span_behind_colour_is_told_what_to_say_of_the_channels(incoming, config, pattern):
+    before = known(decided(config, pattern, 1))
+    before.decisions[0].data["image_shape"] = [6, 6, 3]
+    incoming(2)
+    told = read_span(config, plan_uptake(config, pattern, before)[-1], before).unreadable
+    assert (
+        "expected images of 6x6x3, as the spans before have, found 6x6. Say what all are to have: --set image_c" in told
+    )
+
+
+def test_file_that_may_be_read_at_last_is_looked_at_again(incoming, config, pattern, monkeypatch):
+    """As where the user has joined the file's group, which changes nothing of the file."""
+    images = incoming(1) / "train-images-idx3-ubyte"
+    signed = signature(incoming(1))
+    monkeypatch.setattr(os, "access", lambda path, _: path != images)
+    assert signature(images.parent) != signed
+    monkeypatch.undo()
+    assert signature(images.parent) == signed
 
 
 @pytest.mark.parametrize("given", [{"span": "1"}, {"window": 3}, {"admit": ("1",)}])

@@ -86,7 +86,8 @@ def name_classes(
     if names is None:
         return Classes(names=tuple(map(str, values)), values=tuple(values), notes=tuple(notes))
     if len(names) > values[-1]:
-        absent = [name for label, name in enumerate(names) if label not in set(values)]
+        occurring = set(values)
+        absent = [name for label, name in enumerate(names) if label not in occurring]
         if absent:
             notes = [f"no image of {_told(absent)}: {len(values)} classes of the {len(names)} that are named"]
         named = tuple(names[value] for value in values)
@@ -115,6 +116,10 @@ def _behind(
     same = all(isinstance(value, str) == (labels.dtype.kind == "U") for value in earlier.values)
     known = np.array(earlier.values) if same else np.array(list(map(str, earlier.values)))
     if given and not listed and labels.dtype.kind != "U":
+        count = len(earlier.names)
+        if earlier.values == tuple(range(1, count + 1)) and given[:count] == earlier.names:
+            # Numbered from 1, as the list is, which begins with the names that these have.
+            given = ("0", *given)
         given = _with_names_before(given, earlier, occurring)
     found = name_classes(
         np.concatenate([known, occurring if same else occurring.astype(str)]), given=given, listed=listed
@@ -162,10 +167,11 @@ def _check_names(earlier: Classes, found: Classes) -> None:
 def _of_texts(values: list[str], listed: tuple[str, ...] | None) -> Classes:
     if listed is None:
         return Classes(names=tuple(values), values=tuple(values))
-    if unknown := [value for value in values if value not in listed]:
+    known, occurring = set(listed), set(values)
+    if unknown := [value for value in values if value not in known]:
         raise InputError(f"expected the classes {_told(listed)}, found {_told(unknown)} too. List it, or take it away.")
-    present = tuple(name for name in listed if name in values)
-    absent = [name for name in listed if name not in values]
+    present = tuple(name for name in listed if name in occurring)
+    absent = [name for name in listed if name not in occurring]
     notes = (f"no image of {_told(absent)}: {len(present)} classes of the {len(listed)} that are named",)
     return Classes(names=present, values=present, notes=notes if absent else ())
 

@@ -181,9 +181,15 @@ def inspect_dataset(
             raise InputError(f"{folder}: expected images for {part}, found none. Add some, or take the part away.")
     image_shape = _image_shape(folder, surveys, images)
     if earlier and earlier.image_shape not in (None, image_shape):
+        same_size = earlier.image_shape[:2] == image_shape[:2]
         raise InputError(
             f"{folder}: expected images of {describe(earlier.image_shape)}, as the spans before have, found "
-            f"{describe(image_shape)}. Choose a size that all are fitted into: --set image_size=HEIGHT,WIDTH."
+            f"{describe(image_shape)}. "
+            + (
+                "Say what all are to have: --set image_channels=3 (or 1, gray)."
+                if same_size
+                else "Choose a size that all are fitted into: --set image_size=HEIGHT,WIDTH."
+            )
         )
     beside = folders_beside(folder, span)
     others = kinds_beside(kind, folder, listing)

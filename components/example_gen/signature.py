@@ -13,7 +13,7 @@ from components.example_gen.kinds.registry import list_files
 
 
 def signature(folder: Path) -> str:
-    """Returns a digest of the names, sizes and times of all files of a span.
+    """Returns a digest of the names, sizes and times of all files of a span, and of which may not be read.
 
     The time is that at which a file, or what is known of it, was changed: a writer can set the other one back.
 
@@ -25,6 +25,8 @@ def signature(folder: Path) -> str:
         try:
             found = path.stat()
             told = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+            # A group that one joins changes no file.
+            told += "" if os.access(path, os.R_OK) else " unreadable"
         except OSError:
             told = "gone"
         digest.update(f"{os.path.relpath(path, folder)}\0{told}\n".encode(errors="surrogateescape"))

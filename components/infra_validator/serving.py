@@ -35,6 +35,8 @@ DISAGREEMENT_LIMIT = 0.005
 _TIMEOUT_SECONDS, _SECONDS_AN_IMAGE = 600, 0.2
 # What ends a process from outside; a model at which a server crashes ends it by another signal.
 _KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# What is told where memory runs out, by Python, TensorFlow and C++.
+_NO_MEMORY = ("MemoryError", "ResourceExhaustedError", "std::bad_alloc")
 # The text that was imported and is part of the cache key; the file may be another by the time it is needed.
 _CLIENT = inspect.getsource(client)
 
@@ -53,7 +55,7 @@ def serve_once(saved_model: Path, examples: Examples, scratch: Path | None = Non
 
     Raises:
       ModelRefused: an answer is missing, wrong or late.
-      PipelineError: the process was killed, which is none of the model's faults.
+      PipelineError: the process was killed, or had no memory, which is none of the model's faults.
       DataRefused: a test shard is damaged.
       InputError: there is no room for the pixels, or for what the process writes.
     """
@@ -90,6 +92,11 @@ def serve_once(saved_model: Path, examples: Examples, scratch: Path | None = Non
             reason = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
             if line := refused_by_disk(OSError(reason)):
                 raise InputError(f"{saved_model}: it cannot be asked: {line}")
+            if any(told in done.stderr for told in _NO_MEMORY):
+                raise PipelineError(
+                    f"{saved_model}: there was no memory for the process that asks it ({reason}). Free some, and run "
+                    "again."
+                )
             raise ModelRefused(f"{saved_model}: the model cannot be served: {reason}.")
         measured = json.loads(report.read_text())
     allowed = int(DISAGREEMENT_LIMIT * size)

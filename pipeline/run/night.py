@@ -15,13 +15,14 @@ from pathlib import Path
 
 from components.errors import InputError
 from components.example_gen.dataset import Dataset
-from components.example_gen.spans import BEFORE, SpanPattern
+from components.example_gen.spans import BEFORE, Span, SpanPattern
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot
 from pipeline.run.aftermath import followed_up
 from pipeline.run.console import event_line, say
 from pipeline.run.data import name_spans, published_as, with_floors
 from pipeline.run.decisions import Decision, Known
+from pipeline.run.outcome import PASSED
 from pipeline.run.provenance import describe_code
 from pipeline.run.run import check, run_pipeline
 from pipeline.run.uptake import NEW, SET_ASIDE, Plan, form_of, plan_uptake, read_span, settle
@@ -143,7 +144,8 @@ class _Night:
                 dataset = read_span(self.settings.config, plan, self.known())
             whole = number == len(new) - 1 and not dataset.unreadable
             status = self._run(dataset, None if whole else Selection(to_node=_GATE))
-            aside = status == _REFUSED or (dataset.unreadable and status == _UNREADABLE)
+            refused = status == _REFUSED and not self._passed(dataset.span)
+            aside = refused or (dataset.unreadable and status == _UNREADABLE)
             if status != 0 and not aside:
                 return status
             let_in |= not aside
@@ -151,6 +153,11 @@ class _Night:
                 return status
         # Also where all are refused, but a kill, or other settings, left a training due.
         return None if let_in or self.is_outdated() else status
+
+    def _passed(self, span: Span) -> bool:
+        """Whether the gate let a span in by the last run on it, which a damaged shard may have ended behind it."""
+        verdicts = [found.verdict for found in self.known().decisions if found.key == (span.number, span.version)]
+        return verdicts[-1:] == [PASSED]
 
     def is_outdated(self) -> bool:
         """Whether the last training was on other spans, with other settings or by other code; False without spans.

@@ -247,7 +247,9 @@ class RunRecord:
         if isinstance(error, ModelRefused):
             self.content |= {"blessed": False, "blessing_reasons": [message]}
         if node is not None and node.gate:
-            result = REFUSED if isinstance(error, DataRefused | ModelRefused) else NODE_FAILED
+            # A shard that is damaged is no answer to what another gate asks.
+            kind = DataRefused if node_id == "DataGate" else ModelRefused
+            result = REFUSED if isinstance(error, kind) else NODE_FAILED
             self.content["gates"][node_id] = {"result": result, "reasons": message.splitlines()}
 
     def _note_logged(self, node_id: str, outputs: Outputs) -> None:

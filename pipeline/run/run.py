@@ -133,6 +133,9 @@ def check(settings: Settings) -> None:
 
 
 def _check_search(settings: Settings) -> None:
+    given = [origin for name, origin in settings.origins.items() if name.startswith("tune.")]
+    if not settings.config.tune.enabled and (alone := [told for told in given if told.startswith("--")]):
+        raise InputError(f"{alone[0]}: expected a search (--tune), whose setting it is, found none. Add --tune.")
     if settings.config.tune.enabled and settings.config.training.warm_start:
         raise settings.refusal(
             InputError(

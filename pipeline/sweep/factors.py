@@ -126,6 +126,11 @@ def plan(
 
 def _check_alike(point: Point, own: TrainingConfig, base: TrainingConfig) -> None:
     """Raises InputError where a point streams, or the preset does, and the other of them would prune its images."""
+    if not own.input.cached and not base.input.cached and own.prune != base.prune:
+        raise InputError(
+            f"{point}: expected training.prune as it is where images are streamed, for none of them is left out of a "
+            "pass whatever it says. Leave it out."
+        )
     pruned = base.prune or own.prune
     if own.input.cached != base.input.cached and pruned:
         way_out = "Give --set training.prune=0." if base.prune else "Try the two apart."

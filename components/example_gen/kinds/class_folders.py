@@ -16,24 +16,25 @@ from typing import NamedTuple
 
 from components.errors import InputError
 from components.example_gen.kinds.registry import (
+    SUFFIXES,
     UNLABELLED,
     Contents,
     Kind,
     Listing,
     Picture,
+    is_hidden,
     natural,
     part_of,
     picture_parts,
     register,
 )
 from components.pictures import MAGIC_BYTES, is_picture
-from models.features import TRAIN
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif")
-
+from models.features import TEST, TRAIN, VAL
 
 # Pictures, too, and not read.
 _UNREAD = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".psd", ".tga", ".ppm", ".pgm", ".dng", ".cr2", ".nef")
+# As the names of parts begin.
+_BEGINNINGS = (("train", TRAIN), ("trn", TRAIN), ("test", TEST), ("tst", TEST), ("val", VAL))
 # What a data folder has of its own beside the pictures.
 _BESIDE = ("classes.txt", "schema.pbtxt", "floors.toml", "proposal.pbtxt")
 
@@ -56,8 +57,9 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
     For prediction all pictures count, wherever they lie; the class is the folder that a picture lies in.
 
     Raises:
-      InputError: there are pictures of a format that is not read, which would be missing without a word, or train and
-        test hold theirs without folders of classes.
+      InputError: there are pictures of a format that is not read, which would be missing without a word; train and
+        test hold theirs without folders of classes, lie where the classes are looked for or below them, or are there
+        twice.
     """
     pictures = [path for path in listing.files if path.suffix.lower() in SUFFIXES or _begins_as_picture(path)]
     others = sorted(set(listing.files).difference(pictures)) + listing.hidden
@@ -79,6 +81,7 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
     below: dict[str, list[tuple[str, ...]]] = {}
     for parts in inside if has_parts else ():
         below.setdefault(parts[depth], []).append(parts)
+    _refuse_twice(folder, {name for name, listed in below.items() if any(len(parts) > depth + 2 for parts in listed)})
     levels = {
         name: _depth(listed, depth + 1, lambda inner, name=name: part_of(inner) == part_of(name) is not None)
         for name, listed in below.items()
@@ -93,21 +96,70 @@ def find(folder: Path, listing: Listing, for_training: bool) -> Found | None:
             found.setdefault(part, []).append(("/".join(parts), label))
     if TRAIN not in found:
         return None
+    _refuse_parts(folder, found[TRAIN])
     if not has_parts:
-        _refuse_parts(folder, sorted({label for _, label in found[TRAIN]}))
-    refuse_unread(others)
+        _refuse_parts_below(folder, inside, depth)
+    refuse_unread(path for path in others if not is_hidden(path.name))
     return Found(folder, {part: sorted(listed, key=_order) for part, listed in found.items()}, others)
 
 
-def _refuse_parts(folder: Path, labels: list[str]) -> None:
-    """Raises `InputError` where what would be the classes are the parts of the data: train, test1, train_images."""
-    # A number behind the word makes it another: test1.
-    parts = {part_of(" ".join(re.findall("[a-z]+", label.lower()))) for label in labels}
-    if TRAIN in parts and None not in parts:
+def _refuse_twice(folder: Path, names: set[str]) -> None:
+    """Raises `InputError` where several folders say that they are the same part: train and train_masks."""
+    by_part: dict[str | None, list[str]] = {}
+    for name in sorted(names):
+        by_part.setdefault(part_of(name), []).append(name)
+    for part, same in by_part.items():
+        if part is not None and len(same) > 1:
+            raise InputError(
+                f"{folder}: expected one folder of {part}, found {', '.join(same)}. Take all but one of them away."
+            )
+
+
+def _refuse_parts(folder: Path, train: list[tuple[str, str | int]]) -> None:
+    """Raises `InputError` where what would be the classes are the parts of the data."""
+    labels = sorted({str(label) for _, label in train})
+    alike = [label for label in labels if _part_like(label)]
+    # One class of vehicles may be called train; none has a test and a train beside it.
+    both = {part_of(label) for label in labels if label.isalpha() and part_of(label)}
+    if TRAIN in {_part_like(label) for label in alike} and alike == labels:
+        if any(path.split("/")[-2] == label for path, label in train):
+            raise InputError(
+                f"{folder}: expected a folder for each class, found pictures in {', '.join(labels)} themselves. Sort "
+                "them into train/<class>/ (and test/<class>/); a table of their labels is not read."
+            )
+    elif not (TRAIN in both and len(both) > 1):
+        return
+    raise InputError(
+        f"{folder}: expected a folder for each class, found {', '.join(alike)} in their place. Call the parts train, "
+        "val and test, and point --data-dir at the folder that they are in."
+    )
+
+
+def _refuse_parts_below(folder: Path, inside: Iterable[tuple[str, ...]], depth: int) -> None:
+    """Raises `InputError` where the parts of the data lie in what would be a class.
+
+    Args:
+      folder: of the data.
+      inside: of each picture the names of the folders that it is in, and its own.
+      depth: where in these its class would stand.
+    """
+    lower = [(parts, place) for parts in inside for place in range(depth + 1, len(parts) - 1)]
+    lower = {(parts[:place], part) for parts, place in lower if (part := part_of(parts[place]))}
+    if TRAIN in (said := {part for _, part in lower}) and len(said) > 1:
+        above = min(above for above, part in lower if part == TRAIN)
         raise InputError(
-            f"{folder}: expected a folder for each class, found pictures in {', '.join(labels)} themselves. Sort them "
-            "into train/<class>/ (and test/<class>/); a table of their labels is not read."
+            f"{folder}: expected a folder for each class, found the parts train and test below {'/'.join(above)}. "
+            f"Point --data-dir at {folder.joinpath(*above)}, or sort the pictures into train/<class>/ and "
+            "test/<class>/."
         )
+
+
+def _part_like(label: str) -> str | None:
+    """Returns which part the name of a folder says, or begins like: train, test1, train_images, TrainData, trainset."""
+    # A number behind the word makes it another: test1.
+    words = re.findall("[a-z]+", label.lower())
+    begun = (part for word in words for beginning, part in _BEGINNINGS if word.startswith(beginning))
+    return part_of(" ".join(words)) or next(begun, None)
 
 
 def refuse_unread(files: Iterable[Path]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from components.errors import InputError, first_line
 from components.example_gen.kinds.registry import (
+    SUFFIXES,
     UNLABELLED,
     Contents,
     Kind,
@@ -37,11 +38,12 @@ def find(
 ) -> tuple[dict[str, list[Path]], tuple[str, ...], bool] | None:
     """Returns the Parquet files of a folder by part, and notes; None where there is none of training."""
     found: dict[str | None, list[Path]] = {}
+    # A table about the images may lie beside folders of them; where there are none, what it lacks is told.
+    alone = not any(path.suffix.lower() in SUFFIXES for path in listing.files)
     for path in listing.files:
         if path.suffix == ".parquet":
             part = part_of_file(path, folder)
-            # A table about the images may lie beside folders of them.
-            if part or path == folder or _may_hold_images(path):
+            if (part and alone) or path == folder or _may_hold_images(path):
                 found.setdefault(part, []).append(path)
     files, notes = without_strangers(found)
     return (files, notes, for_training) if TRAIN in files or (files and not for_training) else None

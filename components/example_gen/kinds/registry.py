@@ -33,6 +33,8 @@ _PART_WORDS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), VAL),
     **dict.fromkeys(("test", "testing", "t10k"), TEST),
 }
+# Of the pictures that are read.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif")
 # What unpacking a download leaves beside the data.
 _LEFTOVERS = ("thumbs.db", "desktop.ini", "__macosx", "icon\r", "@eadir")
 _BLOCK_BYTES = 1 << 20

@@ -110,17 +110,39 @@ def _image_and_label(record: bytes, needs_label: bool) -> tuple[bytes, int | str
         raise ValueError(
             f"expected the features image (bytes) and label, found {', '.join(sorted(features)) or 'none'}"
         )
-    return image, label.decode(errors="replace") if isinstance(label, bytes) else label
+    try:
+        return image, _read_label(label)
+    except ValueError:
+        if needs_label:
+            raise
+        return image, UNLABELLED
 
 
-def _value(features: dict[str, list], names: tuple[str, ...]) -> bytes | int | None:
+def _read_label(label: bytes | int | float) -> int | str:
+    """Returns a label as a number or text.
+
+    Raises:
+      ValueError: the text is not UTF-8, or the number not whole.
+    """
+    if isinstance(label, bytes):
+        try:
+            return label.decode()
+        except UnicodeDecodeError:
+            # Two of them could become the same text.
+            raise ValueError(f"expected a label in UTF-8, found {label!r}") from None
+    if label % 1:
+        raise ValueError(f"expected a whole number for a label, found {label:g}")
+    return int(label)
+
+
+def _value(features: dict[str, list], names: tuple[str, ...]) -> bytes | int | float | None:
     """Returns the one value of the first of some features that is there, None where none is."""
     name = next((name for name in names if features.get(name)), None)
     if name is None:
         return None
     if len(features[name]) > 1:
         # Of a label as one-hot the first value would be class 0 or 1; of several, a choice that nobody made.
-        numbers = [str(value) for value in features[name] if isinstance(value, int)]
+        numbers = [str(value) for value in features[name] if not isinstance(value, bytes)]
         told = f" ({', '.join(numbers[:_TOLD])}{', ...' if len(numbers) > _TOLD else ''})" if numbers else ""
         raise _SeveralValuesError(f"expected one value in the feature {name}, found {len(features[name]):,}{told}")
     return features[name][0]
