@@ -821,6 +821,23 @@ def test_what_is_hidden_or_no_picture_is_passed_over_and_counted(folders):
     assert dataset.notes == ("9 files passed over, no pictures of a class (README.txt)",)
 
 
+def test_what_the_top_of_a_disk_has_is_no_class_and_need_not_be_readable(folders, monkeypatch):
+    """ext4's `lost+found` is root's alone. Patched, because root may read everything."""
+    names = ("lost+found", "$RECYCLE.BIN", "System Volume Information", "#recycle", "@Recycle")
+    for name in names:
+        (folders / "train" / name).mkdir()
+        (folders / "train" / name / "1.png").write_bytes(encoded(IMAGES[0]))
+    scandir = os.scandir
+
+    def refuse(place: str) -> object:
+        if place.endswith(names):
+            raise PermissionError(13, "Permission denied", place)
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert inspect_dataset(folders / "train").class_names == ("a", "b", "c")
+
+
 def test_picture_without_a_suffix_and_one_in_a_folder_below_its_class_count(folders):
     (folders / "train" / "b" / "0.png").rename(folders / "train" / "b" / "0")
     (folders / "train" / "a" / "more").mkdir()

@@ -35,8 +35,11 @@ _PART_WORDS = {
 }
 # Of the pictures that are read.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif")
-# What unpacking a download leaves beside the data.
-_LEFTOVERS = ("thumbs.db", "desktop.ini", "__macosx", "icon\r", "@eadir")
+# What unpacking a download leaves beside the data, and what the top of a disk has: ext4's, Windows's, a NAS's.
+_LEFTOVERS = (
+    *("thumbs.db", "desktop.ini", "__macosx", "icon\r", "@eadir"),
+    *("lost+found", "$recycle.bin", "system volume information", "#recycle", "@recycle"),
+)
 _BLOCK_BYTES = 1 << 20
 _NAMED = 3
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})")
