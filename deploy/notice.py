@@ -23,6 +23,9 @@ def notice(environ: Mapping[str, str]) -> dict:
     runs = [essentials(Path(path)) for path in environ.get("PIPELINE_SUMMARIES", "").splitlines()]
     status, state = int(environ["PIPELINE_EXIT_STATUS"]), environ["PIPELINE_STATE"]
     last = runs[-1] if runs else {}
+    if last.get("state") == "running":
+        # The end of the run could not be recorded.
+        last["state"] = state
     accuracy = last.get("test_accuracy")
     title = f"{last.get('published_as') or environ['PIPELINE_OUTPUT_ROOT']}: {state} (exit status {status})"
     return {

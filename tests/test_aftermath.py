@@ -1,5 +1,6 @@
 """What follows on the end of a process of the pipeline, however it ends."""
 
+import contextlib
 import fcntl
 from pathlib import Path
 
@@ -90,6 +91,30 @@ def test_all_runs_of_a_process_are_told_and_the_last_gives_the_state(root):
     assert night(settings_for(root, f"({command}) > '{root.path}/told'")) == 3
     runs = [str(root.run(f"20261122-020{n}00-000").summary.resolve()) for n in (0, 2)]
     assert (root.path / "told").read_text().splitlines() == ["data refused", *runs]
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (BusyError("the server is gone."), "75 busy the server is gone."),
+        (InputError("no room."), "2 failed no room."),
+        (0, "0 done "),
+        (3, "3 data refused "),
+    ],
+    ids=str,
+)
+def test_run_whose_end_could_not_be_recorded_goes_on_nowhere(root, how, told):
+    @followed_up
+    def night(settings: Settings) -> int:
+        made(write_run(root, "20261122-020000-000", state="running", exit_status=None))
+        return ending(how)(settings)
+
+    with pytest.raises(type(how)) if isinstance(how, BaseException) else contextlib.nullcontext():
+        night(settings_for(root))
+    assert (root.path / "told").read_text() == f"{told}\n"
+    states = {'state="running"': "0.0", 'state="interrupted"': "1.0"}
+    for state, value in states.items():
+        assert f'run_state{{model="letters.smoke",{state}}} {value}' in root.metrics.read_text()
 
 
 def test_runs_are_those_of_one_process(root):

@@ -119,6 +119,15 @@ def test_webhook_is_told_of_a_process_without_a_run(root, webhook):
     assert told["title"] == f"{root.path.resolve()}: busy (exit status 75)"
 
 
+def test_run_whose_end_could_not_be_recorded_is_told_as_the_process_ended(root, webhook):
+    run = write_run(root, "20261122-020000-000", state="running", exit_status=None)
+    end = End(exit_status=75, state="busy", output_root=root.path, summaries=(run.summary,), message="no server.")
+    assert call("webhook.py", end, WEBHOOK_URL=webhook.url).returncode == 0
+    ((_, _, told),) = webhook.posts
+    assert told["title"].startswith("letters.smoke: busy (exit status 75)") and told["runs"][0]["state"] == "busy"
+    assert "run 20261122-020000-000: busy, " in told["text"]
+
+
 def test_webhook_that_takes_nothing_is_a_line_without_its_address(night, webhook):
     webhook.status = 500
     refused = call("webhook.py", night, WEBHOOK_URL=webhook.url)

@@ -1,5 +1,6 @@
 """What Prometheus reads of an output root, read with its own parser."""
 
+import contextlib
 import datetime
 import json
 import os
@@ -110,6 +111,15 @@ def test_start_of_a_run_in_a_shared_database_is_told(root):
     write_run(root, "20261122-020000-360-1a2b3c4d")
     begun = datetime.datetime(2026, 11, 22, 2, 0, 0, 360_000).timestamp()
     assert written(root)["run_start_timestamp_seconds", ("model", SMOKE)] == begun
+
+
+def test_run_of_another_process_goes_on_as_long_as_that_has_the_output_root(root):
+    write_run(root, "20261122-020000-000", state="running", exit_status=None)
+    for goes_on in (True, False):
+        with root.lock("") if goes_on else contextlib.nullcontext():
+            found = written(root, 75)
+        states = {state: found["run_state", ("model", SMOKE), ("state", state)] for state in ("running", "interrupted")}
+        assert states == {"running": goes_on, "interrupted": not goes_on}
 
 
 def test_success_and_counts_outlast_what_goes_wrong_and_are_read_from_the_file(root):

@@ -28,6 +28,7 @@ from pipeline.output_root import OutputRoot, RunFolder
 from pipeline.project import program
 from pipeline.run.console import say
 from pipeline.run.on_end import End, run_command
+from pipeline.run.outcome import RUNNING, state_of
 from pipeline.stopping import how_stopped
 
 NOTHING_NEW = "nothing new"
@@ -56,7 +57,8 @@ def followed_up(function: Callable[..., int]) -> Callable[..., int]:
             raise
         finally:
             _MADE.reset(token)
-        after_run(settings.config, runs, status, NOTHING_NEW if status == 0 else _FAILED)
+        nothing = NOTHING_NEW if status == 0 else _FAILED
+        after_run(settings.config, runs, status, state_of({"exit_status": status}) if runs else nothing)
         return status
 
     return run
@@ -150,10 +152,12 @@ def _steps(config: PipelineConfig, root: OutputRoot, end: End) -> Iterator[str]:
 
 
 def _state_of(summary: Path, otherwise: str) -> str:
+    """Returns the state in a summary, unless that still goes on: the end of its run could not be recorded."""
     try:
-        return json.loads(summary.read_text(encoding="utf-8"))["state"]
+        state = json.loads(summary.read_text(encoding="utf-8"))["state"]
     except (OSError, ValueError, KeyError):
         return otherwise
+    return otherwise if state == RUNNING else state
 
 
 def _log(log: Path, line: str) -> None:

@@ -32,7 +32,7 @@ from models.files import write_bytes
 from models.host import take_lock
 from pipeline.metadata.store import Store
 from pipeline.output_root import OutputRoot
-from pipeline.run.outcome import STATES
+from pipeline.run.outcome import INTERRUPTED, RUNNING, STATES
 
 _PREFIX = "image_pipeline_"
 # A model that none of so many runs was of is told by what is served of it alone.
@@ -137,10 +137,14 @@ def _summaries(root: OutputRoot) -> Iterator[dict]:
         # What ML Metadata does not know is of before it was begun anew.
         return numbers.get(path.parent.name, 0), path.parent.name
 
+    over = not root.is_in_use()
     for path in sorted(root.path.glob("runs/*/summary.json"), key=order, reverse=True):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["published_as"]:
+                if over and content.get("state") == RUNNING:
+                    # Its end could not be recorded: what the next run will make of it.
+                    content["state"] = INTERRUPTED
                 yield content
         except (OSError, ValueError, KeyError, TypeError):
             continue
