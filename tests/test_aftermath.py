@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import os
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,27 @@ def test_metrics_that_cannot_be_written_are_a_line_and_the_command_is_run_all_th
     assert ending(4)(settings_for(root)) == 4
     assert capfd.readouterr().err == f"local_runner.py: {root.metrics}: not written (OSError: no room).\n"
     assert (root.path / "told").read_text() == "4 failed \n"
+
+
+def test_output_root_that_may_not_be_entered_takes_neither_the_command_nor_the_reason_away(root, monkeypatch, capfd):
+    """Patched, because root may look everywhere."""
+    stat = os.stat
+
+    def refuse(path, **options):
+        if str(path).startswith(f"{root.path}{os.sep}"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    @followed_up
+    def night(settings: Settings) -> int:
+        made(root.run("20261122-020000-000"))
+        raise InputError("no data.")
+
+    with monkeypatch.context() as patched, pytest.raises(InputError, match=r"^no data\.$"):
+        patched.setattr(os, "stat", refuse)
+        night(settings_for(root))
+    assert (root.path / "told").read_text() == "2 failed no data.\n"
+    assert f"{root.metrics}: not written (PermissionError: " in capfd.readouterr().err
 
 
 def test_page_that_cannot_be_written_is_told_once_by_its_path(root):

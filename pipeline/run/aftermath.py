@@ -17,6 +17,7 @@ Synopsis:
 import contextvars
 import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -88,7 +89,7 @@ def after_run(config: PipelineConfig, runs: list[RunFolder], status: int, state:
       message: the line that tells what was refused.
     """
     root = OutputRoot(config.output_root)
-    summaries = tuple(run.summary for run in runs if run.summary.exists())
+    summaries = tuple(run.summary for run in runs if os.path.exists(run.summary))  # noqa: PTH110 - never raises
     end = End(
         exit_status=status,
         state=_state_of(summaries[-1], state) if summaries else state,
@@ -109,9 +110,9 @@ def refresh(root: OutputRoot, exit_status: int | None = None) -> Iterator[str]:
       root: which is left as it is where nothing was ever run in it.
       exit_status: of a run that ends; None where something else has changed what is served.
     """
-    if not root.metadata.exists():
-        return
     try:
+        if not root.metadata.exists():
+            return
         from pipeline.run.monitoring import write_metrics
 
         write_metrics(root, exit_status=exit_status, now=time.time())
@@ -143,7 +144,7 @@ def _is_behind(index: Path, summary: Path) -> bool:
 def _steps(config: PipelineConfig, root: OutputRoot, end: End) -> Iterator[str]:
     """Takes the steps in order, and yields a line for each that failed or that a signal met; the next follows."""
     yield from refresh(root, end.exit_status)
-    if end.summaries and root.metadata.exists() and _is_behind(root.index, end.summaries[-1]):
+    if end.summaries and _is_behind(root.index, end.summaries[-1]):
         yield from _refresh_index(root)
     if config.on_end:
         told = run_command(config.on_end, end, seconds=config.on_end_seconds)
