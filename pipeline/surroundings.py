@@ -47,7 +47,7 @@ _STEERING = (
 
 @contextlib.contextmanager
 def taken_over(environ: MutableMapping[str, str], folder: Path) -> Iterator[list[str]]:
-    """Has Keras and its like find the pipeline's own settings within the block.
+    """Has Keras, gRPC and their like find the pipeline's own settings within the block.
 
     Args:
       environ: of this process; as it was behind the block.
@@ -86,6 +86,8 @@ def _take_over(environ: MutableMapping[str, str], folder: Path) -> list[str]:
     environ |= {"KERAS_BACKEND": str(_KERAS["backend"]), "KERAS_HOME": str(folder)}
     # Nothing is shown on a screen, and a name that Matplotlib does not know would be an error.
     environ["MPLBACKEND"] = "agg"
+    # Else gRPC would ask the proxy of http_proxy for Beam's servers, also for those on localhost.
+    environ.setdefault("grpc_proxy", "")
     own = host.home()
     if own is None or not os.access(own, os.W_OK):
         # Whatever looks for settings or a cache there while it is imported, and leaves what Python then misses.

@@ -40,6 +40,10 @@ if home() is None:
     os.environ["HOME"] = tempfile.mkdtemp(prefix="home-")
     atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
 
+# The servers of the tests are asked past a proxy of the host's.
+_PAST = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+os.environ["no_proxy"] = ",".join(filter(None, (_PAST, "localhost,127.0.0.1")))
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:

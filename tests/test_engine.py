@@ -7,11 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import apache_beam as beam
 import grpc
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
 import local_runner
@@ -22,6 +25,7 @@ from pipeline.engine import portable, worker_pool
 from pipeline.engine.options import beam_options, check_engine, read_beam_args, value_of
 from pipeline.engine.portable import JobFailedError, raised_by_a_worker
 from pipeline.run.outcome import describe_failure
+from pipeline.surroundings import taken_over
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -176,6 +180,15 @@ def test_job_server_that_goes_away_is_a_line():
         portable._Bounded(_Job(fail), 60, "a:1").wait_until_finish()
 
 
+def test_port_that_takes_connections_and_never_answers_is_a_line():
+    """As what is no job server, or a proxy, does."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"127.0.0.1:{silent.getsockname()[1]}"
+        options = PipelineOptions([f"--job_endpoint={endpoint}", "--job_server_timeout=1"])
+        with pytest.raises(JobFailedError, match=rf"^job server {endpoint}: expected an answer, found a port that"):
+            portable.BoundedRunner().run_portable_pipeline(beam.Pipeline(options=options), options)
+
+
 def test_process_that_is_stopped_cancels_its_job(monkeypatch):
     job = _Job(threading.Event().wait)
 
@@ -239,6 +252,40 @@ def test_workers_are_of_this_interpreter_with_the_project_on_their_path_and_may_
     for process in processes:
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
+
+
+@pytest.fixture
+def proxy(monkeypatch) -> Iterator[socket.socket]:
+    """What the environment names as the proxy of all; nobody may have asked it."""
+    for name in ("grpc_proxy", "no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as named:
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{named.getsockname()[1]}")
+        yield named
+        named.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            named.accept()
+
+
+def test_run_asks_no_proxy_for_beams_servers(proxy, tmp_path):
+    address = f"localhost:{port_that_nobody_has()}"
+    with (
+        worker_pool.serving(address, tmp_path / "log"),
+        taken_over(os.environ, tmp_path),
+        grpc.insecure_channel(address) as channel,
+    ):
+        grpc.channel_ready_future(channel).result(20)
+
+
+def test_worker_asks_no_proxy_for_its_engine(proxy, tmp_path, monkeypatch):
+    meets = "import grpc, sys; grpc.channel_ready_future(grpc.insecure_channel(sys.argv[1])).result(20); print('met')"
+    monkeypatch.setattr(worker_pool, "_WORKER", meets)
+    address, log = f"localhost:{port_that_nobody_has()}", tmp_path / "log"
+    with worker_pool.serving(address, log) as pool:
+        # Any server that speaks gRPC.
+        pool._start("1-1", address)
+        eventually(lambda: log.read_text() == "met\n")
 
 
 def test_worker_whose_engine_is_gone_is_ended(tmp_path, worker, monkeypatch):

@@ -116,6 +116,11 @@ def _within(seconds: float, endpoint: str, function: Callable[[], Any]) -> Any:
         )
     if (error := outcome.get("raised")) is None:
         return outcome["returned"]
+    if isinstance(error, grpc.FutureTimeoutError):
+        raise JobFailedError(
+            f"job server {endpoint}: expected an answer, found a port that takes connections and gives none within "
+            "--job_server_timeout (300 seconds). End what listens there, or name another."
+        ) from error
     if isinstance(error, grpc.RpcError):
         # A multitude of lines, whose essence is its code.
         raise JobFailedError(

@@ -106,7 +106,8 @@ class WorkerPool(BeamFnExternalWorkerPoolServicer):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": path},
+                # Else gRPC would ask the proxy of http_proxy for the engine, also for one on localhost.
+                env={"grpc_proxy": "", **os.environ, "PYTHONPATH": path},
             )
             self._workers.append(_Worker(number, control, process, instead))
 
