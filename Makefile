@@ -15,6 +15,8 @@ override VENV_PYTHON := .venv/bin/python
 # A missing or unfit Python ends the recipe with find_python.sh's line and status.
 override HOST_PYTHON = python=$$(sh scripts/find_python.sh $(call quoted,$(call given,PYTHON))) || exit $$?; "$$python" -sE
 override GIVEN_ARGS = $(if $(call given,ARGS),$(ARGS))
+# Whoever names data of their own, or a file that may, needs no others.
+override NAMED_DATA = $(IMAGE_PIPELINE_DATA_DIR)$(foreach word,--data-dir --config data_dir=,$(findstring $(word),$(GIVEN_ARGS)))
 # What a shell set up for another Python would do to these programs; how they print and cache stays the caller's.
 override OF_THE_CALLER := PYTHONUNBUFFERED PYTHONFAULTHANDLER PYTHONIOENCODING PYTHONUTF8 PYTHONDONTWRITEBYTECODE
 unexport $(filter-out $(OF_THE_CALLER),$(filter PYTHON% PYTEST_% __PYVENV_LAUNCHER__,$(.VARIABLES)))
@@ -32,7 +34,7 @@ data: ## put the Fashion-MNIST files into data/, checked
 browser: setup ## find a Chromium, or fetch one into .venv, for the tests and the screenshots
 	@$(HOST_PYTHON) -m scripts.browser
 
-run: setup data ## run the whole pipeline; ARGS="--preset smoke"
+run: setup $(if $(strip $(NAMED_DATA)),,data) ## run the whole pipeline; ARGS="--preset smoke"
 	@$(VENV_PYTHON) local_runner.py $(GIVEN_ARGS)
 
 test: setup data ## the tests, whole runs on real images included, two files at a time

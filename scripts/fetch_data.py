@@ -69,8 +69,22 @@ FILES = (
 )
 
 
-def problem(path: Path, expected: DataFile) -> str | None:
-    """What is wrong with the file, in a few words; None if it holds the expected content."""
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a file, in a few words, and whether its content is somebody else's: whole, and another."""
+
+    text: str
+    others: bool = False
+
+    def __str__(self) -> str:
+        return self.text
+
+
+MISSING = Problem("is missing")
+
+
+def problem(path: Path, expected: DataFile) -> Problem | None:
+    """What is wrong with the file; None if it holds the expected content."""
     digest = hashlib.sha256()
     size = 0
     try:
@@ -80,15 +94,15 @@ def problem(path: Path, expected: DataFile) -> str | None:
                 digest.update(block)
                 size += len(block)
     except FileNotFoundError:
-        return "is missing"
+        return MISSING
     except (OSError, EOFError, zlib.error) as error:
-        return f"can't be decompressed ({error})"
+        return Problem(f"can't be decompressed ({error})")
     if size != expected.size:
         found = "more" if size > expected.size else f"{size:,}"
-        return f"should hold {expected.size:,} bytes decompressed and holds {found}"
+        return Problem(f"should hold {expected.size:,} bytes decompressed and holds {found}", others=size > 0)
     found, wanted = digest.hexdigest()[:12], expected.sha256[:12]
     if digest.hexdigest() != expected.sha256:
-        return f"should have the SHA-256 {wanted}... decompressed and has {found}..."
+        return Problem(f"should have the SHA-256 {wanted}... decompressed and has {found}...", others=True)
     return None
 
 
@@ -152,14 +166,20 @@ def fetch(folder: Path, base: str | None, python: Path) -> None:
     """Makes `folder` hold the four files; leaves alone those that are there and right.
 
     Raises:
-      Stop: they could not be had or are not what was expected; `folder` is as it was before.
+      Stop: they could not be had or are not what was expected, or other data have their names (MNIST's files are called
+        so, too); `folder` is as it was before.
     """
     reasons = {file: problem(folder / file.name, file) for file in FILES}
     wanted = [file for file in FILES if reasons[file]]
     if not wanted:
         return
+    if others := [file for file in wanted if reasons[file].others]:
+        raise Stop(
+            f"{folder / others[0].name} {reasons[others[0]]}: it is of other data. Move those into a folder of their "
+            'own (make run ARGS="--data-dir FOLDER" takes them there), or delete them.'
+        )
     for file in wanted:
-        if reasons[file] != "is missing":
+        if reasons[file] != MISSING:
             print(f"data: {folder / file.name} {reasons[file]}; fetching it again", flush=True)
     arriving = folder / ".arriving"
     shutil.rmtree(arriving, ignore_errors=True)

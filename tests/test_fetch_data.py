@@ -92,6 +92,24 @@ def test_damaged_file_is_replaced_and_a_right_one_is_left_alone(data: Path, orig
     assert "b.gz can't be decompressed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("content", [b"lapels", b"label", b"labels and more"], ids=["as long", "shorter", "longer"])
+def test_other_data_under_the_same_names_stay_and_are_told(data: Path, origin: Path, capsys, content: bytes):
+    """MNIST, KMNIST and EMNIST call their files so, and `data/` is where the pipeline looks first."""
+    own = {"b.gz": gzip.compress(content)}
+    (data / "b.gz").write_bytes(own["b.gz"])
+    assert run("--to", data, "--from", origin) == 2
+    assert contents(data) == own
+    error = capsys.readouterr().err
+    assert error.startswith(f"data: {data / 'b.gz'} should ") and error.count("\n") == 1
+    assert 'make run ARGS="--data-dir FOLDER"' in error and "or delete them." in error
+
+
+def test_empty_file_is_nobodys_data(data: Path, origin: Path):
+    (data / "b.gz").touch()
+    assert run("--to", data, "--from", origin) == 0
+    assert contents(data) == contents(origin)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

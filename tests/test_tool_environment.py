@@ -196,6 +196,26 @@ def test_programs_that_make_starts_do_not_get_variables_for_another_python(make)
     assert names & set(environ) == {"PYTHONUNBUFFERED", "CI", "HTTPS_PROXY"}
 
 
+@pytest.mark.parametrize(
+    ("words", "fetched"),
+    [
+        ([], True),
+        (["ARGS=--preset smoke"], True),
+        (["ARGS=--data-dir /mine --preset smoke"], False),
+        (["ARGS=--config mine.toml"], False),
+        (["ARGS=--set data_dir=/mine"], False),
+        (["IMAGE_PIPELINE_DATA_DIR=/mine"], False),
+    ],
+    ids=str,
+)
+def test_run_on_data_of_ones_own_needs_no_others(words, fetched):
+    env = {"PATH": "/usr/bin:/bin"} | dict(word.split("=", 1) for word in words if word.startswith("IMAGE"))
+    command = ["make", "-n", "run", *(word for word in words if word.startswith("ARGS"))]
+    told = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+    assert ("scripts.fetch_data" in told) is fetched
+    assert "local_runner.py" in told
+
+
 def test_help_lists_every_target():
     env = {"PATH": "/usr/bin:/bin"}
     told = subprocess.run(["make"], cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
