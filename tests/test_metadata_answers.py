@@ -675,6 +675,19 @@ def test_store_refuses_in_the_words_of_the_command_line(tmp_path):
         Store(tmp_path / "metadata.db")
 
 
+def test_database_that_may_not_be_read_is_a_line(own_runs, refusal, monkeypatch):
+    """Patched, because root may read everything."""
+    path, connect = own_runs.output_root / "metadata.db", sqlite3.connect
+
+    def refuse(place, **options):
+        # As sqlite says it; with its code.
+        return connect(place if place == ":memory:" else "file:/nowhere/metadata.db?mode=ro", **options)
+
+    monkeypatch.setattr(sqlite3, "connect", refuse)
+    told = f"{path}: cannot be read or written (unable to open database file). Mend its permissions, and run again."
+    assert refusal("runs", output=own_runs.output_root).endswith(told)
+
+
 def test_database_that_another_program_has_locked_is_told_as_that(own_runs, refusal, monkeypatch):
     """And not as something else than a database, to be moved away."""
     monkeypatch.setattr("pipeline.metadata.connection._PATIENCE_SECONDS", 0.1)

@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import json
 import os
+import sqlite3
 import subprocess
 import threading
 from pathlib import Path
@@ -105,6 +106,23 @@ def test_metrics_are_written_in_the_order_of_the_ids_where_the_database_cannot_b
     refusal(root, "20261123-020000-000")
     root.metadata.write_bytes(b"no database")
     assert written(root, 3)["run_refused", ("model", SMOKE)] == 1
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["sqlite", "shared"])
+def test_database_that_may_not_be_read_takes_no_metric_away(root, monkeypatch, elsewhere):
+    """Patched, because root may read everything."""
+    write_run(root, "20261122-020000-000")
+    (root.metadata_elsewhere if elsewhere else root.metadata).touch()
+    read_text, connect = Path.read_text, sqlite3.connect
+
+    def refuse(path: Path, *arguments, **options) -> str:
+        if path == root.metadata_elsewhere and elsewhere:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_text(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(sqlite3, "connect", lambda _, **options: connect("file:/nowhere/m.db?mode=ro", **options))
+    assert written(root)["run_refused", ("model", SMOKE)] == 0
 
 
 def test_start_of_a_run_in_a_shared_database_is_told(root):

@@ -14,7 +14,7 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from components.errors import BusyError
+from components.errors import BusyError, InputError
 from pipeline.metadata.excerpt import copy_own
 from pipeline.metadata.shared import membership
 from pipeline.output_root import OutputRoot
@@ -46,8 +46,14 @@ def _connect_to_file(path: Path) -> sqlite3.Connection:
 
     What a killed writer left half written has to be taken back first, which sqlite does not in a database that may only
     be read: that happens in a copy, in memory, and the next run does it for good.
+
+    Raises:
+      InputError: the file may not be read.
     """
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_SECONDS)
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_SECONDS)
+    except sqlite3.OperationalError as error:
+        raise not_permitted(path, error) from None
     journal = path.with_name(f"{path.name}-journal")
     try:
         connection.execute("SELECT 1 FROM sqlite_master").fetchall()
@@ -74,6 +80,16 @@ def _mended_copy(path: Path, journal: Path) -> sqlite3.Connection:
 def is_locked(error: sqlite3.Error) -> bool:
     """Says whether another program has the database locked; the lowest byte of an extended result code tells."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def may_not(error: sqlite3.Error) -> bool:
+    """Says whether the file could not be opened, or not written; it may be a whole database all the same."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+
+
+def not_permitted(path: Path, error: sqlite3.Error) -> InputError:
+    """Returns what to say then."""
+    return InputError(f"{path}: cannot be read or written ({error}). Mend its permissions, and run again.")
 
 
 def locked(path: Path) -> BusyError:

@@ -130,7 +130,7 @@ def _summaries(root: OutputRoot) -> Iterator[dict]:
     """Yields the summaries of the runs that say what they are of, newest first."""
     numbers: dict[str, int] = {}
     # A database that cannot be read now takes no metric away: an id is the local time, which mostly ascends as well.
-    with contextlib.suppress(InputError):
+    with contextlib.suppress(InputError, OSError):
         numbers = Store(root.metadata).numbers()
 
     def order(path: Path) -> tuple[int, str]:
