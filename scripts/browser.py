@@ -101,6 +101,8 @@ def places(venv: Path, environ: Mapping[str, str], platform: str) -> Iterator[Pa
             yield from (folder / f"{name}.app/Contents/MacOS/{name}" for name in APPLICATIONS)
     named = environ.get("PLAYWRIGHT_BROWSERS_PATH", "")
     for folder in (venv / "playwright", Path(named) if named else home / PLAYWRIGHT.get(platform, ".cache")):
+        if not os.path.isdir(folder):  # noqa: PTH112 - pathlib's raises below a HOME that may not be entered
+            continue
         # The newest last: chromium-1200 after chromium-1148.
         found = (path for pattern in PLAYWRIGHT_BINARIES for path in folder.glob(pattern))
         yield from sorted(found, key=lambda path: (len(path.parts), str(path)), reverse=True)
@@ -110,7 +112,8 @@ def find_browser(
     venv: Path = VENV, environ: Mapping[str, str] = os.environ, platform: str = sys.platform
 ) -> Path | None:
     """The first browser that starts."""
-    return next((path for path in places(venv, environ, platform) if path.is_file() and version(path)), None)
+    found = filter(os.path.isfile, places(venv, environ, platform))
+    return next((path for path in found if version(path)), None)
 
 
 def in_ci(environ: Mapping[str, str] = os.environ) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from models.host import cores
 from scripts import browser, private_glibc, setup_env
+from scripts.console import exit_status
 from scripts.fetch_data import FILES, ROOT, problem
 
 FAMILY = (
@@ -75,4 +76,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status("doctor", main))

@@ -111,7 +111,8 @@ def writable_cache(environ: Mapping[str, str]) -> dict[str, str]:
     """What keeps uv and pip from failing where the home folder is none or can't be written."""
     home = environ.get("HOME") or "/nonexistent"
     cache = Path(environ.get("XDG_CACHE_HOME") or Path(home, ".cache"))
-    existing = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
+    # That of pathlib raises below a folder that may not be entered: sudo and containers may leave HOME at root's.
+    existing = next(folder for folder in (cache, *cache.absolute().parents) if os.path.exists(folder))  # noqa: PTH110
     if os.access(existing, os.W_OK | os.X_OK):
         return {}
     none = {"PIP_NO_CACHE_DIR": "1"} if "PIP_CACHE_DIR" not in environ else {}

@@ -35,7 +35,8 @@ hypothesis.settings.load_profile("tests")
 
 ROOT = Path(__file__).resolve().parent.parent
 
-if home() is None:
+_HOME = home()
+if _HOME is None or not os.access(_HOME, os.W_OK):
     # As a run does (`pipeline/surroundings.py`): Keras and NLTK ask for one when they are imported.
     os.environ["HOME"] = tempfile.mkdtemp(prefix="home-")
     atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)

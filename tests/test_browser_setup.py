@@ -191,6 +191,21 @@ def test_browser_at_its_usual_place_is_found(bare_host: Path, tmp_path: Path, pl
     assert browser.find_browser(tmp_path / "venv", environ, platform) == (installed if ".cache" in place else None)
 
 
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_home_that_may_not_be_entered_hides_no_browser_and_ends_no_search(bare_host, tmp_path, monkeypatch, platform):
+    """Patched, because root may look everywhere."""
+    stat = os.stat
+
+    def refuse(path, **options):
+        if str(path).startswith("/root/"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    environ = {"PATH": str(bare_host), "HOME": "/root"}
+    assert browser.find_browser(tmp_path / "venv", environ, platform) is None
+
+
 def test_suite_is_the_hosts_own_release(monkeypatch, tmp_path: Path):
     own = Source(("http://mirror.example/debian",), "bookworm", ("main",))
     (tmp_path / "os-release").write_text(DEBIAN)

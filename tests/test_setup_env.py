@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,17 @@ def test_doctor_passes_over_what_was_interrupted_while_it_was_unpacked(tmp_path:
         if metadata:
             (packages / f"{name}.dist-info" / "METADATA").write_text(metadata)
     assert doctor.versions(tmp_path) == {"whole": "2.0"}
+
+
+def test_what_the_system_refuses_doctor_is_a_line(monkeypatch, capsys):
+    def refuse() -> None:
+        raise PermissionError(13, "Permission denied", "/root/x")
+
+    monkeypatch.setattr("scripts.browser.find_browser", refuse)
+    monkeypatch.delitem(sys.modules, "scripts.doctor")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("scripts.doctor", run_name="__main__")
+    assert (ended.value.code, capsys.readouterr().err) == (1, "doctor: /root/x: Permission denied\n")
 
 
 def test_private_apt_configuration_refuses_unsigned_archives():

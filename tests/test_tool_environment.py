@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +155,20 @@ def test_home_that_cannot_be_written_means_no_cache(tmp_path: Path, monkeypatch)
     none = {"PIP_NO_CACHE_DIR": "1", "UV_NO_CACHE": "1"}
     assert installers.writable_cache({"HOME": "/proc/none"}) == none
     assert installers.writable_cache({"HOME": "/proc/none", "UV_CACHE_DIR": "/c"}) == {"PIP_NO_CACHE_DIR": "1"}
+
+
+def test_home_that_may_not_be_entered_means_no_cache(monkeypatch):
+    """Patched, because root may look everywhere."""
+    stat = os.stat
+
+    def refuse(path, **options):
+        if str(path).startswith("/root/"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "/root")
+    assert installers.writable_cache({"HOME": "/root"}) == {"PIP_NO_CACHE_DIR": "1", "UV_NO_CACHE": "1"}
 
 
 # make
