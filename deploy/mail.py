@@ -13,6 +13,7 @@ import ssl
 import sys
 from collections.abc import Mapping
 from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
 
 from notice import not_told, notice, text
 
@@ -26,6 +27,9 @@ def letter(environ: Mapping[str, str]) -> EmailMessage:
     message["To"] = to
     message["From"] = environ.get("MAIL_FROM") or to.split(",")[0].strip()
     message["Subject"] = told["title"]
+    # A letter without them looks like spam, and some servers refuse it.
+    message["Date"] = formatdate(localtime=True)
+    message["Message-ID"] = make_msgid()
     message.set_content(text(told))
     return message
 

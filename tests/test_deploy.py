@@ -16,9 +16,11 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import types
 from collections.abc import Iterator
 from email import message_from_bytes
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
@@ -221,6 +223,8 @@ def test_mail_says_what_happened_to_everybody_named(night, mailbox):
     assert (envelope.mail_from, envelope.rcpt_tos) == ("a@example.org", ["a@example.org", "b@example.org"])
     message = message_from_bytes(envelope.content)
     assert message["Subject"] == "letters.smoke: done (exit status 0), accuracy 88.50 %"
+    assert abs(parsedate_to_datetime(message["Date"]).timestamp() - time.time()) < 120
+    assert re.fullmatch(r"<[^<>@\s]+@[^<>@\s]+>", message["Message-ID"])
     body = message.get_payload(decode=True).decode()
     assert "run 20261122-020000-000, span 12: data refused" in body
     assert "  error: test: all examples: is wrong" in body
