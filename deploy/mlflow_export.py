@@ -3,7 +3,7 @@
 MLflow does not install beside TFX (its `packaging` is another), so it has an environment of its own, and this reads
 nothing but `summary.json`:
 
-    uv venv mlflow-env
+    uv venv --python .venv/bin/python mlflow-env
     uv pip install --python mlflow-env --require-hashes -r deploy/mlflow.lock
     export MLFLOW_TRACKING_URI=http://tracking.example:5000       # or sqlite:////srv/mlflow.db
     local_runner.py --on-end 'mlflow-env/bin/python deploy/mlflow_export.py'
@@ -17,6 +17,8 @@ that was exported is passed over; one that was exported in part, or has changed 
 import hashlib
 import json
 import os
+import posixpath
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -34,13 +36,19 @@ _STATUS = {"done": "FINISHED", "not blessed": "FINISHED", "interrupted": "KILLED
 
 def params_of(run: dict) -> dict[str, str]:
     """Returns every setting by its dotted name."""
-    return {name: str(value)[:_LONGEST_PARAM] for name, value in flatten(run["provenance"].get("settings") or {})}
+    settings = flatten(run["provenance"].get("settings") or {})
+    return {name_there(name): str(value)[:_LONGEST_PARAM] for name, value in settings}
+
+
+def name_there(name: str) -> str:
+    """Returns a name as MLflow takes it: the form of a path, of letters, digits and a few signs, "_" for others."""
+    return posixpath.normpath(re.sub(r"[^\w/.\- :]", "_", name.replace("@", "/").replace("=", "/")))
 
 
 def flatten(values: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yields each single value with its dotted name; MLflow takes neither @ nor = in one."""
+    """Yields each single value with its dotted name."""
     for key, value in values.items():
-        name = prefix + key.replace("@", "/").replace("=", "/")
+        name = prefix + key
         if isinstance(value, dict):
             yield from flatten(value, f"{name}.")
         else:
@@ -55,10 +63,10 @@ def metrics_of(run: dict, ended: int) -> list[Metric]:
     final |= {f"examples/{split}": count for split, count in (run["data"]["splits"] or {}).items()}
     for span, values in ((run["metrics"] or {}).get("slices") or {}).get("span", {}).items():
         final[f"test_accuracy/span {span}"] = values.get("accuracy")
-    found = [Metric(name, value, ended, 0) for name, value in final.items() if _is_number(value)]
+    found = [Metric(name_there(name), value, ended, 0) for name, value in final.items() if _is_number(value)]
     for epoch in (run["training"] or {}).get("history", []):
         found += [
-            Metric(f"epoch/{name}", value, ended, epoch["epoch"])
+            Metric(name_there(f"epoch/{name}"), value, ended, epoch["epoch"])
             for name, value in epoch.items()
             if name != "epoch" and _is_number(value)
         ]
@@ -120,17 +128,17 @@ def _is_number(value: object) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Exports the summaries named, else those that the pipeline tells of."""
+    """Exports the summaries named, else those that the pipeline tells of; returns 1 where one of them could not be."""
     summaries = arguments or os.environ.get("PIPELINE_SUMMARIES", "").splitlines()
-    client = MlflowClient()
+    client, status = MlflowClient(), 0
     for summary in map(Path, summaries):
         try:
             print(f"{summary.parent.name}: {export(client, summary)}")
         except (MlflowException, OSError, ValueError, KeyError) as error:
             told = str(error).splitlines()[0] if str(error) else ""
             print(f"mlflow_export.py: {summary}: not exported ({type(error).__name__}: {told})", file=sys.stderr)
-            return 1
-    return 0
+            status = 1
+    return status
 
 
 if __name__ == "__main__":

@@ -531,7 +531,7 @@ def python_of(name: str, tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_mlflow_has_settings_figures_epochs_tags_and_report_and_each_run_once(night, mlflow_python, tmp_path):
+def test_mlflow_has_settings_figures_epochs_tags_and_report_and_each_run_once(night, root, mlflow_python, tmp_path):
     store = tmp_path / "mlflow.db"
     environ = {
         "PATH": os.environ["PATH"],
@@ -579,6 +579,24 @@ def test_mlflow_has_settings_figures_epochs_tags_and_report_and_each_run_once(ni
 
     assert export() == ["exported before", "exported before"]
     assert (asked("select count(*) from metrics"), asked("select count(*) from runs")) == before
+
+    # One that cannot be exported holds up no other, whatever the names of its classes.
+    refused = write_run(root, "20261121-020000-000", published_as=None)
+    floors = {"accuracy@class=C++ (old) & 'new', 50 %": 0.5, "accuracy@class=a//b/": 0.6}
+    named = write_run(root, "20261123-020000-000", provenance={"settings": {"floors": floors}})
+    command = [mlflow_python, DEPLOY / "mlflow_export.py", refused.summary, named.summary]
+    done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (1, "20261123-020000-000: exported\n")
+    told = f"mlflow_export.py: {refused.summary}: not exported ("
+    assert [line.startswith(told) for line in done.stderr.splitlines() if "mlflow_export.py" in line] == [True]
+    assert dict(asked("select key, value from params where key like '%class%'")) == {
+        "floors.accuracy/class/Bag": "0.3",
+        "floors.accuracy/class/C__ _old_ _ _new__ 50 _": "0.5",
+        "floors.accuracy/class/a/b": "0.6",
+    }
+    with contextlib.closing(sqlite3.connect(store)) as database:
+        database.execute("update runs set lifecycle_stage = 'deleted' where name = '20261123-020000-000'")
+        database.commit()
 
     # As a kill in the middle of an export leaves it.
     with contextlib.closing(sqlite3.connect(store)) as database:
