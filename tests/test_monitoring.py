@@ -4,18 +4,21 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import threading
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.recorded_runs import RecordedRuns
 from pipeline.output_root import OutputRoot
 from pipeline.run import monitoring
 from pipeline.run.monitoring import write_metrics
+from tests.conftest import ROOT
 from tests.ended_runs import refusal, serve, write_run
 
 NOW = 1_795_894_488.5
@@ -260,6 +263,20 @@ def test_five_hundred_runs_take_no_more_than_a_moment(root):
     begun = os.times().user
     written(root)
     assert os.times().user - begun < 2
+
+
+def test_alerts_of_the_document_ask_for_what_is_written_and_for_a_success_that_never_was(root):
+    text = (ROOT / "docs" / "unattended.md").read_text(encoding="utf-8")
+    (rules,) = re.findall(r"```yaml\n(groups:\n.*?)```", text, re.DOTALL)
+    asked = {rule["alert"]: rule["expr"] for rule in yaml.safe_load(rules)["groups"][0]["rules"]}
+    refusal(root, "20261123-020000-000")
+    serve(root, 1_795_464_417)
+    never, once = ({f"image_pipeline_{name}" for name, *_ in written(root, status)} for status in (3, 0))
+    names = {name: set(re.findall(r"image_pipeline_\w+", expression)) for name, expression in asked.items()}
+    assert set.union(*names.values()) <= once
+    # A comparison with a series that there is none of is no alert.
+    for missing in set.union(*names.values()) - never:
+        assert asked["NoNightWentWell"].endswith(f" or absent({missing})")
 
 
 @pytest.mark.slow
