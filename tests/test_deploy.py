@@ -290,13 +290,15 @@ def test_systemd_takes_service_and_timer(tmp_path):
     assert "image-pipeline" in done.stderr, "the check finds what is wrong"
 
 
-def test_service_tries_again_when_busy_and_only_then():
+def test_service_tries_again_when_busy_and_only_then_and_stops_without_having_failed():
     service = (DEPLOY / "image-pipeline.service").read_text()
     assert re.findall(r"^(Restart\w*)=(.*)$", service, re.MULTILINE) == [
         ("Restart", "no"),
         ("RestartForceExitStatus", "75"),
         ("RestartSec", "10min"),
     ]
+    # Stopped is not failed: SIGHUP, SIGINT, SIGTERM.
+    assert re.findall(r"^SuccessExitStatus=(.*)$", service, re.MULTILINE) == ["129 130 143"]
     (command,) = re.findall(r"^ExecStart=(.*)$", service, re.MULTILINE)
     assert called_in(command) == ["--config", "nightly.toml", "--on-end", "python3 deploy/webhook.py"]
 
