@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -182,7 +183,7 @@ def _download(base: str, path: str, digest: str, folder: Path) -> None:
             with urllib.request.urlopen(address, timeout=TIMEOUT_SECONDS) as answer:
                 content = answer.read()
             break
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             if left and not isinstance(error, urllib.error.HTTPError | ValueError):
                 continue
             raise Unavailable(
@@ -261,11 +262,19 @@ def started_at(process: int) -> str:
 
 def noted() -> dict[str, int]:
     """Returns the ids of the processes of the cluster that are alive, by their names."""
+    return _alive(_noted())
+
+
+def _noted() -> dict[str, tuple[int, str]]:
     try:
-        content = json.loads(NOTED.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return json.loads(NOTED.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        # Empty after a power cut, which ended them, too.
         return {}
-    return {name: process for name, (process, start) in content.items() if start and started_at(process) == start}
+
+
+def _alive(started: dict[str, tuple[int, str]]) -> dict[str, int]:
+    return {name: process for name, (process, start) in started.items() if start and started_at(process) == start}
 
 
 def commands(java: str, python: Path, task_managers: int) -> Iterator[tuple[str, list[str], dict[str, str]]]:
@@ -319,10 +328,13 @@ def up(task_managers: int, slots: int, base: str | None) -> None:
         with step(f"Flink: a JobManager, {task_managers} TaskManagers with {slots} slots each, a job server"):
             for name, command, variables in commands(found, python, task_managers):
                 running[name] = _start(name, command, variables)
-                NOTED.write_text(json.dumps(running), encoding="utf-8")
+                part = NOTED.with_name(f"{NOTED.name}.part")
+                part.write_text(json.dumps(running), encoding="utf-8")
+                part.replace(NOTED)
             _wait(running, task_managers)
     except BaseException:
-        down()
+        # Also those that a full disk kept from being noted.
+        _end(running)
         raise
 
 
@@ -346,7 +358,7 @@ def _wait(running: dict[str, tuple[int, str]], task_managers: int) -> None:
         for name, (process, start) in running.items():
             if started_at(process) != start:
                 raise Stop(f"{name} ended at once; why is in {RUN / 'log' / name.replace(' ', '-')}.log.")
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(OSError, ValueError, KeyError, http.client.HTTPException):
             there = overview()["taskmanagers"]
             pools = [(f"127.0.0.1{number}", POOL) for number in range(1, task_managers + 1)]
             for address in [(HOST, JOBS), *pools]:
@@ -367,12 +379,16 @@ def overview() -> dict:
 
 def down() -> list[str]:
     """Ends the processes of the cluster that are alive, the last one first; returns their names."""
-    alive = noted()
+    return _end(_noted())
+
+
+def _end(started: dict[str, tuple[int, str]]) -> list[str]:
+    alive = _alive(started)
     for process in reversed(alive.values()):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGTERM)
     deadline = time.monotonic() + END_SECONDS
-    while (left := noted()) and time.monotonic() < deadline:
+    while (left := _alive(started)) and time.monotonic() < deadline:
         time.sleep(0.1)
     for process in left.values():
         with contextlib.suppress(ProcessLookupError):

@@ -86,6 +86,28 @@ def test_mirror_that_is_none_is_a_line_with_the_way_out(tmp_path, lock, base):
     assert "\n" not in str(stopped.value)
 
 
+def test_connection_that_is_cut_in_mid_jar_is_tried_again_and_then_a_line(tmp_path, lock):
+    asked = []
+
+    class Cut(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(JAR) + 1))
+            self.end_headers()
+            self.wfile.write(JAR)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Cut) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        with pytest.raises(flink.Unavailable, match=r"thing-1\.0\.jar: cannot be had \(IncompleteRead\(5 bytes read"):
+            flink.fetch(f"http://127.0.0.1:{server.server_port}", tmp_path / "jars", lock)
+        server.shutdown()
+    assert len(asked) == 3
+
+
 def test_jar_that_the_mirror_lacks_is_named(tmp_path, lock, mirror):
     lock.write_text(LINE.replace("thing", "other"))
     with pytest.raises(Stop, match=r"org/example/other/1\.0/other-1\.0\.jar: cannot be had \(HTTP Error 404"):
@@ -231,6 +253,39 @@ def test_what_is_ended_is_what_was_noted_and_no_later_process_of_its_number(fold
         for process in (ours, other):
             process.kill()
             process.wait()
+
+
+def test_disk_that_is_full_while_a_cluster_starts_leaves_nothing_of_it(folder, monkeypatch):
+    write, begin, started = Path.write_text, flink._start, []
+
+    def full(path: Path, text: str, **options) -> int:
+        if path.name.startswith("processes.json") and "second" in text:
+            write(path, "")
+            raise OSError(28, "No space left on device", str(path))
+        return write(path, text, **options)
+
+    def start(*arguments) -> tuple[int, str]:
+        started.append(begin(*arguments))
+        return started[-1]
+
+    sleeps = [sys.executable, "-c", "import time; time.sleep(600)"]
+    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(flink, "_start", start)
+    monkeypatch.setattr(flink, "java", lambda: "java")
+    monkeypatch.setattr(flink, "fetch", lambda base: None)
+    monkeypatch.setattr(flink, "commands", lambda *_: iter([("first", sleeps, {}), ("second", sleeps, {})]))
+    for port in ("REST", "RPC", "JOBS", "ARTIFACTS"):
+        # Nobody listens there.
+        monkeypatch.setattr(flink, port, 1)
+    try:
+        with pytest.raises(OSError, match="No space left on device"):
+            flink.up(1, 1, None)
+        assert [flink.started_at(process) for process, _ in started] == ["", ""]
+        assert flink.down() == []
+    finally:
+        for process, start in started:
+            if flink.started_at(process) == start:
+                os.kill(process, 9)
 
 
 def test_cluster_that_is_at_work_is_not_started_again(folder):
