@@ -16,9 +16,10 @@ import pytest
 from components.errors import InputError
 from components.example_gen.dataset import inspect_dataset
 from models.config import TrainingConfig
+from models.examples import ExamplesError
 from pipeline.config import KubeflowConfig, PipelineConfig
 from pipeline.kubeflow.compiling import command, compile_pipeline, pipeline_name_there
-from pipeline.kubeflow.task import moved, typed
+from pipeline.kubeflow.task import main, moved, typed
 from pipeline.nodes import NODES
 from pipeline.presets import preset
 from pipeline.settings import Settings
@@ -268,6 +269,30 @@ def test_properties_of_an_artifact_keep_their_types():
         "share": {"doubleValue": 0.5},
     }
     assert typed({"uri": "/a"}) == {"uri": "/a", "metadata": {}, "customProperties": {}}
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(28, "No space left on device", "/gcs/b/a"), "/gcs/b/a: cannot be written (No space left on device)"),
+        (ExamplesError("shard-3: expected records, found a damaged one."), "shard-3: expected records, found a"),
+    ],
+    ids=["full disk", "damaged shard"],
+)
+def test_full_disk_and_a_damaged_shard_are_a_line_and_status_2_there(monkeypatch, capsys, error, told):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("pipeline.kubeflow.task._run", fail)
+    assert main(["--shared", "/shared", "--data", "/data"]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if told in line]
+    assert line.startswith(f"python -m pipeline.kubeflow.task: {told}")
+
+
+def test_bug_keeps_its_traceback_there(monkeypatch):
+    monkeypatch.setattr("pipeline.kubeflow.task._run", lambda *_: [].pop())
+    with pytest.raises(IndexError):
+        main(["--shared", "/shared", "--data", "/data"])
 
 
 def test_addresses_become_paths_and_paths_addresses():

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         text, status = describe_failure(error)
         print(f"{parser.prog}: {text}", file=sys.stderr)
-        if not isinstance(error, PipelineError):
+        if status == 1 and not isinstance(error, PipelineError):
             raise
         return status
     return 0
