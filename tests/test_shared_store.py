@@ -166,6 +166,29 @@ def test_server_that_is_not_there_is_told_as_something_for_later(monkeypatch):
     assert raised.value.exit_status == 75
 
 
+@pytest.mark.parametrize(
+    "number",
+    # MariaDB's manual: max_connections, max_user_connections, a resource's limit, killed by an administrator.
+    [1040, 1203, 1226, 1927],
+)
+def test_limit_of_the_server_is_told_as_something_for_later_and_wrong_rights_are_not(number):
+    assert type(OWN.database.refusal(pymysql.OperationalError(number, "of the server."))) is BusyError
+    assert type(OWN.database.refusal(pymysql.OperationalError(1045, "Access denied"))) is InputError
+
+
+def test_server_that_goes_while_the_lock_of_its_tables_is_asked_for_is_told(monkeypatch):
+    class Gone:
+        def cursor(self):
+            raise pymysql.OperationalError(2006, "gone")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(pymysql, "connect", lambda **_: Gone())
+    with pytest.raises(BusyError, match=r"cannot be used now \(gone\)"), OWN.database.held("image-pipeline", 1):
+        pytest.fail("there is no lock")
+
+
 # With one
 
 

@@ -37,8 +37,9 @@ _COLLATION = (
     "SELECT COALESCE((SELECT table_collation FROM information_schema.tables WHERE table_schema = DATABASE() "
     "AND table_name = 'Context'), @@collation_database)"
 )
-# Of the server: unreachable, too many connections, gone, a lock that another had. Later it may go well.
-_TRANSIENT = {1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013}
+# Of the server: unreachable, too many connections (of all, of one user) or queries, gone, ended by its keeper, a lock
+# that another had. Later it may go well.
+_TRANSIENT = {1040, 1053, 1203, 1205, 1213, 1226, 1927, 2002, 2003, 2006, 2013}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,11 +192,19 @@ class SharedDatabase:
         """Keeps others out of a block of the same name.
 
         Raises:
-          BusyError: another has it for longer than that.
+          BusyError: another has it for longer than that, or the database cannot be reached now.
+          InputError: it refuses that.
         """
-        with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT GET_LOCK(%s, %s)", (f"{name} {self.name}"[:64], seconds))
-            if cursor.fetchone() != (1,):
+        import pymysql
+
+        with contextlib.closing(self.connect()) as connection:
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT GET_LOCK(%s, %s)", (f"{name} {self.name}"[:64], seconds))
+                    found = cursor.fetchone()
+            except pymysql.Error as error:
+                raise self.refusal(error) from None
+            if found != (1,):
                 raise BusyError(f"{self}: another has been making its tables for {seconds} s. Try again.")
             # It ends with the connection.
             yield
