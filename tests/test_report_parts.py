@@ -30,6 +30,7 @@ from pipeline.report.predictions import Predictions
 from pipeline.report.render import render
 from pipeline.report.search import search
 from pipeline.report.sections import class_counts, compare, gates
+from pipeline.run.outcome import INTERRUPTED, NODE_CACHED, NODE_FAILED, NODE_SKIPPED, RUNNING, WAITING
 
 
 @pytest.fixture
@@ -371,6 +372,40 @@ def test_gates_behind_a_refusal_are_not_reached():
     stopped = gates(facts({"gates": refused}, nodes=ended("failed", "skipped", "skipped", "skipped")))
     assert stopped[0].reasons == ["the data gate refuses the data:", "error: train: image"]
     assert [gate.result for gate in stopped] == ["refused", "not reached", "not reached", "not reached"]
+
+
+@pytest.mark.parametrize(
+    ("state", "nodes"),
+    [
+        ("interrupted", ("ran", "interrupted", "skipped", "skipped")),
+        ("running", ("ran", "running", "waiting", "waiting")),
+        # Killed, and not settled since; killed between two nodes.
+        ("interrupted", ("ran", "running", "waiting", "waiting")),
+        ("interrupted", ("ran", "skipped", "skipped", "skipped")),
+    ],
+)
+def test_gates_that_an_unfinished_run_has_not_come_to_are_not_reached(state, nodes):
+    passed = {"DataGate": {"result": "passed", "reasons": []}}
+    found = gates(facts({"state": state, "gates": passed}, nodes=ended(*nodes)))
+    assert [gate.result for gate in found] == ["passed", "not reached", "not reached", "not reached"]
+    part = gates(facts({"state": "interrupted"}, nodes=ended("skipped", "interrupted", "skipped", "skipped")))
+    assert [gate.result for gate in part] == ["left out", "not reached", "not reached", "not reached"]
+
+
+def test_report_of_a_run_that_was_stopped_before_its_data_gate_says_that_it_was_not_reached():
+    statistics = [SplitStatistics(split="val", examples=1, features={}, histograms={})]
+    page = render(facts({"state": "interrupted"}, nodes=ended("interrupted", "skipped"), statistics=statistics))
+    assert "The data gate was not reached." in page
+    part = render(facts({"state": "done"}, nodes=ended("skipped", "ran"), statistics=statistics))
+    assert "The data gate was not part of this run." in part
+
+
+def test_each_state_of_a_node_has_its_colour():
+    """Without one it has that of a node that ran."""
+    page = render(facts(nodes=ended("interrupted", "running", "waiting")))
+    for state in (NODE_CACHED, NODE_FAILED, NODE_SKIPPED, INTERRUPTED, RUNNING, WAITING):
+        assert f".dag .{state} rect" in page
+        assert f".bar.{state}" in page
 
 
 def test_gates_that_a_run_of_a_part_leaves_out_are_not_refusals():

@@ -16,9 +16,20 @@ from pipeline.nodes import NODES
 from pipeline.report.collect import Facts
 from pipeline.report.formats import count, figure, percent, seconds
 from pipeline.report.predictions import smoothed_loss
-from pipeline.run.outcome import NODE_CACHED, NODE_FAILED, NODE_RAN
+from pipeline.run.outcome import (
+    FAILED,
+    INTERRUPTED,
+    NODE_CACHED,
+    NODE_FAILED,
+    NODE_RAN,
+    NODE_SKIPPED,
+    RUNNING,
+    WAITING,
+)
 
 _TIMED = (NODE_RAN, NODE_FAILED)
+# Of a run or a node: it is not at its end, or came to none.
+_UNENDED = (FAILED, INTERRUPTED, RUNNING)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,15 +44,17 @@ class Gate:
 
 def gates(facts: Facts) -> list[Gate]:
     """Returns the gates in the order of the run, as its record tells them."""
-    order = [node.id for node in facts.nodes]
-    failed = next((number for number, node in enumerate(facts.nodes) if node.state == "failed"), len(order))
+    # A run that was killed between two nodes has none that says so.
+    begun = [number for number, node in enumerate(facts.nodes) if node.state not in (WAITING, NODE_SKIPPED)]
+    is_unended = facts.summary.get("state") in _UNENDED or any(node.state in _UNENDED for node in facts.nodes)
     found = []
     for number, node in enumerate(facts.nodes):
         gate = NODES[node.id].gate if node.id in NODES else None
         if gate is None:
             continue
         told = facts.summary.get("gates", {}).get(node.id)
-        missed = "not reached" if number > failed or node.state in ("waiting", "interrupted") else "left out"
+        is_behind = node.state in (WAITING, *_UNENDED) or (is_unended and number > max(begun, default=-1))
+        missed = "not reached" if is_behind else "left out"
         result, reasons = (told["result"], told["reasons"]) if told else (missed, [])
         found.append(Gate(node=node.id, asks=gate.question, result=result, reasons=reasons))
     return found
