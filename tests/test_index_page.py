@@ -174,11 +174,16 @@ def test_run_that_an_older_version_recorded_is_read_from_its_summary(tmp_path):
     database = OutputRoot(tmp_path / "output").metadata
     with contextlib.closing(sqlite3.connect(database)) as connection:
         connection.execute("DELETE FROM ContextProperty WHERE name IN ('listed', 'span', 'window')")
-        summary = json.dumps({"metrics": {"examples": 50}, "failure": None, "blessed": True})
+        nodes = [{"id": "ExampleGen", "state": "skipped"}, {"id": "Trainer", "state": "ran"}]
+        summary = json.dumps({"metrics": {"examples": 50}, "failure": None, "blessed": True, "nodes": nodes})
         connection.execute("UPDATE ContextProperty SET string_value = ? WHERE name = 'summary'", (summary,))
         connection.commit()
     (found,) = overlook(OutputRoot(tmp_path / "output")).entries
-    assert (found.examples, found.state, found.span) == (50, "blessed", None)
+    assert (found.examples, found.state, found.span, found.part) == (50, "blessed", None, ("Trainer",))
+
+
+def test_run_says_which_node_it_failed_in(overview):
+    assert {told.node for told in overview.entries if told.state == "failed"} == {"ExampleGen"}
 
 
 def test_record_without_what_came_later_has_nothing_to_list():
@@ -231,6 +236,58 @@ def test_failure_that_a_later_run_made_good_is_no_longer_to_be_looked_at():
         assert to_look_at(overview, later.started / 1000) == []
     overview = Overview(entries=[failed, entry(2, window=("2",))], periods={})
     assert len(to_look_at(overview, failed.started / 1000)) == 1
+
+
+def told_after(*entries: Entry) -> list[str]:
+    """What is to be looked at when the last of these has begun."""
+    return list(map(str, to_look_at(Overview(entries=list(entries), periods={}), entries[-1].started / 1000)))
+
+
+def test_part_of_the_dag_makes_good_what_it_did_and_nothing_else():
+    failed = entry(2, "failed", node="Trainer")
+    up_to = {"span": failed.span, "gate": "passed"}
+    for part in ((), ("ExampleGen", "StatisticsGen"), ("ExampleGen", "DataGate", "Transform")):
+        (told,) = told_after(entry(1), failed, entry(3, "done", part=part, **up_to))
+        assert f"{failed.id}</a> failed on span 2" in told
+    assert told_after(entry(1), failed, entry(3, "done", part=("Trainer", "Exporter"), **up_to)) == []
+    # As a night takes a span up: to the gate.
+    unread = entry(2, "failed", node="ExampleGen")
+    assert told_after(entry(1), unread, entry(3, "done", part=("ExampleGen", "DataGate"), **up_to)) == []
+    # What was interrupted nobody knows where needs a whole run.
+    stopped = dataclasses.replace(unread, state="interrupted", node="")
+    assert len(told_after(entry(1), stopped, entry(3, "done", part=("ExampleGen", "DataGate"), **up_to))) == 1
+
+
+def test_part_that_asks_no_data_gate_accepts_no_data():
+    refused = entry(2, "data refused", span=None)
+    evaluated = {"part": ("Trainer", "Evaluator"), "accuracy": 0.9, "span": None}
+    for later in (entry(3, "done", span=None), entry(3, "done", span=None, part=("ExampleGen",))):
+        assert open_refusals([refused, later]) == [refused]
+    # On data of before.
+    assert open_refusals([refused, entry(3, **evaluated)]) == [refused]
+    assert open_refusals([refused, entry(3, "done", span=None, part=("ExampleGen", "DataGate"), gate="passed")]) == []
+
+
+def test_part_of_the_dag_hides_neither_days_without_a_model_nor_verdict_nor_warnings():
+    *before, part = (entry(n, "done", images=9, part=("ExampleGen", "StatisticsGen")) for n in range(1, 6))
+    (told,) = told_after(entry(0), entry(1), *before[1:], part)
+    assert told.startswith("No run has succeeded for 4 days")
+    assert told_after(*before, part) == []
+    worse = entry(4, "not blessed", reasons=("too weak",))
+    assert f"{worse.id}</a> was not blessed: too weak." in told_after(entry(3), worse, part)[0]
+    warned = entry(4, images=9, gate="passed", warnings=("warning: drift",))
+    (told,) = told_after(warned, part)
+    assert told.startswith("The latest data were let through with 1 warning")
+
+
+def test_list_has_the_nodes_of_a_part_and_where_a_run_was_stopped():
+    def nodes(**states: str) -> dict:
+        return {"nodes": [{"id": name, "state": state} for name, state in states.items()]}
+
+    assert listed(nodes(ExampleGen="cached", DataGate="ran", Trainer="skipped")) == {"part": ["ExampleGen", "DataGate"]}
+    assert listed(nodes(ExampleGen="ran", DataGate="ran")) == {}
+    assert listed(nodes(ExampleGen="ran", DataGate="interrupted", Trainer="skipped")) == {"node": "DataGate"}
+    assert listed(nodes(ExampleGen="running", DataGate="waiting")) == {"node": "ExampleGen"}
 
 
 def test_nothing_to_look_at_is_said(tmp_path):

@@ -3,16 +3,21 @@
 import csv
 import dataclasses
 import errno
+import fcntl
+import functools
 import re
 import shlex
 
 import pytest
 
-from components.errors import InputError
+from benchmarks.recorded_runs import RecordedRuns
+from components.errors import BusyError, InputError
 from models.trials import Outcome
 from pipeline.config import PipelineConfig
+from pipeline.output_root import OutputRoot
 from pipeline.presets import preset
 from pipeline.run.code_digest import ROOT
+from pipeline.run.monitoring import write_metrics
 from pipeline.settings import Settings
 from pipeline.sweep import __main__ as command
 from pipeline.sweep import trainings
@@ -445,22 +450,24 @@ def test_table_has_what_was_measured():
     assert render_table(summarize(measured)).splitlines()[2].endswith("| x1.00 | x1.00 | 1.5 | 1,500 | 43.0 |")
 
 
-def test_beginning_of_a_sweep_is_no_end_of_a_run(monkeypatch, tmp_path):
-    asked = []
-
-    def run(settings: Settings, *_: object) -> int:
-        asked.append(settings.config)
-        return 3
-
-    monkeypatch.setattr(trainings, "run_pipeline", run)
-    with pytest.raises(trainings.NoDataError):
-        trainings.prepare(Settings.of(preset("smoke", on_end="true", output_root=tmp_path)), tmp_path)
-    assert [config.on_end for config in asked] == [None]
+def test_beginning_of_a_sweep_is_no_end_of_a_run(tmp_path):
+    """Whatever it ends with: here the output root is busy."""
+    root = OutputRoot(tmp_path / "output")
+    RecordedRuns(root.path).add("20261122-020000-000", failed="Trainer")
+    before = write_metrics(root, exit_status=1, now=1_795_894_488.0).read_bytes()
+    settings = Settings.of(preset("smoke", on_end=f"touch '{tmp_path}/told'", output_root=root.path))
+    with (root.path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(BusyError):
+            trainings.prepare(settings, tmp_path)
+    assert root.metrics.read_bytes() == before
+    assert not (tmp_path / "told").exists()
 
 
 def test_sweep_of_data_in_spans_stands_on_the_window_of_an_earlier_run(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(trainings, "run_pipeline", lambda settings, project, selection: asked.append(selection) or 3)
+    run = functools.wraps(lambda _, __, selection: asked.append(selection) or 3)(lambda *_: 0)
+    monkeypatch.setattr(trainings, "run_pipeline", run)
     with pytest.raises(trainings.NoDataError):
         trainings.prepare(Settings.of(preset("smoke", data_dir=tmp_path / "{SPAN}", output_root=tmp_path)), tmp_path)
     assert list(map(str, asked)) == ["--from Spans --to Transform"]

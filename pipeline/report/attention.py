@@ -94,9 +94,23 @@ def open_refusals(entries: Iterable[Entry]) -> list[Entry]:
             key = (entry.place, _taken_up(entry))
             found.pop(key, None)
             found[key] = entry
-        elif entry.is_success or entry.accuracy is not None or entry.gate == PASSED:
+        elif entry.gate == PASSED or (_is_judged(entry) and not entry.part):
             found.pop((entry.place, _taken_up(entry)), None)
     return list(found.values())
+
+
+def _is_judged(entry: Entry) -> bool:
+    """Whether a run came to a model that was evaluated."""
+    return entry.state == "blessed" or entry.accuracy is not None
+
+
+def successes(entries: list[Entry]) -> list[float]:
+    """Returns when runs began that did all that they were to do, in seconds since 1970.
+
+    Where models were blessed, those alone: a part of the DAG may end well each night, and no training does.
+    """
+    found = [entry for entry in entries if entry.state == "blessed"] or [e for e in entries if e.is_success]
+    return [entry.started / 1000 for entry in found]
 
 
 def _taken_up(entry: Entry) -> str | None:
@@ -113,22 +127,23 @@ def _to_look_at(overview: Overview, now: float) -> Iterator[Markup]:
     entries = overview.entries
     if not entries:
         return
-    successes = [entry.started / 1000 for entry in entries if entry.is_success]
-    if not successes:
+    ended_well = successes(entries)
+    if not ended_well:
         yield Markup("No run has succeeded yet.")
-    elif now - successes[-1] > patience(entries):
-        days = int((now - successes[-1]) / DAY)
+    elif now - ended_well[-1] > patience(entries):
+        days = int((now - ended_well[-1]) / DAY)
         yield Markup("No run has succeeded for {}: the last was that of {}.").format(
-            counted(days, "day", "days"), moment(successes[-1])
+            counted(days, "day", "days"), moment(ended_well[-1])
         )
     failed = [e for e in entries if e.state in ("failed", "interrupted") and not _made_good(e, entries)]
     yield from _named(failed, lambda e: Markup("Run {} {}{}").format(link(e), _how(e), _why(e.reasons)))
     refused = open_refusals(entries)
     yield from _named(refused, lambda e: Markup("{} {}").format(_refused(e), link(e)) + _why(e.reasons))
-    last = entries[-1]
+    last = next((e for e in reversed(entries) if e.state != "done"), entries[-1])
     if last.state == "not blessed":
-        yield Markup("The model of the last run was not blessed{}").format(_why(last.reasons))
-    latest = next((e for e in reversed(entries) if e.images), last)
+        yield Markup("The model of run {} was not blessed{}").format(link(last), _why(last.reasons))
+    # A part of the DAG may read data that it does not judge.
+    latest = next((e for e in reversed(entries) if e.images and (e.gate or not e.part)), last)
     if latest.warnings and latest.state != "data refused":
         yield Markup("The latest data were let through with {}{}").format(
             counted(len(latest.warnings), "warning", "warnings"), _why(latest.warnings)
@@ -156,10 +171,15 @@ def patience(entries: list[Entry]) -> float:
 
 
 def _made_good(failed: Entry, entries: list[Entry]) -> bool:
-    """Says whether a later run did what this one was to do: with its span, or with any data where there are none."""
-    later = [e for e in entries[entries.index(failed) + 1 :] if e.place == failed.place and e.is_success]
+    """Says whether a later run did what this one failed in: with its span, or with any data where there are none."""
+    later = [e for e in entries[entries.index(failed) + 1 :] if e.place == failed.place and _did(e, failed.node)]
     span = _taken_up(failed)
     return any(span is None or _taken_up(e) == span or span in e.window for e in later)
+
+
+def _did(entry: Entry, node: str) -> bool:
+    """Whether a run ended well, and was a whole one or had this node."""
+    return entry.is_success and (node in entry.part if entry.part else entry.state == "blessed")
 
 
 def _named(found: list[Entry], tell) -> Iterator[Markup]:

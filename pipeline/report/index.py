@@ -40,6 +40,8 @@ class Entry:
       content: by which its model is known.
       disk: bytes of the output root at its end.
       gate: what the data gate said of these, "passed" or "refused"; "" where it was not asked.
+      node: that failed, or that it was interrupted in; "" where nobody knows.
+      part: of one that was a part of the DAG, the nodes that ran or came from the cache; () of a whole one.
       reasons, warnings: why it was refused or failed; what the data gate let pass.
       note, tags: what a person wrote.
       report: address of its report from the page, None where it is gone.
@@ -66,6 +68,8 @@ class Entry:
     content: str | None = None
     disk: int | None = None
     gate: str = ""
+    node: str = ""
+    part: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     note: str = ""
@@ -164,6 +168,8 @@ def _entry(
         content=content,
         disk=shown.get("disk_bytes"),
         gate=kept.get("data_gate") or "",
+        node=(kept.get("failure") or {}).get("node") or shown.get("node") or "",
+        part=tuple(shown.get("part") or ()),
         reasons=tuple(shown.get("reasons", ())),
         warnings=tuple(shown.get("warnings", ())),
         note=str(kept.get("note") or ""),

@@ -47,7 +47,7 @@ def render(overview: Overview, title: str, now: float | None = None) -> str:
     )
     environment.filters |= {"percent": percent, "seconds": seconds, "count": count, "counted": counted, "size": size}
     entries = overview.entries
-    successes = [entry.started / 1000 for entry in entries if entry.is_success]
+    successes = attention.successes(entries)
     taken = columns(entries)
     changes = shares(taken)
     return environment.get_template("index.html.j2").render(

@@ -5,6 +5,8 @@ Synopsis:
     listed({"blessed": False, "blessing_reasons": ["too low"]})      # {"reasons": ["too low"]}
 """
 
+from pipeline.run.outcome import INTERRUPTED, NODE_CACHED, NODE_RAN, NODE_SKIPPED, RUNNING
+
 # Of the reasons and warnings of one run; its report has them all.
 _LINES, _LETTERS = 6, 300
 LISTED = "listed"
@@ -15,10 +17,14 @@ def listed(content: dict) -> dict:
 
     `examples` tested, `images` of the data that it took up by split and altogether, their `digest`, `labels` (images by
     class) and `pixels` (`mean`, `std`), `reasons` why it was refused or failed, `warnings` of the data gate,
-    `disk_bytes`.
+    `disk_bytes`, the `node` that it was interrupted in, and of a part of the DAG that ended, as `part`, the nodes that
+    ran or came from the cache.
     """
     data = content.get("data") or {}
     splits = data.get("splits") or {}
+    nodes = content.get("nodes") or []
+    ended = [node["id"] for node in nodes if node["state"] in (NODE_RAN, NODE_CACHED)]
+    skipped = sum(node["state"] == NODE_SKIPPED for node in nodes)
     found = {
         "examples": (content.get("metrics") or {}).get("examples"),
         "images": sum(splits.values()) or None,
@@ -28,6 +34,8 @@ def listed(content: dict) -> dict:
         "reasons": _shortened(_reasons(content)),
         "warnings": _shortened(_warnings(content)),
         "disk_bytes": content.get("disk_bytes"),
+        "node": next((node["id"] for node in nodes if node["state"] in (INTERRUPTED, RUNNING)), None),
+        "part": ended if skipped and skipped + len(ended) == len(nodes) else None,
     }
     return {name: value for name, value in found.items() if value not in (None, [], {})}
 

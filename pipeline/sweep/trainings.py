@@ -59,11 +59,11 @@ def prepare(settings: Settings, project: Path) -> Data:
       InputError: data or settings cannot be used.
       NoDataError: a node failed, or the gate refused.
     """
-    # The command `on_end` waits for the end of a run, and this is the beginning of a sweep.
-    quiet = dataclasses.replace(settings, config=dataclasses.replace(settings.config, on_end=None))
     # Of data in spans, those that an earlier run took up.
-    first = "Spans" if quiet.config.in_spans else None
-    status = run_pipeline(quiet, project, Selection(from_node=first, to_node="Transform"))
+    first = "Spans" if settings.config.in_spans else None
+    # As it is, without what follows on the end of a run (metrics, `on_end`): this is the beginning of a sweep.
+    run = run_pipeline.__wrapped__
+    status = run(settings, project, Selection(from_node=first, to_node="Transform"))
     if status:
         raise NoDataError("no data to train on.")
     store = Store(OutputRoot(settings.config.output_root).metadata)
