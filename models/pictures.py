@@ -6,6 +6,7 @@ Synopsis:
 
     for position, image, label in read_pictures(examples, "test", {0, 7}):      # uint8 [height, width, channels]
         print(position, image.mean(), examples.class_names[label])
+    next(read_labels(examples, "test"))                                         # of its first record
 """
 
 import itertools
@@ -23,20 +24,35 @@ def read_pictures(examples: Examples, split: str, wanted: set[int]) -> Iterator[
     Raises:
       ExamplesError: a record is damaged, or its image is not stored as the artifact says.
     """
-    paths = examples.shards(split)
-    records = itertools.chain.from_iterable(read_records(path, examples.compression) for path in paths)
+    for position, record in enumerate(itertools.islice(_records(examples, split), max(wanted, default=-1) + 1)):
+        if position in wanted:
+            yield (position, *_picture(examples, record, f"{split}, record {position:,}"))
+
+
+def read_labels(examples: Examples, split: str) -> Iterator[int]:
+    """Yields the label of each record, whose image is not decoded.
+
+    Raises:
+      ExamplesError: a record is damaged.
+    """
+    for position, record in enumerate(_records(examples, split)):
+        yield _picture(examples, record, f"{split}, record {position:,}", decoded=False)[1]
+
+
+def _records(examples: Examples, split: str) -> Iterator[bytes]:
     try:
-        for position, record in enumerate(itertools.islice(records, max(wanted, default=-1) + 1)):
-            if position in wanted:
-                yield (position, *_picture(examples, record, f"{split}, record {position:,}"))
+        for path in examples.shards(split):
+            yield from read_records(path, examples.compression)
     except ValueError as error:
         raise ExamplesError(str(error)) from error
 
 
-def _picture(examples: Examples, record: bytes, where: str) -> tuple[np.ndarray, int]:
-    """Returns the image and the label of a serialized example."""
+def _picture(examples: Examples, record: bytes, where: str, *, decoded: bool = True) -> tuple[np.ndarray | None, int]:
+    """Returns the image, None unless it is to be decoded, and the label of a serialized example."""
     try:
         encoded, label = parse_example(record)
+        if not decoded:
+            return None, label
         examples.check([encoded], where)
         image = decode_image(encoded)
     except ExamplesError:

@@ -4,7 +4,9 @@ import base64
 import dataclasses
 import errno
 import io
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from components.errors import InputError
+from models.examples import Examples
 from pipeline.metadata.served import served_run
 from pipeline.metadata.store import Run
 from pipeline.output_root import OutputRoot
@@ -22,7 +25,15 @@ from pipeline.report import plots
 from pipeline.report import predictions as measured
 from pipeline.report import render as rendering
 from pipeline.report.__main__ import main
-from pipeline.report.collect import Facts, Node, SplitStatistics, cell_limit
+from pipeline.report.collect import (
+    PIXEL_BYTES,
+    Facts,
+    Node,
+    SplitStatistics,
+    _pictures_of,
+    _samples,
+    cell_limit,
+)
 from pipeline.report.dag import _around, direct_reads, draw, layers
 from pipeline.report.formats import counted, figure, percent, seconds
 from pipeline.report.images import LARGEST_SIDE, Sprite
@@ -213,14 +224,81 @@ def test_large_images_are_shrunk_for_the_sprite():
 
 
 def test_many_classes_or_large_images_get_fewer_pictures_each(predictions):
-    assert cell_limit(predictions, np.zeros((28, 28, 1), np.uint8)) == 20
-    labels, guesses = (grid.ravel() for grid in np.meshgrid(np.arange(47), np.arange(47)))
-    many = dataclasses.replace(predictions, label=labels, prediction=guesses)
-    assert cell_limit(many, np.zeros((28, 28, 1), np.uint8)) == 1
-    # 1,500,000 bytes for 4 cells of 56 x 56 x 3 = 9,408 bytes an image: 39, and no more than 20; for 25 cells: 6.
-    labels, guesses = (grid.ravel() for grid in np.meshgrid(np.arange(5), np.arange(5)))
-    some = dataclasses.replace(predictions, label=labels, prediction=guesses)
-    assert cell_limit(some, np.zeros((224, 224, 3), np.uint8)) == 6
+    # 1,500,000 bytes for 4 cells of 56 x 56 x 3 = 9,408 bytes an image: 39, and no more than 20.
+    assert cell_limit(predictions, 9408) == 20
+    # For 25 cells 6, and for the 900 of 47 classes that are shown not one.
+    assert cell_limit(all_mistaken(5), 9408) == 6
+    assert cell_limit(all_mistaken(47), 9408) == 1
+    assert cell_limit(all_mistaken(47), 28 * 28) == 2
+
+
+def all_mistaken(classes: int) -> Predictions:
+    """Of each class an image that is taken for each."""
+    label, prediction = (grid.ravel() for grid in np.meshgrid(np.arange(classes), np.arange(classes)))
+    return Predictions(
+        example=np.arange(classes * classes),
+        label=label,
+        prediction=prediction,
+        confidence=np.full(classes * classes, 0.5, np.float32),
+        slices={},
+        class_names=list(map(str, range(classes))),
+    )
+
+
+def test_cells_have_pictures_where_the_matrix_shows_them():
+    """Of 40 classes those are shown that are mistaken most often: here the last 30, each of which is taken for 39."""
+    some = all_mistaken(40)
+    # The first ten are recognized, as far as they are asked about.
+    right = dataclasses.replace(some, prediction=np.where(some.label < 10, some.label, some.prediction))
+    assert measured.shown_classes(right) == list(range(10, 40))
+    cells = measured.cell_examples(right, 1)
+    assert len(cells) == 30 * 30
+    assert {label for cell in cells for label in cell} == set(range(10, 40))
+
+
+@pytest.fixture
+def noise(examples) -> Callable[..., Examples]:
+    """Writes images of 56 x 56 x 3 that no PNG makes smaller: of so many classes so many of each in each split."""
+
+    def write(classes: int, each: int) -> Examples:
+        labels = np.tile(np.arange(classes), each)
+        images = np.random.default_rng(0).integers(0, 256, (len(labels), 56, 56, 3), np.uint8)
+        return examples({split: (images, labels) for split in ("train", "val", "test")}, classes=classes)
+
+    return write
+
+
+def test_pictures_of_many_classes_stay_within_their_bytes(noise):
+    """Of 110 classes, each in three splits, one of 9,408 bytes would be three megabytes, and so many cells 114."""
+    found, some = noise(110, 4), all_mistaken(110)
+    # Those that are shown, of the first 30 classes, have an image each, as far as 440 reach.
+    some = dataclasses.replace(some, example=(30 * some.label + some.prediction) % 440)
+    samples, pictures = _samples(found, some)
+    assert list(samples) == ["train", "val", "test"]
+    # 1,500,000 / (3 * 9,658): 51 images a split, so one of each class of the matrix.
+    assert {split: list(of_split) for split, of_split in samples.items()} == dict.fromkeys(
+        samples, measured.shown_classes(some)
+    )
+    assert [len(places) for of_split in samples.values() for places in of_split.values()] == [1] * 90
+    behind = _pictures_of(some, found, cell_limit(some, 9408))
+    assert len(behind) == PIXEL_BYTES // 9408
+    for told in (pictures, behind):
+        assert sum(image.nbytes for image in told.values()) <= PIXEL_BYTES
+    page = render(facts(predictions=some, class_names=some.class_names, pictures=pictures | behind, samples=samples))
+    assert len(page) < 5_000_000
+    assert "The first images of 30 of the 110 classes among the first 10,000 records" in page
+    cells = json.loads(re.search(r'id="cells">(.*?)</script>', page).group(1))["cells"]
+    shown = {str(label) for label in measured.shown_classes(some)}
+    assert cells and all(set(cell.split("-")) <= shown for cell in cells)
+
+
+def test_samples_are_the_first_of_each_class_however_late_they_come(examples):
+    """A rare class, whose first image is the 3,000th record."""
+    labels = np.array([0] * 2999 + [1, 0, 1])
+    images = np.zeros((len(labels), 2, 2), np.uint8)
+    samples, pictures = _samples(examples({"train": (images, labels)}, classes=3, shards=2), None)
+    assert samples == {"train": {0: [0, 1, 2, 3, 4], 1: [2999, 3001], 2: []}}
+    assert list(pictures) == [("train", position) for position in (0, 1, 2, 3, 4, 2999, 3001)]
 
 
 # the graph

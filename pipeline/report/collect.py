@@ -10,6 +10,7 @@ Synopsis:
 
 import contextlib
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterable
 
@@ -17,22 +18,32 @@ import numpy as np
 
 from models.examples import Examples, ExamplesError
 from models.features import LABEL, SPLITS, TEST
-from models.pictures import read_pictures
+from models.pictures import read_labels, read_pictures
 from pipeline.client import RunView
 from pipeline.metadata.artifacts import RunArtifacts
 from pipeline.metadata.served import Standings, is_served, served_run
 from pipeline.metadata.store import Run, Store
 from pipeline.output_root import OutputRoot
 from pipeline.report.images import thumbnail
-from pipeline.report.predictions import Predictions, cell_examples, most_confident_errors
+from pipeline.report.predictions import (
+    MATRIX_CLASSES,
+    Predictions,
+    cell_examples,
+    confusion_matrix,
+    most_confident_errors,
+    shown_classes,
+)
 from pipeline.run.outcome import NODE_CACHED
 
 # How many pictures the report holds: of a cell of the confusion matrix, of the surest errors, of a class in a split.
 CELL_IMAGES, ERROR_IMAGES, SAMPLE_IMAGES = 20, 24, 5
 # Records of a split that are looked through for samples of each class.
-_SAMPLED_RECORDS = 1500
-# Of all images behind the confusion matrix; keeps the report of many classes or large images below 5 MB.
-_PIXEL_BYTES = 1_500_000
+SAMPLED_RECORDS = 10_000
+# Of the images behind the confusion matrix, and of the samples as much again; keeps the report of many classes or large
+# images below 5 MB.
+PIXEL_BYTES = 1_500_000
+# What the page says of a sample beside its pixels.
+_MARKUP_BYTES = 250
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +91,7 @@ class Facts:
       predictions: of the test split, None without a BulkInferrer.
       cell_images: how many pictures there are of a cell of the confusion matrix, at most.
       pictures: image, uint8 [height, width, channels], by (split, position).
-      samples: positions by split and label.
+      samples: positions by split and label, of the labels that samples are shown of.
       statistics: by split, in order.
       anomalies: what the data gate found and let pass: `severity`, `split`, `feature`, `text`.
       is_served: whether the model that it pushed is served now.
@@ -125,9 +136,10 @@ def collect(root: OutputRoot, text: str) -> Facts:
     samples, pictures, limit = {}, {}, CELL_IMAGES
     # A shard that is damaged or gone costs its pictures, not the report.
     with contextlib.suppress(ExamplesError):
-        samples, pictures = _samples(examples) if examples else ({}, {})
+        if examples:
+            samples, pictures = _samples(examples, predictions)
         if predictions is not None and examples:
-            limit = cell_limit(predictions, next(iter(pictures.values()), None))
+            limit = cell_limit(predictions, _picture_bytes(examples))
             pictures |= _pictures_of(predictions, examples, limit)
     return Facts(
         run=run,
@@ -166,34 +178,47 @@ def _made_in(store: Store, artifacts: Iterable[int]) -> str:
     return makers[0] if makers else ""
 
 
-def _samples(examples: Examples) -> tuple[dict, dict]:
-    """Takes the first SAMPLE_IMAGES images of each class in each split."""
+def _picture_bytes(examples: Examples) -> int:
+    """Returns how many bytes an image takes in the report, before it is compressed."""
+    return np.asarray(thumbnail(np.zeros((*examples.image_shape, 1)[:3], np.uint8))).nbytes
+
+
+def _samples(examples: Examples, predictions: Predictions | None) -> tuple[dict, dict]:
+    """Takes the first images of each class in each split, of so many classes and so many as PIXEL_BYTES allow."""
+    classes = list(range(len(examples.class_names)))
+    fit = PIXEL_BYTES // ((_picture_bytes(examples) + _MARKUP_BYTES) * max(1, len(examples.counts)))
+    if len(classes) > fit:
+        classes = shown_classes(predictions) if predictions is not None else classes[:MATRIX_CLASSES]
+    count = max(1, min(SAMPLE_IMAGES, fit // len(classes)))
     samples: dict[str, dict[int, list[int]]] = {}
     pictures = {}
     for split in examples.counts:
-        found: dict[int, list[int]] = {label: [] for label in range(len(examples.class_names))}
-        for position, image, label in read_pictures(examples, split, set(range(_SAMPLED_RECORDS))):
-            places = found.setdefault(label, [])
-            if len(places) < SAMPLE_IMAGES:
-                places.append(position)
-                pictures[split, position] = image
-            elif all(len(places) == SAMPLE_IMAGES for places in found.values()):
-                break
-        if any(found.values()):
+        found: dict[int, list[int]] = {label: [] for label in classes}
+        missing = count * len(classes)
+        for position, label in enumerate(itertools.islice(read_labels(examples, split), SAMPLED_RECORDS)):
+            if len(found.get(label, range(count))) < count:
+                found[label].append(position)
+                missing -= 1
+                if not missing:
+                    break
+        wanted = {position for places in found.values() for position in places}
+        pictures |= {(split, position): image for position, image, _ in read_pictures(examples, split, wanted)}
+        if wanted:
             samples[split] = found
     return samples, pictures
 
 
-def cell_limit(predictions: Predictions, image: np.ndarray | None) -> int:
-    """Returns how many images of the size of `image` may be shown of each cell, 1 to CELL_IMAGES."""
-    cells = len(set(zip(predictions.label.tolist(), predictions.prediction.tolist(), strict=True)))
-    size = 1 if image is None else np.asarray(thumbnail(image)).nbytes
-    return max(1, min(CELL_IMAGES, _PIXEL_BYTES // max(1, cells * size)))
+def cell_limit(predictions: Predictions, size: int) -> int:
+    """Returns how many images of `size` bytes may be shown of each cell, 1 to CELL_IMAGES."""
+    return max(1, min(CELL_IMAGES, PIXEL_BYTES // max(1, len(cell_examples(predictions, 1)) * size)))
 
 
 def _pictures_of(predictions: Predictions, examples: Examples, limit: int) -> dict[tuple[str, int], np.ndarray]:
     """Reads the images that the confusion matrix and the list of errors show."""
-    chosen = [most_confident_errors(predictions, ERROR_IMAGES), *cell_examples(predictions, limit).values()]
+    counts, cells = confusion_matrix(predictions), cell_examples(predictions, limit)
+    # Where not even one of each may be shown, the cells with few images go without.
+    largest = sorted(cells, key=lambda cell: -counts[cell])[: PIXEL_BYTES // _picture_bytes(examples)]
+    chosen = [most_confident_errors(predictions, ERROR_IMAGES), *(cells[cell] for cell in largest)]
     wanted = set(predictions.example[np.concatenate(chosen)].tolist())
     return {(TEST, number): image for number, image, _ in read_pictures(examples, TEST, wanted)}
 

@@ -20,6 +20,9 @@ from components.evaluator.chance import interval
 from components.evaluator.slices import CLASS
 from components.prediction_columns import COLUMNS
 
+# Of more the confusion matrix is wider than the page and takes megabytes.
+MATRIX_CLASSES = 30
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Predictions:
@@ -120,6 +123,16 @@ def confusion_matrix(predictions: Predictions) -> np.ndarray:
     return flat.reshape(classes, classes)
 
 
+def shown_classes(predictions: Predictions) -> list[int]:
+    """Returns the classes that the confusion matrix shows, in their order.
+
+    Of more than MATRIX_CLASSES those that are mistaken most often, for others or others for them.
+    """
+    counts = confusion_matrix(predictions)
+    errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    return sorted(np.argsort(-errors, kind="stable")[:MATRIX_CLASSES].tolist())
+
+
 def most_confident_errors(predictions: Predictions, count: int) -> np.ndarray:
     """Returns the indices of the wrong predictions that the model was surest of, the surest first."""
     wrong = np.flatnonzero(~predictions.right)
@@ -127,13 +140,15 @@ def most_confident_errors(predictions: Predictions, count: int) -> np.ndarray:
 
 
 def cell_examples(predictions: Predictions, count: int) -> dict[tuple[int, int], np.ndarray]:
-    """Returns up to `count` indices for each cell of the confusion matrix that has any.
+    """Returns up to `count` indices for each cell of the confusion matrix that is shown and has any.
 
     Errors come with the surest first; right predictions with the least sure first, which tell more.
     """
     found = {}
-    labels, predicted = predictions.label, predictions.prediction
+    labels, predicted, shown = predictions.label, predictions.prediction, set(shown_classes(predictions))
     for label, prediction in sorted(set(zip(labels.tolist(), predicted.tolist(), strict=True))):
+        if not {label, prediction} <= shown:
+            continue
         inside = np.flatnonzero((labels == label) & (predicted == prediction))
         sign = 1 if label == prediction else -1
         found[label, prediction] = inside[np.argsort(sign * predictions.confidence[inside], kind="stable")][:count]

@@ -9,7 +9,6 @@ import datetime
 from pathlib import Path
 
 import jinja2
-import numpy as np
 
 from models.features import TEST
 from models.files import write_text
@@ -17,7 +16,7 @@ from models.profile_report import INPUT_SHARE_LIMIT
 from pipeline.metadata.text import flatten
 from pipeline.output_root import OutputRoot, writing
 from pipeline.report import plots
-from pipeline.report.collect import ERROR_IMAGES, Facts, collect
+from pipeline.report.collect import ERROR_IMAGES, SAMPLED_RECORDS, Facts, collect
 from pipeline.report.dag import draw
 from pipeline.report.formats import count, counted, figure, percent, seconds
 from pipeline.report.images import Sprite
@@ -28,6 +27,7 @@ from pipeline.report.predictions import (
     most_confident_errors,
     quality_by_slice,
     reliability,
+    shown_classes,
 )
 from pipeline.report.search import search
 from pipeline.report.sections import (
@@ -43,8 +43,6 @@ from pipeline.report.sections import (
 )
 from pipeline.run.outcome import NODE_CACHED, NODE_RAN
 
-# Of more the matrix is wider than the page and takes megabytes.
-_MATRIX_CLASSES = 30
 _FEATURES = (("image_mean", "mean grey level"), ("image_stddev", "standard deviation of the grey levels"))
 _FEATURE_NAMES = {
     **dict(_FEATURES),
@@ -117,6 +115,8 @@ def render(facts: Facts) -> str:
         input_limit=INPUT_SHARE_LIMIT,
         history=history,
         sprite=sprite,
+        sampled=list(next(iter(facts.samples.values()), ())),
+        sampled_records=SAMPLED_RECORDS,
         matrix=_matrix(predictions) if predictions else None,
         cells=_cells(facts, sprite) if predictions and sprite else {},
         errors=_errors(facts, sprite) if predictions and sprite else [],
@@ -150,15 +150,11 @@ def _curves(history: list[dict], best: int | None) -> list[str]:
 
 
 def _matrix(predictions: Predictions) -> dict:
-    """Returns the rows of the confusion matrix; each cell has its count and its share of the row.
-
-    Of many classes those are `shown`, in their order, that are mistaken most often, for others or others for them.
-    """
+    """Returns the rows of the confusion matrix, of the classes `shown`; each cell has its count and its share."""
     counts = confusion_matrix(predictions)
     totals = counts.sum(axis=1, keepdims=True).clip(min=1)
     shares = counts / totals
-    errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
-    shown = sorted(np.argsort(-errors, kind="stable")[:_MATRIX_CLASSES].tolist())
+    shown = shown_classes(predictions)
     rows = [[{"count": int(counts[a, b]), "share": float(shares[a, b])} for b in shown] for a in shown]
     pairs = sorted(
         ((int(counts[a, b]), a, b) for a in range(len(counts)) for b in range(len(counts)) if a != b), reverse=True
