@@ -501,6 +501,20 @@ def test_chart_tells_of_the_column_under_the_pointer_and_leads_to_its_line(opene
 
 
 @pytest.mark.slow
+def test_menu_leads_to_the_head_of_a_section_and_leaves_the_chosen_line(opened, many):
+    page = opened(1400, many)
+    page.emulate_media(reduced_motion="reduce")
+    plot = page.locator("#cost .plot").first
+    plot.scroll_into_view_if_needed()
+    plot.click()
+    expect(page.locator("tr.chosen")).to_have_count(1)
+    for name in ("table", "drift"):
+        page.locator(f"nav a[href='#{name}']").click()
+        expect(page.locator(f"#{name} h2")).to_be_in_viewport()
+        expect(page.locator("tr.chosen")).to_have_count(1)
+
+
+@pytest.mark.slow
 def test_page_is_readable_without_its_script(chromium, index):
     context = chromium.new_context(java_script_enabled=False, viewport={"width": 390, "height": 900})
     page = context.new_page()
