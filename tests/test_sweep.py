@@ -268,6 +268,37 @@ def test_training_that_failed_hides_no_difference_of_others_and_is_told():
     assert "`optimizer`" not in told[3]
 
 
+def of_three_seeds(point: Point, *accuracies: float) -> list[Row]:
+    """Returns the trainings of a point; the one with an accuracy of 0 failed."""
+    return [row(point, n, share) if share else failed(point, n) for n, share in enumerate(accuracies)]
+
+
+def test_training_of_the_preset_that_failed_hides_no_difference():
+    better, worse = of_three_seeds(SHIFT, 0.920, 0.921, 0.922), of_three_seeds(ADAM, 0.800, 0.801, 0.802)
+    rows = [*of_three_seeds(Point(), 0.900, 0.902, 0), *better, *worse]
+    told = words(rows)
+    assert told[0] == (
+        "**Failed**, and counted as nothing right: `as it is` (1 of 3). "
+        "With a seed that the preset failed with nothing is compared."
+    )
+    # 0.020 and 0.019, and -0.100 and -0.101: deviations of 0.0005 * sqrt(2), over sqrt(2).
+    assert told[1].startswith("**Better than the preset.** `shift=1`, +1.95 ± 0.05 points, ")
+    assert told[2] == '**Costs accuracy**, the most first. `optimizer`: "adam" -10.05 ± 0.05 points.'
+    assert "| **+1.95** | 0.05 |" in render_table(summarize(rows))
+    # Where it failed once, each change would explain why it did not.
+    assert importance(rows) == importance([line for line in rows if not line.failed])
+
+
+def test_sweep_whose_preset_always_fails_calls_nothing_a_difference(tmp_path):
+    rows = [*of_three_seeds(Point(), 0, 0, 0), *of_three_seeds(SHIFT, 0.92, 0.921, 0.922)]
+    told = words(rows)
+    assert told[0].endswith("`as it is` (3 of 3). With a seed that the preset failed with nothing is compared.")
+    assert told[1] == "**Better than the preset.** Nothing that was tried, by more than noise."
+    assert "shift" not in " ".join(told)
+    write_page(tmp_path / "page.md", rows, preset="fast", command="")
+    assert "| shift=1 | 3 | 92.10 ± 0.10 |  |  |  |  |" in (tmp_path / "page.md").read_text()
+
+
 def test_measured_sweep_tells_what_the_input_takes_and_calls_no_other_order_better():
     streamed, png = Point((("training.input.cached", False),)), Point((("image_encoding", "png"),))
     slow = dataclasses.replace(row(png, 1, 0.9, rate=50.0), peak_mib=1200.0, disk_mib=30.0, input_share=0.2)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from models.files import replacing, write_text
-from pipeline.sweep.results import Row, Summary, importance, is_telling, pooled_deviation, summarize, write_csv
+from pipeline.sweep.results import Row, Summary, importance, pooled_deviation, summarize, write_csv
 from pipeline.sweep.words import words
 
 # Letters in a line of a point's name in the picture.
@@ -35,15 +35,15 @@ def render_table(summaries: Sequence[Summary]) -> str:
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     pooled = pooled_deviation(summaries)
     for summary in summaries:
-        mark = "**" if is_telling(summary.difference, summary.error, pooled, summary.count) else ""
-        changed = bool(summary.point.changes)
+        mark = "**" if summary.is_telling(pooled) else ""
+        compared = len(summary.differences) if summary.point.changes else 0
         failed = f" ({summary.failed} of {summary.count} failed)" if summary.failed else ""
         cells = [
             f"{summary.point}{failed}",
             str(summary.count),
             f"{100 * summary.mean:.2f}" + (f" ± {100 * summary.spread:.2f}" if summary.count > 1 else ""),
-            f"{mark}{100 * summary.difference:+.2f}{mark}" if changed else "",
-            f"{100 * summary.error:.2f}" if changed and summary.count > 1 else "",
+            f"{mark}{100 * summary.difference:+.2f}{mark}" if compared else "",
+            f"{100 * summary.error:.2f}" if compared > 1 else "",
             f"x{summary.cost:.2f}",
             f"x{summary.time:.2f}",
         ]
@@ -148,6 +148,8 @@ def _draw_differences(axes, places: Sequence[float], shown: Sequence[Summary], n
     axes.axvspan(-100 * noise, 100 * noise, color="#dddddd", label="one standard deviation from seed to seed")
     axes.axvline(0, color="#888888", linewidth=1)
     for place, summary in zip(places, shown, strict=True):
+        if not summary.differences:
+            continue
         style = {"fmt": "o", "color": "#2563eb" if summary.difference >= 0 else "#b45309", "markersize": 4}
         axes.errorbar(100 * summary.difference, place, xerr=100 * summary.error, **style)
     # What falls apart must not squeeze the rest into a line.

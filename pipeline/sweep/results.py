@@ -65,7 +65,7 @@ class Summary:
       point: of the sweep.
       count: of its trainings.
       mean, spread: of the validation accuracy, and its standard deviation over the seeds.
-      differences: to the preset, by seed.
+      differences: to the preset, by seed; of a seed with which the preset failed there is none.
       cost: multiply-adds of an image as a multiple of the preset's.
       time: of the processor, for the whole training, as a multiple of the preset's, of the medians.
       rate: images a second of the fastest training, as a multiple likewise: what else ran only takes from it.
@@ -89,13 +89,17 @@ class Summary:
 
     @property
     def difference(self) -> float:
-        """To the preset, on average over the seeds."""
-        return statistics.fmean(self.differences.values())
+        """To the preset, on average over the seeds; not a number without any."""
+        return statistics.fmean(self.differences.values()) if self.differences else math.nan
 
     @property
     def error(self) -> float:
-        """Standard error of the difference."""
-        return _deviation(list(self.differences.values())) / len(self.differences) ** 0.5
+        """Standard error of the difference; 0.0 of one alone."""
+        return _deviation(list(self.differences.values())) / max(1, len(self.differences)) ** 0.5
+
+    def is_telling(self, pooled: float) -> bool:
+        """Whether the difference is one, measured by its own seeds and by what `pooled_deviation` says."""
+        return is_telling(self.difference, self.error, pooled, len(self.differences))
 
 
 def pooled_deviation(summaries: Sequence[Summary]) -> float:
@@ -127,9 +131,9 @@ def summarize(rows: Sequence[Row]) -> list[Summary]:
     """Returns a summary of each point, in the order in which they come first; the first point is the preset."""
     points = list(dict.fromkeys(row.point for row in rows))
     by_point = {point: [row for row in rows if row.point == point] for point in points}
-    base = {row.seed: row for row in by_point[points[0]]}
     measured = {point: [row for row in own if not row.failed] for point, own in by_point.items()}
     standard = measured[points[0]]
+    base = {row.seed: row for row in standard}
     summaries = []
     for point, own in by_point.items():
         accuracies = [row.val_accuracy for row in own]
@@ -163,6 +167,8 @@ def importance(rows: Sequence[Row]) -> dict[str, float]:
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
 
+    # What fails with no change says nothing of any.
+    rows = [row for row in rows if row.point.changes or not row.failed]
     names = list(dict.fromkeys(name for row in rows for name, _ in row.point.changes))
     levels = {name: list(dict.fromkeys(dict(row.point.changes).get(name) for row in rows)) for name in names}
     features = np.array([[levels[name].index(dict(row.point.changes).get(name)) for name in names] for row in rows])

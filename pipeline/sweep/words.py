@@ -19,10 +19,10 @@ def words(rows: Sequence[Row]) -> list[str]:
     """Returns paragraphs, in Markdown."""
     summaries = summarize(rows)
     pooled = pooled_deviation(summaries)
-    changed = [summary for summary in summaries if summary.point.changes]
+    changed = [summary for summary in summaries if summary.point.changes and summary.differences]
     alone = [summary for summary in changed if len(summary.point.changes) == 1]
     judged = [summary for summary in alone if not _is_another_order(summary)]
-    telling = {s.point for s in changed if is_telling(s.difference, s.error, pooled, s.count)}
+    telling = {summary.point for summary in changed if summary.is_telling(pooled)}
     telling |= {summary.point for summary in changed if summary.failed and summary.difference < 0}
     telling -= {summary.point for summary in changed if _is_another_order(summary)}
     better = sorted((s for s in changed if s.point in telling and s.difference > 0), key=lambda s: -s.difference)
@@ -51,11 +51,12 @@ def _is_another_order(summary: Summary) -> bool:
 def _doubts(summaries: Sequence[Summary]) -> list[str]:
     """Returns what is to be known before the rest is read."""
     lines = []
-    if all(summary.count == 1 for summary in summaries):
+    if max(len(summary.differences) for summary in summaries) == 1:
         lines.append("**One seed only.** How far seeds lie apart is not known: nothing is called a difference.")
     if failed := [summary for summary in summaries if summary.failed]:
         told = ", ".join(f"{_named(summary)} ({summary.failed} of {summary.count})" for summary in failed)
-        lines.append(f"**Failed**, and counted as nothing right: {told}.")
+        alone = " With a seed that the preset failed with nothing is compared." if summaries[0].failed else ""
+        lines.append(f"**Failed**, and counted as nothing right: {told}.{alone}")
     return lines
 
 
@@ -122,12 +123,13 @@ def _interactions(changed: Sequence[Summary], pooled: float) -> str:
             continue
         beyond, error = interaction(summary, *parts)
         # Of a sum of three differences.
-        found = is_telling(beyond, error, pooled * 3**0.5, min(summary.count, *(part.count for part in parts)))
+        seeds = min(len(s.differences) for s in (summary, *parts))
+        found = is_telling(beyond, error, pooled * 3**0.5, seeds)
         pair = " and ".join(f"`{_short(name)}`" for name, _ in summary.point.changes)
         tried[pair] = tried.get(pair, False) or found
         if found:
             kind = "less bad" if beyond > 0 else "worse"
-            size = f"{100 * abs(beyond):.2f}{f' ± {100 * error:.2f}' if summary.count > 1 else ''} points"
+            size = f"{100 * abs(beyond):.2f}{f' ± {100 * error:.2f}' if seeds > 1 else ''} points"
             told.append(f"{_named(summary)} is {size} {kind} than its parts add up to")
     silent = [pair for pair, found in tried.items() if not found]
     lines = told + ([f"nothing shows for {', '.join(silent)}"] if silent else [])
@@ -161,7 +163,7 @@ def _named(summary: Summary) -> str:
 
 def _points(summary: Summary) -> str:
     failed = f" ({summary.failed} of {summary.count} trainings failed)" if summary.failed else ""
-    error = f" ± {100 * summary.error:.2f}" if summary.count > 1 else ""
+    error = f" ± {100 * summary.error:.2f}" if len(summary.differences) > 1 else ""
     return f"{100 * summary.difference:+.2f}{error} points{failed}"
 
 
