@@ -515,6 +515,23 @@ def test_menu_leads_to_the_head_of_a_section_and_leaves_the_chosen_line(opened, 
 
 
 @pytest.mark.slow
+def test_chart_tells_of_its_own_runs_whatever_their_name(opened, tmp_path):
+    """A folder of spans is often called so; what a chart is about must not be taken for it."""
+    places = ("spans", "runs", "garments", "spans", "runs")
+    entries = [entry(n, accuracy=0.9 + n / 100, examples=1000, place=place) for n, place in enumerate(places)]
+    path = tmp_path / "index.html"
+    path.write_text(render(Overview(entries=entries, periods={}), "output", now=entries[-1].started / 1000 + 90))
+    page = opened(1400, path)
+    for place, number in (("spans", 3), ("runs", 4)):
+        chart = page.locator(f"#accuracy .chart[data-place='{place}']")
+        chart.focus()
+        page.keyboard.press("ArrowLeft")
+        expect(chart.locator(".readout")).to_contain_text(f"{90 + number}.00")
+        page.keyboard.press("Enter")
+        expect(page.locator("tr.chosen")).to_have_id(f"r{entries[number].id}")
+
+
+@pytest.mark.slow
 def test_page_is_readable_without_its_script(chromium, index):
     context = chromium.new_context(java_script_enabled=False, viewport={"width": 390, "height": 900})
     page = context.new_page()

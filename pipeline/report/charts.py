@@ -76,7 +76,8 @@ def chart(
     columns: Sequence[str],
     show: Callable[[float], str] = "{:g}".format,
     kind: str = "",
-    about: str = "",
+    about: str = "runs",
+    place: str | None = None,
 ) -> Markup:
     """Returns a chart as HTML.
 
@@ -88,7 +89,8 @@ def chart(
       columns: names of the columns, for the horizontal axis.
       show: how a value on the vertical axis is written.
       kind: a class of CSS.
-      about: "runs" where a column is a run of the table, else the id of what the columns say, as a list in JSON.
+      about: "runs" where a column is a run of the table, "spans" where it is what a run took up.
+      place: of the runs, by name; None for all.
     """
     reach = (high - low) or 1.0
 
@@ -105,11 +107,12 @@ def chart(
         Markup('<span style="top:{:.1f}%">{}</span>').format(100 * y(tick) / _HEIGHT, show(tick)) for tick in ticks
     )
     size = "few" if count <= 40 else "many" if count <= 160 else "crowd"
+    own = "" if place is None else Markup(' data-place="{}"').format(place)
     return Markup(
-        '<div class="chart {} {}" role="img" aria-label="{}" data-n="{}" data-about="{}"><div class="plot">'
+        '<div class="chart {} {}" role="img" aria-label="{}" data-n="{}" data-about="{}"{}><div class="plot">'
         '<svg viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">{}</svg>'
         '<div class="y">{}</div></div>{}</div>'
-    ).format(kind, size, label, count, about, _WIDTH, _HEIGHT, drawn, labels, dates(columns))
+    ).format(kind, size, label, count, about, own, _WIDTH, _HEIGHT, drawn, labels, dates(columns))
 
 
 def dates(columns: Sequence[str]) -> Markup:

@@ -64,7 +64,7 @@ def accuracies(overview: Overview) -> list[dict]:
             columns=dates(list(own.values())),
             show=lambda value: percent(value, 0 if (high - low) > 0.04 else 1),  # noqa: B023
             kind="tall",
-            about=place,
+            place=place,
         )
         found.append(
             {
@@ -146,7 +146,6 @@ def _figures(
         high=high / units[name] * 1.04,
         label=f"{label}, at most {told(high)}; the table has each",
         columns=dates(entries),
-        about="runs",
     )
     last = list(values.values())[-1]
     median = statistics.median(values.values())
