@@ -199,7 +199,10 @@ def _shape_of(pixels: np.ndarray) -> tuple[int, int, int]:
 
 
 def _is_gray(picture: Image.Image) -> bool:
+    """Whether all of a picture is gray; raises ValueError where it lacks the palette that it promises."""
     if picture.mode == "P":
+        if picture.palette is None:
+            raise ValueError("it has no palette")
         # RGB, or of a BMP BGRX, or, once transparency is known, RGBA.
         mode, content = picture.palette.getdata()
         colours = np.frombuffer(bytes(content), np.uint8)

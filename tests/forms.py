@@ -24,6 +24,12 @@ def encoded(image: np.ndarray, form: str = "PNG", **options: object) -> bytes:
     return stream.getvalue()
 
 
+def without(png: bytes, kind: bytes) -> bytes:
+    """Returns a PNG without its first chunk of a kind."""
+    start = png.index(kind) - 4
+    return png[:start] + png[start + 12 + int.from_bytes(png[start : start + 4]) :]
+
+
 def write_idx(folder: Path, parts: Parts) -> None:
     for part, (images, labels) in parts.items():
         stem = {"train": "train", "test": "t10k", "val": "val"}[part]

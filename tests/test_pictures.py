@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from components.pictures import MAGIC_BYTES, BrokenPictureError, decode, fit, is_picture, look
+from tests.forms import without
 
 # Three rows of two pixels.
 GRAY = np.array([[0, 255], [128, 64], [10, 200]], np.uint8)
@@ -307,6 +308,16 @@ def test_bytes_that_are_no_picture_are_refused_by_look_and_decode(content):
         assert "BytesIO" not in str(raised.value)
         assert str(raised.value)
     assert is_picture(content[:MAGIC_BYTES]) == content.startswith((b"\x89PNG", b"\xff\xd8"))
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+def test_png_without_the_palette_that_it_promises_is_refused_by_look_and_decode(transparent):
+    whole = palette(transparent)
+    encoded = without(whole, b"PLTE")
+    assert len(whole) - len(encoded) == 12 + 9
+    for read in (look, lambda content: decode(content, (4, 4), "pad")):
+        with pytest.raises(BrokenPictureError, match=r"^it has no palette$"):
+            read(encoded)
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -1,6 +1,7 @@
 """Batch inference from the command line: three forms of one result."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -10,12 +11,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from components.pusher.history import versions
 from components.pusher.serving_folder import publish
 from models.card import CARD_FILE
 from pipeline.predict import main
-from tests.forms import FORMS, encoded
+from tests.forms import FORMS, encoded, without
 from tests.served_models import NAMES, banded_images, export_banded_model, write_split
 
 CLASSES = np.array([0, 1, 2, 2])
@@ -160,6 +162,20 @@ def test_broken_picture_is_named_and_left_out_only_if_asked(ask, pictures, capsy
     status, path = ask("predictions.csv", pictures, "--skip-broken")
     assert (status, [int(row["prediction"]) for row in rows_of(path)]) == (0, [0, 2])
     assert f"broken and left out: {pictures / '1.png'} (" in capsys.readouterr().err
+
+
+def test_png_without_its_palette_is_named_and_left_out_only_if_asked(ask, pictures, capsys):
+    broken = pictures / "1.png"
+    stream = io.BytesIO()
+    Image.fromarray(banded_images(np.array([1]))[0]).convert("P").save(stream, "PNG")
+    broken.write_bytes(without(stream.getvalue(), b"PLTE"))
+    assert ask("predictions.csv", pictures)[0] == 2
+    told = capsys.readouterr().err
+    assert f"{broken} (it has no palette)" in told
+    assert told.count("\n") == 1
+    status, path = ask("predictions.csv", pictures, "--skip-broken")
+    assert (status, [int(row["prediction"]) for row in rows_of(path)]) == (0, [0, 2])
+    assert f"broken and left out: {broken} (it has no palette)" in capsys.readouterr().err
 
 
 def damage(path: Path, how: str) -> None:
