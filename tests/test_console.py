@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.output_root import OutputRoot
 from pipeline.run.console import Console
+from pipeline.run.telling import tell
+from tests.ended_runs import write_run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -195,3 +198,17 @@ def test_json_format_is_an_event_a_line(log, capfd):
     assert events[1] == {"node": "Trainer", "text": "epoch 1"}
     assert events[3] == {"node": "Trainer", "state": "ran", "seconds": 1.5, "detail": "93 %"}
     assert events[5] == {"state": "done", "exit_status": 0}
+
+
+def test_end_of_a_run_tells_no_figure_that_is_the_same_whatever_the_model_does(tmp_path, capfd):
+    """Of two classes the right one is always among the first two."""
+    root = OutputRoot(tmp_path / "output")
+    for classes in (2, 3):
+        metrics = {"test_accuracy": 0.9, "top_2_accuracy": 1.0, "confusion_matrix": [[1] * classes] * classes}
+        more = {"metrics": metrics, "verdict": "blessed: good", "pushed_model": None, "tensorboard": None}
+        folder = write_run(root, f"20261122-02000{classes}-000", **more)
+        with Console(folder.log) as console:
+            tell(json.loads(folder.summary.read_text()), folder, None, None, console)
+        told = capfd.readouterr().out.splitlines()
+        top = "   right class among the first two 1.0000" if classes == 3 else ""
+        assert told[1] == f"test accuracy 0.9000{top}"

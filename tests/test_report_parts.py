@@ -40,7 +40,7 @@ from pipeline.report.images import LARGEST_SIDE, Sprite
 from pipeline.report.predictions import Predictions
 from pipeline.report.render import render
 from pipeline.report.search import search
-from pipeline.report.sections import class_counts, compare, gates
+from pipeline.report.sections import class_counts, compare, gates, headline
 from pipeline.run.outcome import INTERRUPTED, NODE_CACHED, NODE_FAILED, NODE_SKIPPED, RUNNING, WAITING
 
 
@@ -96,7 +96,8 @@ TRIALS = [
 
 
 def test_search_is_told_the_best_first_by_the_values_that_were_varied():
-    found = search(facts({"search": {"best": TRIALS[2]["values"], "trials": TRIALS}}))
+    tuner = Node(id="Tuner", state="ran", seconds=16.0)
+    found = search(facts({"search": {"best": TRIALS[2]["values"], "trials": TRIALS}}, nodes=[tuner]))
     assert found["names"] == ["learning_rate", "network.widths"]
     assert [(row["trial"], row["accuracy"], row["epochs"]) for row in found["rows"]] == [
         ("2", 0.94, 3),
@@ -105,13 +106,14 @@ def test_search_is_told_the_best_first_by_the_values_that_were_varied():
     ]
     marked = [(row["trial"], row["is_best"], row["is_first"], row["stopped"]) for row in found["rows"]]
     assert marked == [("2", True, False, False), ("0", False, True, False), ("1", False, False, True)]
-    assert (found["count"], found["given_up"], found["seconds"]) == (3, 1, 30.0)
+    # Two at a time: not the 30 seconds of all trials.
+    assert (found["count"], found["given_up"], found["seconds"]) == (3, 1, 16.0)
     assert len(found["effects"]) == 2
 
 
 def test_page_has_the_search_where_there_was_one():
     page = render(facts({"search": {"best": TRIALS[2]["values"], "trials": TRIALS}}))
-    assert "3 trials on train and validation" in page
+    assert "3 trials on train and validation, 1 of them" in page
     assert "1 of them given up early" in page
     assert "the best, number 2, has 94.00" in page
     assert 'id="search"' not in render(facts())
@@ -513,6 +515,18 @@ def test_what_nodes_logged_of_their_own_is_shown_and_runs_nothing():
 def test_failure_of_another_node_is_told_at_the_top():
     page = render(facts({"failure": {"node": "Trainer", "message": "the loss is <nan>"}}))
     assert "<b>Trainer</b>: the loss is &lt;nan&gt;" in page
+
+
+def test_right_class_among_the_first_two_is_shown_where_there_is_a_third():
+    two, three = ({"top_2_accuracy": 1.0, "confusion_matrix": [[1] * n] * n} for n in (2, 3))
+    assert [headline(metrics) for metrics in (two, three)] == [
+        [],
+        [("100.00\u202f%", "right class among the first two")],
+    ]
+    assert [compare(facts({"metrics": metrics}))["rows"] for metrics in (two, three)] == [
+        [],
+        [{"name": "right class among the first two", "values": ["100.00\u202f%"]}],
+    ]
 
 
 def test_comparison_shows_what_the_runs_have_and_which_settings_differ():

@@ -48,6 +48,7 @@ class Metric:
       higher_is_better: if not, its floor is an upper bound.
       by_slice: whether it tells anything about a part of the examples.
       headline: whether the console and the report's first lines show it.
+      least_classes: of a model of fewer it is the same whatever the model does, and is not shown.
       from_confusion: gives the value from the number of examples by label and prediction, float64 [actual, predicted].
         The matrix ends with the last class that occurs; a row or a column may be empty.
       of_examples: gives for each example what is added up, float64 [n, ...], from the probabilities of the classes,
@@ -67,6 +68,7 @@ class Metric:
     higher_is_better: bool = True
     by_slice: bool = True
     headline: bool = True
+    least_classes: int = 2
     from_confusion: Callable[[np.ndarray], float] | None = None
     of_examples: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     from_sums: Callable[[np.ndarray, int], float] = mean
@@ -88,6 +90,11 @@ class Metric:
             )
         if self.from_sums is not mean and not self.of_examples:
             raise ValueError(f"metric {self.name}: expected of_examples beside from_sums, found none.")
+
+    def shown(self, metrics: Mapping) -> float | None:
+        """Returns its value in `metrics` of a `summary.json`; None where it has none, or tells nothing."""
+        is_idle = 0 < len(metrics.get("confusion_matrix") or ()) < self.least_classes
+        return None if is_idle else metrics.get(self.key)
 
 
 METRICS: dict[str, Metric] = {}
@@ -142,7 +149,14 @@ register(
 )
 # In a slice of one class, all others are at 0 or left out.
 register(Metric(name="macro_f1", label="macro F1", format="number", by_slice=False, from_confusion=macro_f1))
-register(Metric(name="top_2_accuracy", label="right class among the first two", of_examples=among_first_two))
+register(
+    Metric(
+        name="top_2_accuracy",
+        label="right class among the first two",
+        least_classes=3,
+        of_examples=among_first_two,
+    )
+)
 register(
     Metric(
         name="expected_calibration_error",

@@ -9,13 +9,18 @@ from pipeline.metadata.show import varied
 from pipeline.nodes import best_trial
 from pipeline.report import plots
 from pipeline.report.collect import Facts
+from pipeline.run.outcome import NODE_RAN
 
 # Of settings whose effect is drawn, and of trials that are listed: the page stays below its size.
 _DRAWN, _LISTED = 9, 60
 
 
 def search(facts: Facts) -> dict | None:
-    """Returns the settings that were varied as `names`, the trials as `rows`, the best first, and pictures of both."""
+    """Returns the settings that were varied as `names`, the trials as `rows`, the best first, and pictures of both.
+
+    `seconds` is what the Tuner took in this run, None where it did not run: trials go on side by side, and what an
+    earlier search remembered takes no time, so that theirs do not add up to it.
+    """
     found = facts.summary.get("search")
     if not found:
         return None
@@ -40,7 +45,7 @@ def search(facts: Facts) -> dict | None:
         ],
         "count": len(trials),
         "given_up": sum(trial["stopped"] for trial in trials),
-        "seconds": sum(trial["seconds"] for trial in trials),
+        "seconds": next((node.seconds for node in facts.nodes if (node.id, node.state) == ("Tuner", NODE_RAN)), None),
         "best": best,
         "first": trials[0],
         "curves": plots.trial_curves(trials, best),

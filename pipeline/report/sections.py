@@ -173,7 +173,7 @@ def kept_provenance(facts: Facts) -> dict:
 
 def headline(metrics: dict) -> list[tuple[str, str]]:
     """Returns value and label of the metrics that the report begins with."""
-    shown = [metric for metric in METRICS.values() if metric.headline and metrics.get(metric.key) is not None]
+    shown = [metric for metric in METRICS.values() if metric.headline and metric.shown(metrics) is not None]
     return [(formatted(metric)(metrics[metric.key]), metric.label) for metric in shown]
 
 
@@ -209,12 +209,16 @@ def _at(summary: dict, path: tuple[str, ...]) -> object:
     return value
 
 
+def _measured(metric: Metric) -> Callable[[dict], float | None]:
+    return lambda summary: metric.shown(summary.get("metrics") or {})
+
+
 _COMPARED = (
     ("started", ("run_id",), lambda value: f"{value[:4]}-{value[4:6]}-{value[6:8]} {value[9:11]}:{value[11:13]}"),
     ("data", _data, str),
     ("preset", ("preset",), str),
     ("seed", ("seed",), str),
-    *((metric.label, ("metrics", metric.key), formatted(metric)) for metric in METRICS.values()),
+    *((metric.label, _measured(metric), formatted(metric)) for metric in METRICS.values()),
     ("validation accuracy", ("training", "val_accuracy"), lambda value: percent(value, 2)),
     ("blessed", ("blessed",), figure),
     ("parameters", ("training", "parameters"), count),

@@ -71,9 +71,8 @@ def tell(content: dict, folder: RunFolder, report: Path | None, index: Path | No
     else:
         console.line("")
         if metrics := content["metrics"]:
-            told = [
-                f"{metric.label} {_number(metrics.get(metric.key))}" for metric in METRICS.values() if metric.headline
-            ]
+            values = [(metric.label, metric.shown(metrics)) for metric in METRICS.values() if metric.headline]
+            told = [f"{label} {value:.4f}" for label, value in values if value is not None]
             for start in range(0, len(told), 2):
                 console.line("   ".join(told[start : start + 2]))
             word, verdict = content["verdict"].split(": ", 1)
@@ -104,7 +103,3 @@ def _publication(content: dict) -> str:
     (pusher,) = [node for node in content["nodes"] if node["id"] == "Pusher"]
     is_new = pusher["state"] == NODE_RAN and content["push"] in (PUSHED, SERVED_AGAIN)
     return f"{'pushed to' if is_new else 'served as':<15}{pushed}"
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4f}"
