@@ -153,6 +153,16 @@ def test_content_goes_before_the_folder(dataset):
     assert named([*before, *after]) == ["raw", "raw_2", "raw_2", "raw"]
 
 
+def test_span_that_is_run_by_itself_does_not_get_the_name_of_the_spans(dataset):
+    """Its model would be served in the place of that of the window, and be compared with nothing."""
+    day, other = dataset(1, "incoming/span-3"), dataset(2, "incoming/span-4")
+    seen = [{**describe_data(found), "name": "incoming", "span": {"number": 3}} for found in (day, other)]
+    assert choose_name(day, seen) == "span_3"
+    # Nor is a name free that spans have, nor theirs what a run by itself has made its own before.
+    assert choose_name(day, [*seen, {**seen[0], "name": "span_3"}]) == "span_3_2"
+    assert choose_name(day, [*seen, {**describe_data(day), "name": "incoming"}]) == "span_3"
+
+
 def test_name_that_was_given_once_holds_until_another_is_given(dataset):
     seen = [{**describe_data(dataset(1, "raw")), "name": name} for name in ("first", "second")]
     assert choose_name(dataset(1, "moved"), seen) == "second"

@@ -170,11 +170,14 @@ def image_settings(config: PipelineConfig) -> ImageSettings:
 
 
 def choose_name(dataset: Dataset, seen: list[dict], published: Iterable[str] = ()) -> str:
-    """Returns the name of a data set, given `name`, `digest` and `folder` of those of earlier runs, oldest first."""
+    """Returns the name of a data set, given what records keep of those of earlier runs, oldest first."""
     if dataset.is_fashion_mnist:
         return dataset.name
     # Data that took the place of Fashion-MNIST are not Fashion-MNIST.
     others = [other for other in seen if not other.get("is_fashion_mnist", other["name"] == "fashion_mnist")]
+    # A span by itself would be served in the place of what was trained on the window, and compared with nothing.
+    of_spans = {other["name"] for other in seen if other.get("span")}
+    others = [other for other in others if other["name"] not in of_spans]
     known = [other for other in others if other["digest"] == dataset.digest]
     known = known or [other for other in others if other["folder"] == str(dataset.folder)]
     if known:
