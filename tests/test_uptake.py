@@ -212,6 +212,27 @@ def test_what_comes_back_in_the_place_of_other_content_is_taken_up_again(incomin
     assert (settled.state, settled.span.admitted, settled.span.changes) == (NEW, BEFORE, 2)
 
 
+@pytest.mark.parametrize("changed", [{"image_size": (8, 8)}, {"seed": 7}], ids=str)
+def test_spans_are_taken_up_again_where_settings_change_back(changed, incoming, config, pattern):
+    """Examples of both forms are there, and those of the earlier one are no more the latest."""
+    for number in (1, 2):
+        incoming(number)
+    other = dataclasses.replace(config, **changed)
+    before = known(*(decided(asked, pattern, number) for asked in (config, other) for number in (1, 2)))
+    assert states(other, pattern, before) == [(1, IN), (2, IN)]
+    plans = plan_uptake(config, pattern, before)
+    settled = [settle(plan, read_span(config, plan, before), before) for plan in plans]
+    assert [(plan.state, plan.span.admitted, plan.span.changes) for plan in settled] == [(NEW, BEFORE, 2)] * 2
+    # A copy of them is no more in than they are.
+    copies = [dataclasses.replace(plan, span=dataclasses.replace(plan.span, signature="of a copy")) for plan in plans]
+    assert [settle(plan, read_span(config, plan, before), before).state for plan in copies] == [NEW, NEW]
+    again = [dataclasses.replace(decided(config, pattern, plan.found.number), span=plan.span) for plan in settled]
+    assert states(config, pattern, known(*before.decisions, *again)) == [(1, IN), (2, IN)]
+    assert {found.span.form for found in known(*before.decisions, *again).spans_in(form_of(config)).values()} == {
+        form_of(config)
+    }
+
+
 @pytest.mark.parametrize("changed", ["the gate", "classes.txt"])
 def test_a_refused_span_is_looked_at_again_when_what_it_is_judged_by_changes(changed, incoming, config, pattern):
     folder = incoming(1)

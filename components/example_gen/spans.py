@@ -45,8 +45,8 @@ class Span:
       form: digest of the settings and the code by which it becomes examples.
       judged: digest of what it is judged by beside its images.
       admitted: why the gate lets it pass whatever is found: `BY_NAME`, `BEFORE` (it passed in an earlier form), or "".
-      changes: how often it was let in before, where that was with other content in its place at least once: what comes
-        back is made anew, so that it counts as the latest.
+      changes: how often it was let in before, where that was with other content in its place, or in another form, at
+        least once: what comes back is made anew, so that it counts as the latest.
     """
 
     name: str

@@ -43,6 +43,11 @@ class Decision:
         """Number and version of the span."""
         return self.span.number, self.span.version
 
+    @property
+    def made_of(self) -> tuple[str, str]:
+        """What decides the examples of the span: its content, and the form in which it became them."""
+        return self.data["digest"], self.span.form
+
     def is_stored_like(self, other: "Decision") -> bool:
         """Whether the examples of both can be read together, as components/span_window/choosing.py asks."""
         same = ("image_shape", "image_fit")
@@ -104,10 +109,10 @@ class Known:
         return found
 
     def is_in(self, decision: Decision) -> bool:
-        """Whether a decision is what let in a span that is there; none that let in another content came behind it."""
+        """Whether a decision is what let in a span that is there; none let in other content, or form, behind it."""
         passed = [found for found in self.decisions if found.key == decision.key and found.verdict == PASSED]
-        last = passed[-1].data["digest"] if passed else None
-        return decision.verdict == PASSED and decision.key in self.alive and decision.data["digest"] == last
+        last = passed[-1].made_of if passed else None
+        return decision.verdict == PASSED and decision.key in self.alive and decision.made_of == last
 
     def earlier(self, form: str, number: int | None = None) -> Earlier | None:
         """Returns what the spans that passed have in common; None where there are none.

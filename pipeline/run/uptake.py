@@ -146,11 +146,12 @@ def settle(plan: Plan, dataset: Dataset, known: Known) -> Plan:
             return dataclasses.replace(plan, state=IN, span=None)
         if own[-1].verdict == REFUSED and own[-1].span.judged == plan.span.judged:
             return dataclasses.replace(plan, state=SET_ASIDE, why=_why(own[-1]), span=None)
-    admitted, others = plan.span.admitted, {found.data["digest"] for found in of_span if found.verdict == PASSED}
+    passed = [found.made_of for found in of_span if found.verdict == PASSED]
+    admitted = plan.span.admitted
     if any(found.verdict == PASSED for found in same) and not admitted:
         # What was let in stays in when only its form changes.
         admitted = BEFORE
-    changes = len([found for found in of_span if found.verdict == PASSED]) if others - {dataset.digest} else 0
+    changes = len(passed) if {*passed} - {(dataset.digest, plan.span.form)} else 0
     return dataclasses.replace(plan, span=dataclasses.replace(plan.span, admitted=admitted, changes=changes))
 
 
