@@ -18,6 +18,8 @@ from tfx import types
 from tfx.dsl.components.common import resolver
 from tfx.dsl.io import fileio
 
+from components.pusher.history import push_order
+
 SUBJECT, BLESSING, CANDIDATE, PUSHED = "subject", "blessing", "candidate", "pushed"
 # Of a PushedModel: the id of the model that it shows.
 MODEL_ID = "model_id"
@@ -44,7 +46,7 @@ class LatestOtherBlessed(resolver.ResolverStrategy):
         served = next(
             (
                 artifact.get_int_custom_property(MODEL_ID)
-                for artifact in _newest_first(input_dict.get(PUSHED, []))
+                for artifact in sorted(input_dict.get(PUSHED, []), key=order_of_push, reverse=True)
                 if artifact.get_int_custom_property("pushed") == 1
             ),
             None,
@@ -67,6 +69,11 @@ class LatestOtherBlessed(resolver.ResolverStrategy):
             return {SUBJECT: [], BLESSING: [], **rest}
         subject, blessing = blessed[0]
         return {SUBJECT: [subject], BLESSING: [blessing], **rest}
+
+
+def order_of_push(pushed: types.Artifact) -> tuple[int, int]:
+    """Returns by what PushedModels are sorted, the one that is served last."""
+    return push_order(pushed.get_string_custom_property("pushed_version"), pushed.id)
 
 
 def _newest_first(artifacts: list[types.Artifact]) -> list[types.Artifact]:

@@ -21,13 +21,14 @@ def blessing(number: int, subject: int, blessed: int = 1, id_property: str = "cu
     return artifact
 
 
-def push(number: int, shown: int, pushed: int = 1) -> standard_artifacts.PushedModel:
+def push(number: int, shown: int, pushed: int = 1, version: str = "") -> standard_artifacts.PushedModel:
     """What the Pusher, or a rollback, leaves of the model `shown`."""
     artifact = standard_artifacts.PushedModel()
     artifact.id = number
     artifact.set_int_custom_property("pushed", pushed)
     if pushed:
         artifact.set_int_custom_property("model_id", shown)
+        artifact.set_string_custom_property("pushed_version", version)
     return artifact
 
 
@@ -122,6 +123,13 @@ def test_what_is_served_comes_before_what_was_blessed_last(pushes, chosen, rever
 def test_model_that_a_rollback_took_back_is_no_baseline_where_another_is_served():
     """Model 5 was published last and taken back: the rollback's own PushedModel shows model 3."""
     assert resolve([*THREE, model(9)], ALL_BLESSED, [model(9)], pushed=[push(10, 5), push(11, 3)]) == ([3], [4])
+
+
+def test_rollback_that_is_recorded_behind_the_push_that_followed_on_it_takes_nothing_from_that():
+    """During a run it cannot be: the run itself pushed model 5 as version 11, and the next one recorded version 9."""
+    pushes = [push(19, 1, version="8"), push(20, 5, version="11"), push(21, 1, version="9"), push(22, 3, pushed=0)]
+    assert resolve([*THREE, model(9)], ALL_BLESSED, [model(9)], pushed=pushes) == ([5], [6])
+    assert resolve(THREE, ALL_BLESSED, [model(5)], pushed=pushes) == ([3], [4])
 
 
 def test_candidate_that_is_served_itself_is_compared_with_what_was_blessed_before_it():

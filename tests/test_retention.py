@@ -15,9 +15,10 @@ from components.properties import ASKED_MODEL, EXAMPLES_ID, SPAN_NUMBER, SPAN_VE
 from pipeline.metadata import garbage
 from pipeline.metadata.garbage import clear
 from pipeline.metadata.lineage import trace
-from pipeline.metadata.retention import Stays, kept_runs, latest_runs, span_data, what_stays
+from pipeline.metadata.retention import Stays, baselines, kept_runs, latest_runs, span_data, what_stays
 from pipeline.metadata.store import Artifact, Run, Store
 from pipeline.output_root import OutputRoot
+from pipeline.run.publications import record_publications
 from pipeline.run.telling import clear_if_possible
 
 NIGHTS = 30
@@ -181,6 +182,20 @@ def test_model_that_was_held_back_stays_however_many_runs_came_since(nights):
     for _ in range(KEPT_RUNS):
         nights.add(blessed=False)
     assert nights.model(held) in live(nights.store)
+
+
+@pytest.mark.slow
+def test_served_model_is_known_as_that_where_a_rollback_before_it_was_recorded_later(tmp_path):
+    """Else nothing would be kept that it is compared with when it is made again."""
+    runs, root = RecordedRuns(tmp_path), OutputRoot(tmp_path)
+    for number in (1, 2, 3):
+        runs.add(night(number), changed="Trainer")
+    base = root.serving("fashion_mnist")
+    first, second, third = sorted(base.iterdir())
+    (base / str(int(second.name) + 1)).symlink_to(first.name)
+    assert int(second.name) + 1 < int(third.name)
+    assert len(record_publications(runs.store, root)) == 1
+    assert runs.artifacts[night(2)]["Exporter.model"] in baselines(Store(root.metadata), root)
 
 
 @pytest.mark.slow

@@ -208,6 +208,19 @@ def test_what_came_after_a_span_changes_nothing_of_its_comparison(store, tmp_pat
     assert earlier(artifacts, newer, model=models, pushed=pushed) == ([12, 22], [26])
 
 
+def test_a_span_is_asked_of_the_model_that_is_served_also_where_a_rollback_before_it_was_recorded_later(
+    store, tmp_path
+):
+    artifacts, add = store
+    add(10, 1)
+    models = [numbered(standard_artifacts.Model, number, tmp_path) for number in (5, 15)]
+    pushed = [
+        numbered(standard_artifacts.PushedModel, number, "", pushed=1, model_id=model, pushed_version=version)
+        for number, model, version in ((6, 5, "8"), (16, 15, "11"), (17, 5, "9"))
+    ]
+    assert earlier(artifacts, add(30, 2), model=models, pushed=pushed) == ([12], [15])
+
+
 def test_what_was_in_in_the_place_of_a_span_is_told_apart(store):
     """The served model has seen it: how far it agrees with it tells nothing of the labels."""
     artifacts, add = store

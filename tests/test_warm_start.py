@@ -20,8 +20,8 @@ def chosen(tmp_path):
 
     def ask(pushed, candidate):
         acts = [
-            numbered(standard_artifacts.PushedModel, 100 + number, "", model_id=model, pushed=is_pushed)
-            for number, (model, is_pushed) in enumerate(pushed)
+            numbered(standard_artifacts.PushedModel, 100 + number, "", model_id=model, pushed=is_pushed, **version)
+            for number, (model, is_pushed, version) in enumerate((*told, {})[:3] for told in pushed)
         ]
         examples = [numbered(standard_artifacts.Examples, candidate, "")]
         found = LatestServedTraining().resolve_artifacts(None, {"model": models, "pushed": acts, "candidate": examples})
@@ -34,6 +34,9 @@ def test_the_training_of_the_served_model_is_chosen(chosen):
     assert chosen([(11, 1), (12, 1)], candidate=33) == [2]
     # After a rollback the first is served again.
     assert chosen([(11, 1), (12, 1), (11, 1)], candidate=33) == [1]
+    # That was recorded behind the push that followed on it.
+    versions = [{"pushed_version": text} for text in ("8", "11", "9")]
+    assert chosen(list(zip((11, 12, 11), (1, 1, 1), versions, strict=True)), candidate=33) == [2]
 
 
 def test_a_push_that_published_nothing_does_not_count(chosen):

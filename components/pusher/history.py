@@ -86,6 +86,15 @@ def in_order_of_pushes(shown: list[Act]) -> list[str]:
     return order
 
 
+def push_order(version: str | None, number: int) -> tuple[int, int]:
+    """Returns by what PushedModels of one serving folder are sorted, the one that is served last: version, then id.
+
+    A rollback is recorded later than it happened, maybe behind the push that followed on it. What was not published has
+    no version.
+    """
+    return int(version or 0), number
+
+
 def taken_back(shown: list[Act]) -> dict[str, int]:
     """Returns the contents that a rollback took back, each with the version that the rollback published.
 

@@ -20,7 +20,7 @@ from tfx.dsl.components.common import resolver
 from tfx.dsl.io import fileio
 
 from components.artifacts import custom_properties
-from components.latest_blessed import CANDIDATE, MODEL_ID, PUSHED
+from components.latest_blessed import CANDIDATE, MODEL_ID, PUSHED, order_of_push
 from components.properties import EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION
 
 EXAMPLES, STATISTICS, BLESSING, MODEL, OWN = "examples", "statistics", "blessing", "model", "own"
@@ -62,7 +62,7 @@ class EarlierSpans(resolver.ResolverStrategy):
             and found.get_int_custom_property("pushed") == 1
             and found.get_int_custom_property(MODEL_ID) in models
         ]
-        served = max(pushed, key=lambda found: found.id, default=None)
+        served = max(pushed, key=order_of_push, default=None)
         return {
             BLESSING: earlier,
             OWN: [found for found in latest if found.get_int_custom_property(SPAN_NUMBER) == number],

@@ -12,7 +12,7 @@ from tfx import types
 from tfx.dsl.components.common import resolver
 from tfx.dsl.io import fileio
 
-from components.latest_blessed import CANDIDATE, MODEL_ID, PUSHED
+from components.latest_blessed import CANDIDATE, MODEL_ID, PUSHED, order_of_push
 from components.properties import EXAMPLES_ID, TRAINED_ID
 
 MODEL = "model"
@@ -28,7 +28,7 @@ class LatestServedTraining(resolver.ResolverStrategy):
         models = {found.id: found for found in input_dict.get(MODEL, [])}
         acts = [
             models[number]
-            for pushed in sorted(input_dict.get(PUSHED, []), key=lambda pushed: pushed.id)
+            for pushed in sorted(input_dict.get(PUSHED, []), key=order_of_push)
             if pushed.get_int_custom_property("pushed") == 1
             and (number := pushed.get_int_custom_property(MODEL_ID)) in models
         ]

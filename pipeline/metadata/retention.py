@@ -21,7 +21,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from components.properties import ASKED_MODEL, EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION
-from components.pusher.history import acts, taken_back
+from components.pusher.history import acts, push_order, taken_back
 from pipeline.config import PipelineConfig
 from pipeline.metadata.artifacts import looked_up
 from pipeline.metadata.store import Run, Store
@@ -159,9 +159,11 @@ def baselines(store: Store, root: OutputRoot) -> set[int]:
     for blessing, model in blessed_models(store):
         by_pipeline[_pipeline(store, blessing)].append((blessing, model))
     served: dict[str, int] = {}
-    models = store.property_of_all("Artifact", "model_id")
-    for number, is_pushed in sorted(store.property_of_all("Artifact", "pushed").items()):
-        if is_pushed == 1 and _is_live(store, number) and number in models:
+    models, pushed, versions = (
+        store.property_of_all("Artifact", name) for name in ("model_id", "pushed", "pushed_version")
+    )
+    for number in sorted(pushed, key=lambda number: push_order(versions.get(number), number)):
+        if pushed[number] == 1 and _is_live(store, number) and number in models:
             served[_pipeline(store, number)] = models[number]
     found: set[int] = set()
     for pipeline, pairs in by_pipeline.items():
