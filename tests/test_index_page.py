@@ -216,6 +216,13 @@ def test_refusal_is_open_until_its_span_was_accepted():
     assert open_refusals(plain[:1]) == plain[:1]
 
 
+def test_admitted_is_told_of_what_a_person_let_in_and_not_of_what_was_in_before():
+    span = {"name": "1", "number": 1, "version": 0}
+    for why, told in (("by name", 1), ("before", 0), ("", 0)):
+        page = render(Overview(entries=[entry(1, span={**span, "admitted": why})], periods={}), "output")
+        assert page.count('<span class="pill warn">admitted</span>') == told
+
+
 def test_days_without_a_success_are_told_once_they_are_more_than_usual():
     entries = [entry(1), entry(2), entry(3, "failed", reasons=("no space",))]
     overview = Overview(entries=entries, periods={})

@@ -281,6 +281,13 @@ def test_older_spans_that_are_taken_up_for_a_wider_window_stay_until_it_is_train
     assert Spans(nights, kept_runs=2).kept() == [1, 2, 3, 4]
 
 
+def test_of_examples_that_were_blessed_again_the_first_blessing_stays():
+    """It is what later spans are compared with."""
+    spans = Spans([(1, None, [1]), (1, None, [1])])
+    spans._properties[EXAMPLES_ID][2] = 101
+    assert span_data(spans) == {1, 101, 201}
+
+
 @pytest.mark.slow
 def test_kill_in_the_middle_leaves_nothing_half_deleted_that_counts_as_there_and_the_rest_goes_next_time(
     nights, monkeypatch

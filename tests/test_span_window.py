@@ -221,6 +221,20 @@ def test_a_span_is_asked_of_the_model_that_is_served_also_where_a_rollback_befor
     assert earlier(artifacts, add(30, 2), model=models, pushed=pushed) == ([12], [15])
 
 
+def test_of_examples_that_were_blessed_again_the_first_blessing_counts(store, tmp_path):
+    """The later one has not asked the model, which may have seen them by then."""
+    artifacts, add = store
+    first = add(10, 1)
+    again = {SPAN_NUMBER: 1, SPAN_VERSION: 0, EXAMPLES_ID: 10, "current_statistics_id": 11, "blessed": 1}
+    artifacts["blessing"].append(numbered(DataBlessing, 15, tmp_path / "10", **again))
+    assert earlier(artifacts, add(20, 2)) == ([12], [])
+    assert chosen(artifacts, first) == [10, 20]
+    # Not of examples that others took the place of in between.
+    add(30, 1)
+    artifacts["blessing"].append(numbered(DataBlessing, 35, tmp_path / "10", **again))
+    assert chosen(artifacts, first) == [10, 20]
+
+
 def test_what_was_in_in_the_place_of_a_span_is_told_apart(store):
     """The served model has seen it: how far it agrees with it tells nothing of the labels."""
     artifacts, add = store

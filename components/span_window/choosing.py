@@ -116,10 +116,15 @@ def _blessed(blessings: Iterable[types.Artifact]) -> Iterable[types.Artifact]:
 
 
 def _latest(blessings: Iterable[types.Artifact]) -> list[types.Artifact]:
-    """Returns of each span the blessing of its highest version, of several the latest, by the numbers of the spans."""
+    """Returns of each span the blessing of its highest version, of several the latest, by the numbers of the spans.
+
+    Of examples that were blessed again the first one counts: it has what the model said of them when they were new.
+    """
     latest: dict[int, types.Artifact] = {}
     for found in sorted(blessings, key=lambda found: (found.get_int_custom_property(SPAN_VERSION), found.id)):
-        latest[found.get_int_custom_property(SPAN_NUMBER)] = found
+        number, of = (found.get_int_custom_property(name) for name in (SPAN_NUMBER, EXAMPLES_ID))
+        if number not in latest or latest[number].get_int_custom_property(EXAMPLES_ID) != of:
+            latest[number] = found
     return [latest[number] for number in sorted(latest)]
 
 

@@ -208,7 +208,8 @@ def span_data(store: Store) -> set[int]:
     newest: dict[tuple[str, int], tuple[int, set[int]]] = {}
     for blessing, _ in _accepted(store):
         of = _pipeline(store, blessing), numbers.get(blessing, -1)
-        if of in newest and versions[blessing] < newest[of][0]:
+        # Of examples that were blessed again the first blessing counts, as in components/span_window/choosing.py.
+        if of in newest and (versions[blessing] < newest[of][0] or examples.get(blessing) in newest[of][1]):
             continue
         if blessing in numbers:
             newest[of] = versions[blessing], {blessing, examples[blessing], statistics[blessing]}

@@ -185,17 +185,15 @@ class _Night:
         for decision in sorted(self._spans_in(known).values(), key=lambda found: found.number, reverse=True):
             if decision.key not in there:
                 continue
-            # As it was taken up, so that what was made of it comes from the cache.
+            # As it was taken up, so that what was made of it, but for the gate's word, comes from the cache.
             dataset = read_span(
                 self.settings.config, Plan(found=there[decision.key], state=NEW, span=decision.span), known
             )
             if dataset.digest != decision.data["digest"]:
                 continue
-            if dataset.class_names != tuple(decision.data["class_names"]):
-                # Classes came since, so it is made anew; it was let in, whatever is found.
-                span = dataclasses.replace(decision.span, admitted=decision.span.admitted or BEFORE)
-                dataset = dataclasses.replace(dataset, span=span)
-            return self._run(dataset)
+            # It was let in, whatever is found by a gate that is stricter by now, or with classes that came since.
+            span = dataclasses.replace(decision.span, admitted=decision.span.admitted or BEFORE)
+            return self._run(dataclasses.replace(dataset, span=span))
         raise InputError(
             f"--data-dir {self.pattern.text}: expected one of the spans that are trained on, found none of them as "
             "it was. Put the latest one back: a whole run begins with it."
