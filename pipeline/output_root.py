@@ -148,6 +148,11 @@ class OutputRoot:
         """The folder of published models of that name, which a model server watches."""
         return self.serving_root / name
 
+    def version(self, place: str) -> Path:
+        """Where a model is by now that was published at `place`: the root may have been moved, or copied, since."""
+        here = self.serving_root.joinpath(*Path(place).parts[-2:])
+        return here if os.path.lexists(here) else Path(place)
+
     def serving_folders(self) -> list[Path]:
         """All folders of published models, by name."""
         return sorted(path for path in self.serving_root.glob("*") if path.is_dir())

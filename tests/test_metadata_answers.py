@@ -546,15 +546,30 @@ def test_gc_passes_over_what_a_run_is_writing(own_runs, ask):
     assert ask("gc", output=own_runs.output_root) == ["nothing could go"]
 
 
-def test_gc_of_a_moved_output_root_is_about_its_own_files(own_runs, ask_json, tmp_path):
-    """A copied one, for that the first is still there."""
+@pytest.mark.parametrize("how", [shutil.move, shutil.copytree], ids=["moved", "copied"])
+def test_gc_of_a_moved_output_root_is_about_its_own_files(own_runs, ask_json, tmp_path, how):
+    """What is served stays known as that, so that the next candidate is compared with it."""
     moved, first = tmp_path / "moved", own_runs.output_root
-    shutil.copytree(first, moved)
-    plans = [ask_json("gc", "--keep", "0", output=root)["items"] for root in (first, moved)]
+    plans = [ask_json("gc", "--keep", "0", output=first)["items"]]
+    how(first, moved)
+    plans.append(ask_json("gc", "--keep", "0", output=moved)["items"])
     for item in plans[0]:
         item["path"] = str(moved / Path(item["path"]).relative_to(first))
     assert plans[0]
     assert plans[1] == plans[0]
+
+
+def test_served_version_is_found_by_its_path_in_a_moved_output_root(own_runs, ask_json, tmp_path):
+    (shown, _) = sorted((own_runs.output_root / "serving" / "fashion_mnist").iterdir())
+    before = ask_json("show", str(shown), output=own_runs.output_root)
+    moved = shutil.move(own_runs.output_root, tmp_path / "moved")
+    found = ask_json("show", f"{moved / 'serving' / 'fashion_mnist' / shown.name}/", output=moved)
+    assert (found["id"], found["type"]) == (before["id"], "PushedModel")
+
+
+def test_path_that_leads_to_itself_names_nothing(refusal, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    assert "expected a run of" in refusal("show", str(tmp_path / "loop"))
 
 
 def test_gc_deletes_and_marks_as_deleted(own_runs, ask, ask_json):

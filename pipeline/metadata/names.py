@@ -4,12 +4,14 @@
 `serving/`, and any path, is the artifact that was written there.
 """
 
+import os
 import re
 from pathlib import Path
 
 from components.errors import InputError
 from pipeline.metadata.artifacts import RunArtifacts
 from pipeline.metadata.store import Artifact, Execution, Run, Store
+from pipeline.output_root import OutputRoot
 
 
 def find(store: Store, text: str) -> Run | Artifact | Execution:
@@ -51,15 +53,20 @@ def find_artifact(store: Store, text: str) -> Artifact:
 
 def _by_place(store: Store, text: str) -> Artifact | None:
     """Returns the artifact written to a path, or pushed as a version."""
-    path = Path(text)
     # A link may lead to the folder, and a database may have been made under another name of it.
-    names = {text.rstrip("/"), str(path.resolve())}
+    names = {text.rstrip("/"), os.path.realpath(text), _named(text)}
     for artifact in store.artifacts.values():
         if artifact.uri and artifact.uri in names:
             return artifact
+    root = OutputRoot.of_database(store.path)
     pushed = [
         number
         for number, destination in store.property_of_all("Artifact", "pushed_destination").items()
-        if destination and (destination in names or destination.rsplit("/", 1)[-1] == text)
+        if destination and (destination.rsplit("/", 1)[-1] == text or _named(root.version(destination)) in names)
     ]
     return store.artifacts[max(pushed)] if pushed else None
+
+
+def _named(path: Path | str) -> str:
+    """Returns a path without links but the last part: a version may be a link to another."""
+    return str(Path(os.path.realpath(Path(path).parent), Path(path).name))

@@ -18,7 +18,6 @@ Synopsis:
 import dataclasses
 import math
 from collections import defaultdict
-from pathlib import Path
 
 from components.properties import ASKED_MODEL, EXAMPLES_ID, SPAN_NUMBER, SPAN_VERSION
 from components.pusher.history import acts, push_order, taken_back
@@ -125,7 +124,9 @@ def published(store: Store, root: OutputRoot) -> set[int]:
     Models are looked for by their content too: a push that was killed is not in ML Metadata yet.
     """
     places = store.property_of_all("Artifact", "pushed_destination")
-    pushed = {place: number for number, place in sorted(places.items()) if place and _is_live(store, number)}
+    pushed = {
+        root.version(place): number for number, place in sorted(places.items()) if place and _is_live(store, number)
+    }
     contents = {act.content for folder in root.serving_folders() for act in acts(folder)}
     models = {
         digest: number
@@ -133,7 +134,7 @@ def published(store: Store, root: OutputRoot) -> set[int]:
         if digest in contents and store.artifacts[number].type == "Model" and _is_live(store, number)
     }
     said = {model: blessing for blessing, model in blessed_models(store)}
-    found = {number for place, number in pushed.items() if Path(place).exists()} | set(models.values())
+    found = {number for version, number in pushed.items() if version.exists()} | set(models.values())
     return found | {said[model] for model in models.values() if model in said}
 
 
