@@ -5,6 +5,7 @@ them out, and pytest alone skips them there.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ from pipeline.metadata.shared import (
     check_asked,
     join,
     membership,
+    note_place,
     of_pipeline,
     of_run,
     without_password,
@@ -121,6 +123,32 @@ def test_output_root_has_one_database_for_ever(tmp_path):
     assert membership(root) == Membership(SharedDatabase.of("mysql://ml@h/m"), "3f9a2c1b")
     with pytest.raises(InputError, match=r"\(mysql://ml@h:3306/m\), found another, mysql://ml@h/other"):
         check_asked("mysql://ml@h/other", root)
+
+
+def test_copy_of_an_output_root_is_refused_beside_it_and_one_that_was_moved_is_not(tmp_path):
+    """Each would settle the other's runs as killed, and tell ML Metadata that its outputs are the other's."""
+    root, copy = OutputRoot(tmp_path / "output"), OutputRoot(tmp_path / 'a "copy" \\ é')
+    root.path.mkdir()
+    dataclasses.replace(OWN, place=str(root.path)).write(root)
+    (tmp_path / "link").symlink_to(root.path)
+    for path in (root.path, tmp_path / "link"):
+        check_asked(None, OutputRoot(path))
+    shutil.copytree(root.path, copy.path)
+    for write in (lambda: check_asked(None, copy), lambda: join(str(OWN.database), copy), lambda: connection_to(copy)):
+        with pytest.raises(InputError) as raised:
+            write()
+        told = f"{copy}: expected to be the only output root 3f9a2c1b in {OWN.database}, found {root} too"
+        assert str(raised.value).startswith(told)
+    shutil.rmtree(copy.path)
+    root.path.rename(copy.path)
+    check_asked(None, copy)
+    note_place(copy)
+    assert membership(copy) == dataclasses.replace(OWN, place=str(copy.path))
+    # Now what lies where it lay before is the copy.
+    shutil.copytree(copy.path, root.path)
+    with pytest.raises(InputError, match="of which it is a copy"):
+        check_asked(None, root)
+    check_asked(None, copy)
 
 
 @pytest.mark.parametrize(

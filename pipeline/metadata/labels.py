@@ -21,7 +21,7 @@ from pathlib import Path
 from components.errors import InputError
 from models.files import write_text
 from pipeline.metadata.connection import is_locked, locked
-from pipeline.metadata.shared import membership
+from pipeline.metadata.shared import own_membership
 from pipeline.metadata.store import Run, Store
 from pipeline.output_root import OutputRoot
 
@@ -96,7 +96,7 @@ def label(
 @contextlib.contextmanager
 def _transaction(path: Path, root: OutputRoot) -> Iterator[Callable[[str, tuple], list[tuple]]]:
     """Yields what runs a query on the database and returns its rows."""
-    if (own := membership(root)) is not None:
+    if (own := own_membership(root)) is not None:
         with own.database.transaction() as execute:
             yield lambda query, parameters: [
                 tuple(value.decode() if isinstance(value, bytes) else value for value in row)

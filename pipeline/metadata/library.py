@@ -9,7 +9,7 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
 from components.errors import BusyError, first_line
-from pipeline.metadata.shared import SharedDatabase, membership
+from pipeline.metadata.shared import SharedDatabase, own_membership
 from pipeline.output_root import OutputRoot
 
 _Sqlite = metadata_store_pb2.SqliteMetadataSourceConfig
@@ -24,9 +24,10 @@ def connection_to(root: OutputRoot, *, make: bool = True) -> metadata_store_pb2.
       make: whether a database of sqlite is made where there is none.
 
     Raises:
-      InputError: the output root is in a shared database, of which its file or the password cannot be read.
+      InputError: the output root is in a shared database, of which its file or the password cannot be read, or is a
+        copy of one that is.
     """
-    own = membership(root)
+    own = own_membership(root)
     if own is not None:
         return _to_shared(own.database)
     connection = metadata_store_pb2.ConnectionConfig()

@@ -15,6 +15,7 @@ Synopsis:
 
 import contextlib
 import dataclasses
+import json
 import os
 import re
 import secrets
@@ -223,10 +224,19 @@ class SharedDatabase:
 
 @dataclasses.dataclass(frozen=True)
 class Membership:
-    """Which shared database an output root keeps its runs in, and its id there."""
+    """Which shared database an output root keeps its runs in, its id there, and where it lay in its last run."""
 
     database: SharedDatabase
     root: str
+    place: str = ""
+
+    def write(self, root: OutputRoot) -> None:
+        """Writes metadata.toml."""
+        # JSON's spelling is TOML's, but for DEL.
+        place = json.dumps(self.place, ensure_ascii=False).replace("\x7f", "\\u007f")
+        text = "# Where the runs of this output root are, and where it is: that which lies elsewhere is a copy.\n"
+        text += f'database = "{self.database}"\nroot = "{self.root}"\nplace = {place}\n'
+        write_text(root.metadata_elsewhere, text)
 
 
 def membership(root: OutputRoot) -> Membership | None:
@@ -238,7 +248,7 @@ def membership(root: OutputRoot) -> Membership | None:
     path = root.metadata_elsewhere
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
-        found = Membership(SharedDatabase.of(str(said["database"])), said["root"])
+        found = Membership(SharedDatabase.of(str(said["database"])), said["root"], str(said.get("place", "")))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError:
@@ -254,9 +264,42 @@ def membership(root: OutputRoot) -> Membership | None:
     return found
 
 
+def own_membership(root: OutputRoot) -> Membership | None:
+    """Returns the same for whoever writes: of an output root and its copy each would take the other's runs for its own.
+
+    Raises:
+      InputError: it cannot be read, or the output root is one of two with the same id.
+    """
+    own = membership(root)
+    if own is None or not own.place:
+        return own
+    other = OutputRoot(own.place)
+    try:
+        theirs = None if other.path.samefile(root.path) else membership(other)
+    except (OSError, InputError):
+        # It is gone, for this one was moved; or nobody can say what is there.
+        theirs = None
+    if theirs and theirs.root == own.root:
+        raise InputError(
+            f"{root}: expected to be the only output root {own.root} in {own.database}, found {other} too, of which it "
+            f"is a copy. Use that one, or delete {root.metadata_elsewhere}: the copy begins anew then."
+        )
+    return own
+
+
+def note_place(root: OutputRoot) -> None:
+    """Keeps in metadata.toml, if there is one, where the output root lies by now. The caller holds its lock."""
+    own, place = membership(root), str(root.path.resolve())
+    if own and own.place != place:
+        dataclasses.replace(own, place=place).write(root)
+
+
 def check_asked(url: str | None, root: OutputRoot) -> None:
-    """Raises InputError where an output root has its runs elsewhere than the setting `metadata_database` says."""
-    known = membership(root)
+    """Raises InputError where an output root has its runs elsewhere than the setting `metadata_database` says.
+
+    So it does where it is a copy of another one that is there.
+    """
+    known = own_membership(root)
     if url is None or (known and known.database == SharedDatabase.of(url)):
         return
     if known or root.metadata.exists():
@@ -289,8 +332,7 @@ def join(url: str | None, root: OutputRoot) -> None:
     with root.lock("Wait for it, or choose another --output-root."):
         check_asked(url, root)
         if membership(root) is None:
-            text = f'# Where the runs of this output root are; written once.\ndatabase = "{database}"\n'
-            write_text(root.metadata_elsewhere, f'{text}root = "{secrets.token_hex(4)}"\n')
+            Membership(database, secrets.token_hex(4), str(root.path.resolve())).write(root)
 
 
 def of_pipeline(name: str, own: Membership | None) -> str:

@@ -6,6 +6,7 @@ import shutil
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
+from pipeline.metadata.shared import note_place
 from pipeline.metadata.store import PROVENANCE, Store
 from pipeline.output_root import OutputRoot
 from pipeline.run.outcome import NODE_CACHED, NODE_RAN, RUNNING, WAITING
@@ -22,6 +23,7 @@ def settle(connection: metadata_store_pb2.ConnectionConfig, root: OutputRoot) ->
     output root, so no other run can own these.
     """
     with metadata.Metadata(connection) as handle:
+        note_place(root)
         note_moved(handle, Store(root.metadata).moved)
         _cancel_abandoned_executions(handle, root)
         _delete_half_written(root)
