@@ -23,6 +23,7 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from components.example_gen.dataset import Dataset
 from pipeline.metadata import why
+from pipeline.metadata.connection import connect
 from pipeline.metadata.excerpt import copy_own
 from pipeline.metadata.library import connection_to
 from pipeline.metadata.shared import membership
@@ -133,10 +134,7 @@ def _copy_database(source: OutputRoot, target: OutputRoot) -> None:
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    # Checked as every reader checks it.
+    # Checked, and opened, as every reader does it: it may be half written.
     Store(source)
-    with (
-        contextlib.closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True, timeout=10)) as old,
-        contextlib.closing(sqlite3.connect(target)) as new,
-    ):
+    with contextlib.closing(connect(source)) as old, contextlib.closing(sqlite3.connect(target)) as new:
         old.backup(new)
