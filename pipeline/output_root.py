@@ -161,6 +161,13 @@ class OutputRoot:
         """The folder of a run."""
         return RunFolder(self.path / "runs" / run_id)
 
+    def unrecorded_runs(self) -> Iterator[RunFolder]:
+        """Yields the folders of runs that have said something and recorded nothing: killed, or at their beginning."""
+        for log in self.path.glob("runs/*/log.txt"):
+            run = RunFolder(log.parent)
+            if not run.summary.exists():
+                yield run
+
     def make_run(self, run_id: str) -> RunFolder:
         """Makes the folder of a run, and the output root if need be.
 

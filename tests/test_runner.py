@@ -124,6 +124,21 @@ def test_what_a_writer_was_killed_over_is_deleted_and_checkpoints_stay(connectio
     assert not left[-1].parent.exists()
 
 
+def test_run_that_was_killed_before_it_was_recorded_leaves_no_folder(connection, store, tmp_path):
+    """While it imported: neither ML Metadata nor a summary tells of it, and nothing else would take it away."""
+    root = OutputRoot(tmp_path)
+    killed, own, waiting, known, told = (root.make_run(f"20261123-20051{n}-360") for n in range(5))
+    for run in (killed, own, known, told):
+        run.log.write_text("imports")
+    # Of a database that is gone, for one.
+    told.summary.write_text("{}")
+    kind = store.put_context_type(metadata_store_pb2.ContextType(name="pipeline_run"))
+    store.put_contexts([metadata_store_pb2.Context(type_id=kind, name=known.folder.name)])
+    settle(connection, root, own.folder.name)
+    # What waits for the lock has said nothing yet.
+    assert sorted((tmp_path / "runs").iterdir()) == [run.folder for run in (own, waiting, known, told)]
+
+
 @pytest.mark.parametrize("taken", ["for an error", "by nobody"])
 def test_signal_that_a_node_takes_otherwise_ends_the_run_and_fails_no_node(monkeypatch, heard, taken):
     """Beam raises it as a RuntimeError; in a finalizer it is printed and passed over."""

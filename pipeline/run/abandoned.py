@@ -16,17 +16,18 @@ from pipeline.run.record import RunRecord, outputs_of
 _Execution = metadata_store_pb2.Execution
 
 
-def settle(connection: metadata_store_pb2.ConnectionConfig, root: OutputRoot) -> None:
+def settle(connection: metadata_store_pb2.ConnectionConfig, root: OutputRoot, run_id: str = "") -> None:
     """Marks abandoned executions as canceled, completes the records of their runs, and records what was published.
 
     Of an output root that was moved, ML Metadata is told where its outputs are by now. The caller holds the lock of the
-    output root, so no other run can own these.
+    output root, so no other run can own these; `run_id` is its own, which may have recorded nothing yet.
     """
     with metadata.Metadata(connection) as handle:
         note_place(root)
         note_moved(handle, Store(root.metadata).moved)
         _cancel_abandoned_executions(handle, root)
         _delete_half_written(root)
+        _delete_unrecorded(root, run_id)
         close_abandoned(handle, root)
         record_publications(handle.store, root)
 
@@ -67,6 +68,14 @@ def _delete_half_written(root: OutputRoot) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _delete_unrecorded(root: OutputRoot, run_id: str) -> None:
+    """Removes what is left of runs that were killed before they were recorded: while they imported, for one."""
+    known = {run_id, *Store(root.metadata).numbers()}
+    for run in root.unrecorded_runs():
+        if run.folder.name not in known:
+            shutil.rmtree(run.folder, ignore_errors=True)
 
 
 def close_abandoned(handle: metadata.Metadata, root: OutputRoot) -> None:

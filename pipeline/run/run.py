@@ -242,7 +242,7 @@ def _run(
     connection = connection_to(root)
     check_database(connection, console.line)
     with told_in_a_line(connection):
-        settle(connection, root)
+        settle(connection, root, run_id)
     if base and base.dataset:
         console.line(_first_line(run_id, settings, dataset) + _stands_on(base))
     console.end("imports", "", time.monotonic() - started)
@@ -268,7 +268,7 @@ def _run(
             status = _run_nodes(runner, record, create_pipeline(settings.config, dataset))
         except KeyboardInterrupt:
             # As the next run would.
-            settle(connection, root)
+            settle(connection, root, run_id)
             raise
         if settings.config.kept_runs is not None:
             clear_if_possible(root, console)
