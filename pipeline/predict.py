@@ -77,7 +77,7 @@ def predict_folder(
     """
     if result.suffix not in _WRITERS:
         raise InputError(f"{result}: expected a name that ends in {', '.join(_WRITERS)}.")
-    if not result.resolve().parent.is_dir():
+    if not Path(os.path.realpath(result)).parent.is_dir():
         raise InputError(f"{result}: expected its folder to exist. Make it first.")
     if result.is_dir():
         raise InputError(f"{result}: expected the name of a file, found a folder. Name another.")

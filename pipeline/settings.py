@@ -157,12 +157,20 @@ def resolve(
     layers |= changes(chosen)
     layers = _with_own_rate(layers, {**layers, **given}, given)
     # What a run records about itself must not depend on the folder that it was started in.
-    layers["output_root"] = (layers["output_root"][0].resolve(), layers["output_root"][1])
+    layers["output_root"] = (_whole_path(*layers["output_root"]), layers["output_root"][1])
     if (by_hand := _trained_by(given)) and "tune.fixed" not in given:
         layers["tune.fixed"] = (by_hand, "what is given")
     presets = (*PRESETS.values(), *WHERE_SLOW.values())
     asked = {name for values in presets for name in values} if "preset" in given else set()
     return _settle(layers, asked.union(given))
+
+
+def _whole_path(path: Path, origin: str) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError:
+        told = f"{_where('output_root', origin)}: expected a folder, found a link that leads to itself"
+        raise InputError(f"{told}. Remove it, or name another.") from None
 
 
 def read_assignment(assignment: str, origin: str) -> dict[str, object]:

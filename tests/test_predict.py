@@ -13,10 +13,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from components.errors import InputError
 from components.pusher.history import versions
 from components.pusher.serving_folder import publish
 from models.card import CARD_FILE
-from pipeline.predict import main
+from pipeline.predict import main, predict_folder
 from tests.forms import FORMS, encoded, without
 from tests.served_models import NAMES, banded_images, export_banded_model, write_split
 
@@ -350,6 +351,12 @@ def test_result_that_cannot_be_written_is_one_line_and_status_2(ask, capsys, nam
     assert error.count("\n") == 1
     assert not path.exists()
     assert not list(path.parent.glob(".*"))
+
+
+def test_result_behind_a_link_that_leads_to_itself_is_refused(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match="expected its folder to exist"):
+        predict_folder(tmp_path, tmp_path / "loop" / "predictions.csv", tmp_path)
 
 
 def test_result_that_is_a_folder_is_refused_before_the_model_is_asked(ask, tmp_path, capsys):

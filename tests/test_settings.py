@@ -110,6 +110,14 @@ def test_output_root_is_absolute_whatever_named_it(write):
     assert settle("output_root=/there").given == {"output_root": "/there"}
 
 
+def test_output_root_that_leads_to_itself_is_refused_in_a_line(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    told = "expected a folder, found a link that leads to itself. Remove it, or name another."
+    for path in (loop, loop / "output"):
+        assert refusal(f"output_root={path}") == f"--set output_root={path}: {told}"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
