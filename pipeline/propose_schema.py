@@ -19,6 +19,7 @@ from models.files import write_text
 from pipeline.metadata.store import Run, Store
 from pipeline.output_root import DEFAULT, OutputRoot, writing
 from pipeline.project import a_path, is_installed, program
+from pipeline.run.console import legible
 from pipeline.run.data import FASHION_MNIST_SCHEMA
 
 PROPOSAL_FILE = "proposal.pbtxt"
@@ -103,6 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--output-root", type=a_path, default=DEFAULT, help="of the run (output/)")
     arguments = parser.parse_args(argv)
+    legible()
     try:
         with disk_told():
             store = Store(OutputRoot(arguments.output_root).metadata)

@@ -157,6 +157,28 @@ def test_output_that_nobody_takes_any_more_ends_nothing(log, how):
     assert [word in log.read_text() for word in ("epoch 1/5", "slow", "it failed")] == [True] * 3
 
 
+def test_output_that_was_closed_before_is_no_file_that_is_opened_later(log):
+    """What the C++ parts print would be written into it: the database, for one."""
+    script = (
+        "import os, subprocess, sys\n"
+        "from pathlib import Path\n"
+        "from pipeline.run.console import Console, legible, say\n"
+        "legible()\n"
+        "with Path(sys.argv[1] + '.other').open('w') as other, Console(Path(sys.argv[1])) as console:\n"
+        "    console.line('done')\n"
+        "    console.error('it failed')\n"
+        "    os.write(1, b'native')\n"
+        "    subprocess.run(['sh', '-c', 'echo of a child'], check=True)\n"
+        "say('the end')\n"
+        "say('the end', sys.stderr)\n"
+        "print(os.read(0, 1), sys.stdin.read())\n"
+        "sys.exit(7 + Path(sys.argv[1] + '.other').stat().st_size)\n"
+    )
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", script, str(log)]
+    assert subprocess.run(closed, cwd=ROOT, check=False).returncode == 7
+    assert [word in log.read_text() for word in ("it failed", "native", "of a child")] == [True] * 3
+
+
 def test_without_a_terminal_long_steps_tell_a_line_now_and_then(log, capfd, monkeypatch):
     """An epoch is told, but not each of many, and what is for the eyes alone never."""
     now = [0.0]

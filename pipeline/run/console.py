@@ -34,7 +34,17 @@ def event_line(event: str, **fields: object) -> str:
 
 
 def legible() -> None:
-    """Has standard output print as escapes what its encoding lacks, as one that a locale chose may."""
+    """Has standard output print as escapes what its encoding lacks, as one that a locale chose may.
+
+    What was closed before this process began leads nowhere from here on: else what it opens next is taken for that.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # It gets the lowest number that is free, which is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            setattr(sys, name, os.fdopen(number, mode))
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
 

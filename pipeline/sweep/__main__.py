@@ -24,7 +24,7 @@ from pipeline.config import PipelineConfig
 from pipeline.output_root import OutputRoot, writing
 from pipeline.presets import PRESETS
 from pipeline.project import a_path, folder, program
-from pipeline.run.console import say
+from pipeline.run.console import legible, say
 from pipeline.scratch import scratch
 from pipeline.settings import Settings, as_toml, resolve
 from pipeline.stopping import how_stopped, stoppable
@@ -63,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, 2 for bad input, another if the pipeline could not prepare the data."""
     argv = sys.argv[1:] if argv is None else argv
     arguments = parse_arguments(argv)
+    legible()
     try:
         with stoppable(), disk_told():
             return sweep(arguments, argv, folder())
