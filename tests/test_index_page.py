@@ -211,6 +211,11 @@ def test_refusal_is_open_until_its_span_was_accepted():
     stopped = dataclasses.replace(admitted, state="interrupted", accuracy=None, gate="passed")
     assert open_refusals([one, other, stopped]) == [other]
     assert open_refusals([one, other, dataclasses.replace(stopped, gate="")]) == [one, other]
+    # So is a shard that was damaged behind it, which is told as a failure.
+    damaged = dataclasses.replace(one, gate="passed", accuracy=None)
+    assert open_refusals([damaged, other]) == [other]
+    (told,) = to_look_at(Overview(entries=[entry(0), damaged], periods={}), damaged.started / 1000)
+    assert "failed on span 1" in told
     plain = [entry(1, "data refused", span=None), entry(2, span=None)]
     assert open_refusals(plain) == []
     assert open_refusals(plain[:1]) == plain[:1]

@@ -90,12 +90,12 @@ def open_refusals(entries: Iterable[Entry]) -> list[Entry]:
     """Returns the runs that refused data which no later run accepted: the same span, or the same data."""
     found: dict[tuple[str, str | None], Entry] = {}
     for entry in entries:
-        if entry.state == "data refused":
-            key = (entry.place, _taken_up(entry))
+        key = (entry.place, _taken_up(entry))
+        if entry.gate == PASSED or (_is_judged(entry) and not entry.part):
+            found.pop(key, None)
+        elif entry.state == "data refused":
             found.pop(key, None)
             found[key] = entry
-        elif entry.gate == PASSED or (_is_judged(entry) and not entry.part):
-            found.pop((entry.place, _taken_up(entry)), None)
     return list(found.values())
 
 
@@ -135,7 +135,7 @@ def _to_look_at(overview: Overview, now: float) -> Iterator[Markup]:
         yield Markup("No run has succeeded for {}: the last was that of {}.").format(
             counted(days, "day", "days"), moment(ended_well[-1])
         )
-    failed = [e for e in entries if e.state in ("failed", "interrupted") and not _made_good(e, entries)]
+    failed = [e for e in entries if _has_failed(e) and not _made_good(e, entries)]
     yield from _named(failed, lambda e: Markup("Run {} {}{}").format(link(e), _how(e), _why(e.reasons)))
     refused = open_refusals(entries)
     yield from _named(refused, lambda e: Markup("{} {}").format(_refused(e), link(e)) + _why(e.reasons))
@@ -170,6 +170,11 @@ def patience(entries: list[Entry]) -> float:
     return max(_LATE_DAYS * DAY, _LATE * statistics.median(gaps) if gaps else 0.0)
 
 
+def _has_failed(entry: Entry) -> bool:
+    """Whether a run did not do its work, or was ended by a shard that was damaged behind the gate."""
+    return entry.state in ("failed", "interrupted") or (entry.state == "data refused" and entry.gate == PASSED)
+
+
 def _made_good(failed: Entry, entries: list[Entry]) -> bool:
     """Says whether a later run did what this one failed in: with its span, or with any data where there are none."""
     later = [e for e in entries[entries.index(failed) + 1 :] if e.place == failed.place and _did(e, failed.node)]
@@ -191,7 +196,7 @@ def _named(found: list[Entry], tell) -> Iterator[Markup]:
 
 def _how(entry: Entry) -> Markup:
     on = f" on span {entry.span['name']}" if entry.span else ""
-    return Markup("{}{}").format("failed" if entry.state == "failed" else "was interrupted", on)
+    return Markup("{}{}").format("was interrupted" if entry.state == "interrupted" else "failed", on)
 
 
 def _refused(entry: Entry) -> Markup:
