@@ -20,7 +20,7 @@ override NAMED_DATA = $(IMAGE_PIPELINE_DATA_DIR)$(foreach word,--data-dir --conf
 # What a shell set up for another Python would do to these programs; how they print and cache stays the caller's.
 override OF_THE_CALLER := PYTHONUNBUFFERED PYTHONFAULTHANDLER PYTHONIOENCODING PYTHONUTF8 PYTHONDONTWRITEBYTECODE
 unexport $(filter-out $(OF_THE_CALLER),$(filter PYTHON% PYTEST_% __PYVENV_LAUNCHER__,$(.VARIABLES)))
-unexport KERAS_BACKEND TF_USE_LEGACY_KERAS
+unexport KERAS_BACKEND TF_USE_LEGACY_KERAS KERAS_MAX_EPOCHS KERAS_MAX_STEPS_PER_EPOCH
 
 help: ## list the targets
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile

@@ -91,7 +91,7 @@ def flags_of_settings(arguments: argparse.Namespace) -> dict[str, tuple[str, obj
         flags["beam_args"] = (f"--beam-args {arguments.beam_args}", read_beam_args(arguments.beam_args))
     for name in ("trials", "minutes"):
         value = getattr(arguments, f"tune_{name}")
-        flags |= {} if value is None else {f"tune.{name}": (f"--tune-{name} {value}", value)}
+        flags |= {} if value is None else {f"tune.{name}": (f"--tune-{name} {value:g}", value)}
     switches = {
         "tune.enabled": ("--tune", arguments.tune, True),
         "enable_cache": ("--no-cache", arguments.no_cache, False),

@@ -98,6 +98,8 @@ def parse_features(record: bytes) -> dict[str, list]:
 
 def _floats(value: bytes | int) -> list[float]:
     """Returns floats, packed or alone, of four bytes each."""
+    if len(value) % 4:
+        raise ValueError(f"expected floats of four bytes each, found {len(value):,} bytes")
     return [number for (number,) in struct.iter_unpack("<f", value)]
 
 

@@ -97,6 +97,9 @@ class Settings:
         kept |= {name: (default[name], "default") for name, (_, by) in own.items() if by.startswith("preset ")}
         before = {**kept, **earlier}
         layers = _with_own_rate(before, {**before, **{name: own[name] for name in self.given}}, self.given)
+        if layers[_OPTIMIZER][0] != own[_OPTIMIZER][0] and layers[_RATE][1].startswith("preset "):
+            # A preset that is named here is tuned for its own optimizer, and the run has another.
+            layers[_RATE] = (None, layers[_OPTIMIZER][1])
         by_hand = {name for name in self.given if not self.origins[name].startswith(("preset ", "default"))}
         if (more := _trained_by(by_hand)) and "tune.fixed" not in self.given:
             layers["tune.fixed"] = (tuple(sorted({*layers["tune.fixed"][0], *more})), "what is given")

@@ -659,6 +659,24 @@ def write_records(path: Path, labels: list) -> None:
             writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
 
 
+def test_features_of_floats_beside_image_and_label_are_passed_over(tmp_path):
+    import tensorflow as tf
+
+    def floats(*values: float) -> tf.train.Feature:
+        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+    with tf.io.TFRecordWriter(str(tmp_path / "train.tfrecord")) as writer:
+        for number, image in enumerate(IMAGES[:4]):
+            features = {
+                "image": floats(*(image.ravel() / 255)),
+                "image_raw": tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded(image)])),
+                "label": floats(0.5, 0.5),
+                "class": tf.train.Feature(int64_list=tf.train.Int64List(value=[number % 2])),
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    assert contents(inspect_dataset(tmp_path))["train"][1].tolist() == [0, 1, 0, 1]
+
+
 def test_whole_floats_are_labels_of_records(tmp_path):
     write_records(tmp_path / "train.tfrecord", [3.0, 1, 3.0, 1.0])
     dataset = inspect_dataset(tmp_path)
@@ -902,7 +920,7 @@ def test_parts_without_folders_of_classes_are_no_classes(tmp_path, parts):
         ),
         (
             ("train/cat", "train/dog", "train_masks/cat", "train_masks/dog", "test/cat"),
-            "{}: expected one folder of train, found train, train_masks. Take all but one of them away.",
+            "{}: expected one folder of train, found train, train_masks. Put them into one, or take the others away.",
         ),
     ],
     ids=lambda value: value[0].replace("/", "-") if isinstance(value, tuple) else "",
@@ -914,11 +932,12 @@ def test_parts_where_classes_are_looked_for_are_refused_and_not_trained_on(tmp_p
     assert refusal(tmp_path) == told.replace("{}", str(tmp_path))
 
 
-def test_train_may_be_a_class_beside_others(tmp_path):
-    for name, image in zip(("bus", "train"), IMAGES, strict=False):
+@pytest.mark.parametrize("names", [("bus", "train"), ("trainers", "valve"), ("Train station", "Valley")], ids=str)
+def test_train_may_be_a_class_beside_others(tmp_path, names):
+    for name, image in zip(names, IMAGES, strict=False):
         (tmp_path / name).mkdir()
         (tmp_path / name / "0.png").write_bytes(encoded(image))
-    assert inspect_dataset(tmp_path).class_names == ("bus", "train")
+    assert inspect_dataset(tmp_path).class_names == names
 
 
 def test_classes_txt_orders_the_classes(folders):

@@ -94,6 +94,7 @@ def test_budget_of_a_search_that_is_none_is_refused(flag, capsys):
     assert capsys.readouterr().err == told.replace(f"{flag} 3", "--set tune.algorithm=random").join(
         ["local_runner.py: ", ""]
     )
+    assert main(["--set", "tune.enabled=false", "--show-config"]) == 0
     for search in (["--tune"], ["--set", "tune.enabled=true"]):
         assert main([*search, flag, "3", "--show-config"]) == 0
 

@@ -35,7 +35,9 @@ class Nights:
         self.new, self.aside = list(new), list(aside)
         # What the gate let in, whatever the run behind it came to.
         spans = [Span(name=name, number=int(name), pattern="in/{SPAN}") for name in passed]
-        self.decisions = tuple(Decision(run_id="r", verdict=PASSED, span=span, data={}, reasons=()) for span in spans)
+        self.decisions = tuple(
+            Decision(run_id="r", verdict=PASSED, span=span, data={"digest": ""}, reasons=()) for span in spans
+        )
         self.statuses, self.unreadable, self.outdated = statuses or {}, unreadable, outdated
         self.runs = []
 

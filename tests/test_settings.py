@@ -386,6 +386,8 @@ def test_other_optimizer_has_a_rate_of_its_own_and_not_that_of_a_preset_or_an_ea
     earlier = settle(preset="best").as_dict()
     assert settle("training.optimizer=sgd").on_top_of(earlier, "1").config.training.peak_rate == 0.05
     assert settle("training.epochs=1").on_top_of(earlier, "1").config.training.learning_rate == own
+    adams = settle("training.optimizer=adam", preset="fast").as_dict()
+    assert settle(preset="best").on_top_of(adams, "1").config.training.peak_rate == 0.002
 
 
 def test_settings_from_code_are_given_where_they_differ_from_the_defaults():

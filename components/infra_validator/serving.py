@@ -89,7 +89,7 @@ def serve_once(saved_model: Path, examples: Examples, scratch: Path | None = Non
             )
         if done.returncode or not report.exists():
             # Libraries warn on standard error as well; the verdict is what comes last.
-            reason = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
+            reason = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1].strip()
             if line := refused_by_disk(OSError(reason)):
                 raise InputError(f"{saved_model}: it cannot be asked: {line}")
             if any(told in done.stderr for told in _NO_MEMORY):

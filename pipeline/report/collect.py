@@ -12,12 +12,14 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import math
 from collections.abc import Iterable
 
 import numpy as np
 
 from models.examples import Examples, ExamplesError
 from models.features import LABEL, SPLITS, TEST
+from models.memory import MIB, rows_within
 from models.pictures import read_labels, read_pictures
 from pipeline.client import RunView
 from pipeline.metadata.artifacts import RunArtifacts
@@ -38,7 +40,7 @@ from pipeline.run.outcome import NODE_CACHED
 # How many pictures the report holds: of a cell of the confusion matrix, of the surest errors, of a class in a split.
 CELL_IMAGES, ERROR_IMAGES, SAMPLE_IMAGES = 20, 24, 5
 # Records of a split that are looked through for samples of each class.
-SAMPLED_RECORDS = 10_000
+SAMPLED_RECORDS, _SAMPLED_BYTES = 10_000, 256 * MIB
 # Of the images behind the confusion matrix, and of the samples as much again; keeps the report of many classes or large
 # images below 5 MB.
 PIXEL_BYTES = 1_500_000
@@ -195,7 +197,8 @@ def _samples(examples: Examples, predictions: Predictions | None) -> tuple[dict,
     for split in examples.counts:
         found: dict[int, list[int]] = {label: [] for label in classes}
         missing = count * len(classes)
-        for position, label in enumerate(itertools.islice(read_labels(examples, split), SAMPLED_RECORDS)):
+        most = rows_within(_SAMPLED_BYTES, math.prod(examples.image_shape), most=SAMPLED_RECORDS)
+        for position, label in enumerate(itertools.islice(read_labels(examples, split), most)):
             if len(found.get(label, range(count))) < count:
                 found[label].append(position)
                 missing -= 1

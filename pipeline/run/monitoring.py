@@ -183,6 +183,12 @@ def _total(summary: dict, key: str) -> dict | None:
     return None if window is None else {(): len(window) if key == "spans" else sum(span[key] for span in window)}
 
 
+def _is_refused(run: dict) -> bool:
+    """Whether data or model were refused; a shard that was damaged behind the gate is no answer of its."""
+    passed = run["gates"].get("DataGate", {}).get("result") == "passed"
+    return run["state"] == "not blessed" or (run["state"] == "data refused" and not passed)
+
+
 def _one(value: float | None) -> dict | None:
     return None if value is None else {(): value}
 
@@ -200,7 +206,7 @@ _OF_RUNS: dict[str, tuple[str, tuple[str, ...], Callable[[dict], dict | None]]] 
     "run_refused": (
         "1 if the latest run was refused: its data, or its model.",
         (),
-        lambda run: _one(int(run["state"] in ("data refused", "not blessed"))),
+        lambda run: _one(int(_is_refused(run))),
     ),
     "node_duration_seconds": (
         "How long each node of the latest run took; next to nothing for one from the cache.",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from components.errors import InputError
 from components.example_gen.dataset import Dataset
-from components.example_gen.spans import BEFORE, Span, SpanPattern
+from components.example_gen.spans import BEFORE, SpanPattern
 from pipeline.nodes import Selection
 from pipeline.output_root import OutputRoot
 from pipeline.run.aftermath import followed_up
@@ -144,7 +144,7 @@ class _Night:
                 dataset = read_span(self.settings.config, plan, self.known())
             whole = number == len(new) - 1 and not dataset.unreadable
             status = self._run(dataset, None if whole else Selection(to_node=_GATE))
-            refused = status == _REFUSED and not self._passed(dataset.span)
+            refused = status == _REFUSED and not self._passed(dataset)
             aside = refused or (dataset.unreadable and status == _UNREADABLE)
             if status != 0 and not aside:
                 return status
@@ -154,10 +154,10 @@ class _Night:
         # Also where all are refused, but a kill, or other settings, left a training due.
         return None if let_in or self.is_outdated() else status
 
-    def _passed(self, span: Span) -> bool:
-        """Whether the gate let a span in by the last run on it, which a damaged shard may have ended behind it."""
-        verdicts = [found.verdict for found in self.known().decisions if found.key == (span.number, span.version)]
-        return verdicts[-1:] == [PASSED]
+    def _passed(self, dataset: Dataset) -> bool:
+        """Whether the gate let a span in as it is taken up, in a run that a damaged shard ended behind it."""
+        found = [found for found in self.known().decisions if found.span == dataset.span]
+        return [(last.verdict, last.data["digest"]) for last in found[-1:]] == [(PASSED, dataset.digest)]
 
     def is_outdated(self) -> bool:
         """Whether the last training was on other spans, with other settings or by other code; False without spans.

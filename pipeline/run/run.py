@@ -133,7 +133,7 @@ def check(settings: Settings) -> None:
 
 
 def _check_search(settings: Settings) -> None:
-    given = [origin for name, origin in settings.origins.items() if name.startswith("tune.")]
+    given = [told for name, told in settings.origins.items() if name.startswith("tune.") and name != "tune.enabled"]
     if not settings.config.tune.enabled and (alone := [told for told in given if told.startswith("--")]):
         raise InputError(f"{alone[0]}: expected a search (--tune), whose setting it is, found none. Add --tune.")
     if settings.config.tune.enabled and settings.config.training.warm_start:

@@ -33,8 +33,9 @@ from models.features import TEST, TRAIN, VAL
 
 # Pictures, too, and not read.
 _UNREAD = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".psd", ".tga", ".ppm", ".pgm", ".dng", ".cr2", ".nef")
-# As the names of parts begin.
+# As the names of parts begin, and end: trainset, TestData, trainval.
 _BEGINNINGS = (("train", TRAIN), ("trn", TRAIN), ("test", TEST), ("tst", TEST), ("val", VAL))
+_ENDING = "(val|sets?|data|dataset|images?|imgs?|split)?"
 # What a data folder has of its own beside the pictures.
 _BESIDE = ("classes.txt", "schema.pbtxt", "floors.toml", "proposal.pbtxt")
 
@@ -111,7 +112,8 @@ def _refuse_twice(folder: Path, names: set[str]) -> None:
     for part, same in by_part.items():
         if part is not None and len(same) > 1:
             raise InputError(
-                f"{folder}: expected one folder of {part}, found {', '.join(same)}. Take all but one of them away."
+                f"{folder}: expected one folder of {part}, found {', '.join(same)}. Put them into one, or take the "
+                "others away."
             )
 
 
@@ -122,7 +124,7 @@ def _refuse_parts(folder: Path, train: list[tuple[str, str | int]]) -> None:
     # One class of vehicles may be called train; none has a test and a train beside it.
     both = {part_of(label) for label in labels if label.isalpha() and part_of(label)}
     if TRAIN in {_part_like(label) for label in alike} and alike == labels:
-        if any(path.split("/")[-2] == label for path, label in train):
+        if any(path.split("/")[-2] == label and _part_like(label) == TRAIN for path, label in train):
             raise InputError(
                 f"{folder}: expected a folder for each class, found pictures in {', '.join(labels)} themselves. Sort "
                 "them into train/<class>/ (and test/<class>/); a table of their labels is not read."
@@ -158,7 +160,7 @@ def _part_like(label: str) -> str | None:
     """Returns which part the name of a folder says, or begins like: train, test1, train_images, TrainData, trainset."""
     # A number behind the word makes it another: test1.
     words = re.findall("[a-z]+", label.lower())
-    begun = (part for word in words for beginning, part in _BEGINNINGS if word.startswith(beginning))
+    begun = (part for word in words for beginning, part in _BEGINNINGS if re.fullmatch(beginning + _ENDING, word))
     return part_of(" ".join(words)) or next(begun, None)
 
 

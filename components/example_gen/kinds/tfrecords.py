@@ -102,8 +102,9 @@ def _image_and_label(record: bytes, needs_label: bool) -> tuple[bytes, int | str
         features = parse_features(record)
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ValueError("expected a tf.train.Example, found other data") from None
-    image = _value(features, _IMAGES)
-    label = _value(features, _LABELS)
+    # Pixels as floats are no image that is read, and scores no label.
+    told = {name: found for name, found in features.items() if not (found[1:] and isinstance(found[0], float))}
+    image, label = _value(told, _IMAGES), _value(told, _LABELS)
     if label is None and not needs_label:
         label = UNLABELLED
     if not isinstance(image, bytes) or label is None:
