@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import apache_beam as beam
 import grpc
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
+from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc, beam_runner_api_pb2
 
 import local_runner
 from components.errors import DataRefused, InputError
@@ -186,7 +185,7 @@ def test_port_that_takes_connections_and_never_answers_is_a_line():
         endpoint = f"127.0.0.1:{silent.getsockname()[1]}"
         options = PipelineOptions([f"--job_endpoint={endpoint}", "--job_server_timeout=1"])
         with pytest.raises(JobFailedError, match=rf"^job server {endpoint}: expected an answer, found a port that"):
-            portable.BoundedRunner().run_portable_pipeline(beam.Pipeline(options=options), options)
+            portable.BoundedRunner().run_portable_pipeline(beam_runner_api_pb2.Pipeline(), options)
 
 
 def test_process_that_is_stopped_cancels_its_job(monkeypatch):

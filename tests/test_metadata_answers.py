@@ -701,7 +701,7 @@ def test_database_that_may_not_be_read_is_a_line(own_runs, refusal, monkeypatch)
         return connect(place if place == ":memory:" else "file:/nowhere/metadata.db?mode=ro", **options)
 
     monkeypatch.setattr(sqlite3, "connect", refuse)
-    told = f"{path}: cannot be read or written (unable to open database file). Mend its permissions, and run again."
+    told = f"{path}: cannot be read (unable to open database file). Mend its permissions, and run again."
     assert refusal("runs", output=own_runs.output_root).endswith(told)
 
 

@@ -53,7 +53,7 @@ def _connect_to_file(path: Path) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_SECONDS)
     except sqlite3.OperationalError as error:
-        raise not_permitted(path, error) from None
+        raise shut(path, error) from None
     journal = path.with_name(f"{path.name}-journal")
     try:
         connection.execute("SELECT 1 FROM sqlite_master").fetchall()
@@ -82,14 +82,14 @@ def is_locked(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def may_not(error: sqlite3.Error) -> bool:
-    """Says whether the file could not be opened, or not written; it may be a whole database all the same."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+def is_shut(error: sqlite3.Error) -> bool:
+    """Says whether the file could not be opened; it may be a whole database all the same."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CANTOPEN
 
 
-def not_permitted(path: Path, error: sqlite3.Error) -> InputError:
+def shut(path: Path, error: sqlite3.Error) -> InputError:
     """Returns what to say then."""
-    return InputError(f"{path}: cannot be read or written ({error}). Mend its permissions, and run again.")
+    return InputError(f"{path}: cannot be read ({error}). Mend its permissions, and run again.")
 
 
 def locked(path: Path) -> BusyError:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from components.errors import InputError
-from pipeline.metadata.connection import connect, is_locked, locked, may_not, not_permitted
+from pipeline.metadata.connection import connect, is_locked, is_shut, locked, shut
 from pipeline.metadata.shared import SCHEMA_VERSION
 from pipeline.output_root import OutputRoot
 
@@ -146,8 +146,8 @@ class Store:
         except sqlite3.Error as error:
             if is_locked(error):
                 raise locked(self.path) from None
-            if may_not(error):
-                raise not_permitted(self.path, error) from None
+            if is_shut(error):
+                raise shut(self.path, error) from None
             raise InputError(
                 f"{self.path}: expected a database of ML Metadata, found something else ({error}). Restore it from a "
                 "copy, or name another folder with --output-root."

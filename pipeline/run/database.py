@@ -17,7 +17,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
 from components.errors import BusyError, InputError, first_line
-from pipeline.metadata.connection import is_locked, locked, may_not, not_permitted
+from pipeline.metadata.connection import is_locked, is_shut, locked, shut
 from pipeline.metadata.shared import SCHEMA_VERSION, SharedDatabase
 
 _PATIENCE_SECONDS = 10.0
@@ -38,7 +38,7 @@ def check_database(
 
     Raises:
       BusyError: another program has it locked for longer than that, or it cannot be reached.
-      InputError: it is no database of ML Metadata, or of another version of it, or may not be read or written.
+      InputError: it is no database of ML Metadata, or of another version of it, or may not be read.
     """
     if connection.HasField("mysql"):
         _shared(connection).check()
@@ -97,8 +97,8 @@ def _check_file(path: Path, tell: Callable[[str], None], patience: float) -> Non
                 found = database.execute("SELECT schema_version FROM MLMDEnv").fetchall()
             break
         except sqlite3.Error as error:
-            if may_not(error):
-                raise not_permitted(path, error) from None
+            if is_shut(error):
+                raise shut(path, error) from None
             if not is_locked(error):
                 # A new file, or one of the very first versions, which ML Metadata knows how to take.
                 if "no such table" in str(error) and not _tables(path):
