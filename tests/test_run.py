@@ -75,7 +75,7 @@ def test_search_and_warm_start_are_refused_together_where_one_of_them_is_an_earl
 
     both = settle(given).on_top_of(settle(of_the_run).as_dict(), "1")
     monkeypatch.setattr(partial_run, "find_base", lambda *_: Base(selection=SELECTION, run_id="1", settings=both))
-    with pytest.raises(InputError, match=r"training\.warm_start: expected false with a search \(--tune\), found true"):
+    with pytest.raises(InputError, match=r"warm_start(=true)?: expected false with a search \(--tune\), found true"):
         tell_plan(settle(given), tmp_path, SELECTION)
 
 

@@ -226,7 +226,7 @@ def test_page_on_a_full_disk_is_told_in_a_line_behind_what_came_of_the_sweep(tmp
 
 
 @pytest.mark.slow
-def test_disk_that_is_full_between_two_trainings_is_told_in_a_line(tmp_path, monkeypatch, capsys):
+def test_disk_that_is_full_between_two_trainings_is_told_in_a_line(tmp_path, monkeypatch, capfd):
     def one_and_then_full(*_: object, **__: object):
         yield Outcome(val_accuracy=0.9, curve=(0.9,), seconds=1.0, cpu_seconds=1.0)
         full()
@@ -235,7 +235,7 @@ def test_disk_that_is_full_between_two_trainings_is_told_in_a_line(tmp_path, mon
     monkeypatch.setattr(trainings, "trainings", one_and_then_full)
     assert main(["training.shift=1", "--output-root", str(tmp_path / "out")]) == 2
     told = "sweep: something could not be written (No space left on device). Free some space, and run again.\n"
-    found = capsys.readouterr()
+    found = capfd.readouterr()
     assert found.err == told
     assert "1 of 6: 90.00 %, seed 42, as it is" in found.out
 

@@ -453,6 +453,7 @@ def test_images_of_another_size_than_those_of_earlier_spans_are_told(incoming, c
 
 
 def test_gray_span_behind_colour_is_told_what_to_say_of_the_channels(incoming, config, pattern):
+    incoming(1)
     before = known(decided(config, pattern, 1))
     before.decisions[0].data["image_shape"] = [6, 6, 3]
     incoming(2)
