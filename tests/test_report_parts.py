@@ -236,7 +236,7 @@ def test_many_classes_or_large_images_get_fewer_pictures_each(predictions):
 
 def all_mistaken(classes: int) -> Predictions:
     """Of each class an image that is taken for each."""
-    label, prediction = (grid.ravel() for grid in np.meshgrid(np.arange(classes), np.arange(classes)))
+    label, prediction = np.indices((classes, classes)).reshape(2, -1)
     return Predictions(
         example=np.arange(classes * classes),
         label=label,

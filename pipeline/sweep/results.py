@@ -99,7 +99,8 @@ class Summary:
 
     def is_telling(self, pooled: float) -> bool:
         """Whether the difference is one, measured by its own seeds and by what `pooled_deviation` says."""
-        return is_telling(self.difference, self.error, pooled, len(self.differences))
+        seeds = len(self.differences)
+        return seeds > 0 and is_telling(self.difference, self.error, pooled, seeds)
 
 
 def pooled_deviation(summaries: Sequence[Summary]) -> float:
@@ -172,7 +173,7 @@ def importance(rows: Sequence[Row]) -> dict[str, float]:
     names = list(dict.fromkeys(name for row in rows for name, _ in row.point.changes))
     levels = {name: list(dict.fromkeys(dict(row.point.changes).get(name) for row in rows)) for name in names}
     features = np.array([[levels[name].index(dict(row.point.changes).get(name)) for name in names] for row in rows])
-    if not names:
+    if not names or len(rows) < 2:
         return {}
     accuracies = np.array([row.val_accuracy for row in rows])
     forest = RandomForestRegressor(_TREES, random_state=0).fit(features, accuracies)
