@@ -566,7 +566,7 @@ def test_served_version_is_found_by_its_path_in_a_moved_output_root(own_runs, as
     before = ask_json("show", str(shown), output=own_runs.output_root)
     moved = shutil.move(own_runs.output_root, tmp_path / "moved")
     found = ask_json("show", f"{moved / 'serving' / 'fashion_mnist' / shown.name}/", output=moved)
-    assert (found["id"], found["type"]) == (before["id"], "PushedModel")
+    assert (found["artifact"], found["type"]) == (before["artifact"], "PushedModel")
 
 
 def test_path_that_leads_to_itself_names_nothing(refusal, tmp_path):
