@@ -14,7 +14,9 @@ Synopsis:
 """
 
 import dataclasses
+import errno
 import json
+import os
 import tomllib
 import types
 import typing
@@ -169,11 +171,15 @@ def resolve(
 
 
 def _whole_path(path: Path, origin: str) -> Path:
+    whole = Path(os.path.realpath(path))
     try:
-        return path.resolve()
-    except RuntimeError:
-        told = f"{_where('output_root', origin)}: expected a folder, found a link that leads to itself"
-        raise InputError(f"{told}. Remove it, or name another.") from None
+        whole.stat()
+    except OSError as error:
+        # What is missing is made, and what may not be read is told by whoever writes there.
+        if error.errno == errno.ELOOP:
+            told = f"{_where('output_root', origin)}: expected a folder, found a link that leads to itself"
+            raise InputError(f"{told}. Remove it, or name another.") from None
+    return whole
 
 
 def read_assignment(assignment: str, origin: str) -> dict[str, object]:

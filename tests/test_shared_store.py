@@ -1,7 +1,7 @@
 """Several output roots in one database: against a real MariaDB, a process of the tests' own on loopback.
 
-`make store-test` runs these, and fails where there is no `mariadbd` (Debian: mariadb-server-core); `make test` leaves
-them out, and pytest alone skips them there.
+`make store-test` runs these, and fails where there is no `mariadbd` (Debian: mariadb-server-core, and of
+mariadb-client-core what it is set up with); `make test` leaves them out, and pytest alone skips them there.
 """
 
 import contextlib
@@ -225,6 +225,14 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
+def lacking() -> str:
+    """Returns what there is not of MariaDB's server, and the way to it; "" where nothing is missing."""
+    missing = [name for name in ("mariadbd", "mariadb-install-db", "my_print_defaults") if not program(name)]
+    packages = "mariadb-server-core mariadb-client-core"
+    told = f"no {', '.join(missing)} here (Debian: apt-get install {packages}); make store-test asks for it"
+    return told if missing else ""
+
+
 class Server:
     """A MariaDB of the tests' own."""
 
@@ -274,8 +282,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[Server]:
     """The server, for as long as the module needs it."""
-    if not program("mariadbd"):
-        missing = "no mariadbd here (Debian: apt-get install mariadb-server-core); make store-test asks for it"
+    if missing := lacking():
         assert "CI" not in os.environ, missing
         pytest.skip(missing)
     # The path of a socket has at most 107 bytes.
@@ -419,8 +426,8 @@ def test_excerpt_is_a_database_that_ml_metadata_takes(server, tmp_path):
 @pytest.mark.store
 @pytest.mark.slow
 def test_database_that_is_gone_in_the_middle_is_told_in_a_line(tmp_path):
-    if not program("mariadbd"):
-        pytest.skip("as above")
+    if missing := lacking():
+        pytest.skip(missing)
     (tmp_path / "m").mkdir()
     server = Server(tmp_path / "m")
     try:
