@@ -324,6 +324,7 @@ def test_pool_listens_on_the_address_that_it_is_told_alone(tmp_path):
             socket.create_connection(("127.0.0.2", port), 5)
 
 
+@pytest.mark.slow
 def test_address_that_is_taken_is_a_line_and_status_2(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"

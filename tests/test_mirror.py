@@ -141,6 +141,7 @@ def spans(tmp_path_factory) -> list[Examples]:
     return written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streamed", [False, True], ids=["held", "streamed"])
 def test_class_of_the_newest_span_is_asked_about_in_any_order_of_the_spans(spans, tmp_path, streamed):
     for name, order in (("forwards", spans), ("backwards", spans[::-1])):

@@ -227,6 +227,7 @@ def test_only_a_stage_with_a_pool_halves_the_resolution():
     assert norms == [(27, 27, 4), (13, 13, 6), (13, 13, 8)]
 
 
+@pytest.mark.slow
 def test_network_learns_a_dozen_images_by_heart(fashion_images, fashion_labels):
     images, labels = fashion_images[:12, ..., None], fashion_labels[:12]
     model = network(mean=73.0, variance=8_100.0)

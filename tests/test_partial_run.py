@@ -132,6 +132,7 @@ def test_floor_of_a_class_may_be_given(earlier, root):
     assert base.settings.config.floors == {"accuracy@class=1": 0.3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("assignment", "selection", "node", "run", "told"),
     [

@@ -109,6 +109,7 @@ def test_no_function_of_ours_waits_for_autograph(split, examples, tmp_path, monk
     assert {name for name in rewritten[1:] if not name.startswith(("tensorflow.", "keras."))} == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prune", [0.0, 0.5])
 @pytest.mark.parametrize("optimizer", ["muon", "adam", "sgd"])
 def test_step_is_traced_once(split, tmp_path, monkeypatch, prune, optimizer):
@@ -210,6 +211,7 @@ def test_what_a_training_cannot_begin_with_is_told_and_it_begins_anew(split, tmp
     assert re.search(f"begun anew: the served model .*{told}", caplog.text)
 
 
+@pytest.mark.slow
 def test_diverged_training_ends_with_the_loss_or_a_weight_and_the_epoch(split, tmp_path):
     # Which of them depends on the processor.
     told = (
@@ -400,6 +402,7 @@ def test_mirroring_is_decided_alike_from_memory_from_a_scratch_file_and_streamed
     assert decide_flip(asked, held) == decide_flip(asked, written) == decide_flip(asked, streamed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("validated", "kept", "trained"), [(499, 4, 4), (500, 1, 3)])
 def test_plateau_ends_the_training_early_but_for_ties_where_validation_is_small(
     split, tmp_path, validated, kept, trained
