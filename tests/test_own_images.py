@@ -57,6 +57,7 @@ def test_letters_that_are_mirror_images_of_each_other_are_told_apart(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_digits_of_scikit_learn_run_to_a_pushed_model(tmp_path):
     from sklearn.datasets import load_digits
 
