@@ -53,6 +53,20 @@ def pytest_collection() -> Iterator[None]:
         return (yield)
 
 
+@pytest.fixture
+def shut_home(monkeypatch, tmp_path) -> Path:
+    """A home folder that may not be entered; patched, because root may look everywhere."""
+    home, stat = tmp_path / "shut", os.stat
+
+    def refuse(path: object, **options: object) -> os.stat_result:
+        if str(path).startswith(f"{home}/"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    return home
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Names bytes by their argument: two workers must collect the same names, and content may hold the time of day."""
     return argname if isinstance(val, bytes | bytearray | memoryview) else None

@@ -875,61 +875,46 @@ def test_parts_without_folders_of_classes_are_no_classes(tmp_path, parts):
     assert refusal(tmp_path) == f"{tmp_path}: {told}"
 
 
+# What is said of parts where the classes are looked for, below them, and of those that are there twice.
+IN_PLACE = (
+    "{0}: expected a folder for each class, found {1} in their place. Call the parts train, val and test, and point "
+    "--data-dir at the folder that they are in."
+)
+BELOW = (
+    "{0}: expected a folder for each class, found the parts train and test below {1}. Point --data-dir at {0}/{1}, or "
+    "sort the pictures into train/<class>/ and test/<class>/."
+)
+TWICE = "{0}: expected one folder of train, found {1}. Put them into one, or take the others away."
+
+
 @pytest.mark.parametrize(
-    ("places", "told"),
+    ("places", "told", "names"),
     [
-        (
-            ("trainset/cat", "trainset/dog", "testset/cat", "testset/dog"),
-            "{}: expected a folder for each class, found testset, trainset in their place. Call the parts train, val "
-            "and test, and point --data-dir at the folder that they are in.",
-        ),
-        (
-            ("train2017/cat", "val2017/cat"),
-            "{}: expected a folder for each class, found train2017, val2017 in their place. Call the parts train, val "
-            "and test, and point --data-dir at the folder that they are in.",
-        ),
-        (
-            ("docs", "mydata/train/cat", "mydata/train/dog", "mydata/test/cat"),
-            "{}: expected a folder for each class, found the parts train and test below mydata. Point --data-dir at "
-            "{}/mydata, or sort the pictures into train/<class>/ and test/<class>/.",
-        ),
-        (
-            (".", "mydata/train/cat", "mydata/train/dog", "mydata/test/cat"),
-            "{}: expected a folder for each class, found the parts train and test below mydata. Point --data-dir at "
-            "{}/mydata, or sort the pictures into train/<class>/ and test/<class>/.",
-        ),
-        (
-            ("cats/train", "cats/test", "dogs/train", "dogs/test"),
-            "{}: expected a folder for each class, found the parts train and test below cats. Point --data-dir at "
-            "{}/cats, or sort the pictures into train/<class>/ and test/<class>/.",
-        ),
+        (("trainset/cat", "trainset/dog", "testset/cat", "testset/dog"), IN_PLACE, "testset, trainset"),
+        (("train2017/cat", "val2017/cat"), IN_PLACE, "train2017, val2017"),
+        (("docs", "mydata/train/cat", "mydata/train/dog", "mydata/test/cat"), BELOW, "mydata"),
+        ((".", "mydata/train/cat", "mydata/train/dog", "mydata/test/cat"), BELOW, "mydata"),
+        (("cats/train", "cats/test", "dogs/train", "dogs/test"), BELOW, "cats"),
         (
             ("docs", "training_data/train/cat", "training_data/train/dog", "training_data/test/cat"),
-            "{}: expected a folder for each class, found test, train in their place. Call the parts train, val "
-            "and test, and point --data-dir at the folder that they are in.",
+            IN_PLACE,
+            "test, train",
         ),
         (
             ("train_test_split/train/cat", "train_test_split/train/dog", "train_test_split/test"),
-            "{}: expected a folder for each class, found test, train in their place. Call the parts train, val "
-            "and test, and point --data-dir at the folder that they are in.",
+            IN_PLACE,
+            "test, train",
         ),
-        (
-            ("train", "test", "validation", "unlabeled"),
-            "{}: expected a folder for each class, found test, train, validation in their place. Call the parts train, "
-            "val and test, and point --data-dir at the folder that they are in.",
-        ),
-        (
-            ("train/cat", "train/dog", "train_masks/cat", "train_masks/dog", "test/cat"),
-            "{}: expected one folder of train, found train, train_masks. Put them into one, or take the others away.",
-        ),
+        (("train", "test", "validation", "unlabeled"), IN_PLACE, "test, train, validation"),
+        (("train/cat", "train/dog", "train_masks/cat", "train_masks/dog", "test/cat"), TWICE, "train, train_masks"),
     ],
     ids=lambda value: value[0].replace("/", "-") if isinstance(value, tuple) else "",
 )
-def test_parts_where_classes_are_looked_for_are_refused_and_not_trained_on(tmp_path, places, told):
+def test_parts_where_classes_are_looked_for_are_refused_and_not_trained_on(tmp_path, places, told, names):
     for number, place in enumerate(places):
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
         (tmp_path / place / "0.png").write_bytes(encoded(IMAGES[number]))
-    assert refusal(tmp_path) == told.replace("{}", str(tmp_path))
+    assert refusal(tmp_path) == told.format(tmp_path, names)
 
 
 @pytest.mark.parametrize("names", [("bus", "train"), ("trainers", "valve"), ("Train station", "Valley")], ids=str)

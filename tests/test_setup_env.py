@@ -135,13 +135,13 @@ def test_doctor_passes_over_what_was_interrupted_while_it_was_unpacked(tmp_path:
 
 def test_what_the_system_refuses_doctor_is_a_line(monkeypatch, capsys):
     def refuse() -> None:
-        raise PermissionError(13, "Permission denied", "/root/x")
+        raise PermissionError(13, "Permission denied", "/home/x")
 
     monkeypatch.setattr("scripts.browser.find_browser", refuse)
     monkeypatch.delitem(sys.modules, "scripts.doctor")
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("scripts.doctor", run_name="__main__")
-    assert (ended.value.code, capsys.readouterr().err) == (1, "doctor: /root/x: Permission denied\n")
+    assert (ended.value.code, capsys.readouterr().err) == (1, "doctor: /home/x: Permission denied\n")
 
 
 def test_private_apt_configuration_refuses_unsigned_archives():

@@ -15,7 +15,6 @@ Synopsis:
 
 import contextlib
 import dataclasses
-import json
 import os
 import re
 import secrets
@@ -232,10 +231,11 @@ class Membership:
 
     def write(self, root: OutputRoot) -> None:
         """Writes metadata.toml."""
-        # JSON's spelling is TOML's, but for DEL.
-        place = json.dumps(self.place, ensure_ascii=False).replace("\x7f", "\\u007f")
+        # Which imports this module, and pydantic, which no answer needs.
+        from pipeline.settings import as_toml
+
         text = "# Where the runs of this output root are, and where it is: that which lies elsewhere is a copy.\n"
-        text += f'database = "{self.database}"\nroot = "{self.root}"\nplace = {place}\n'
+        text += f'database = "{self.database}"\nroot = "{self.root}"\nplace = {as_toml(self.place)}\n'
         write_text(root.metadata_elsewhere, text)
 
 
